@@ -1,0 +1,1 @@
+"""Prometheus metric definitions; imports only prometheus_client."""

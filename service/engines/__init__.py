@@ -1,0 +1,1 @@
+"""Engines: what turns an RGB image into an alpha mask."""
