@@ -113,11 +113,11 @@ class EngineError(Exception):
     """A failure of the engine that the service knows how to tell; the message may be shown to an operator."""
 
 
-class WeightsUnavailable(EngineError):  # noqa: N818 - named for the outcome it becomes, `weights_unavailable`
+class WeightsUnavailable(EngineError):
     """The weights are missing, truncated, of another network, or fail their hash; they may yet appear."""
 
 
-class OutOfMemory(EngineError):  # noqa: N818 - named for the outcome it becomes, `oom`
+class OutOfMemory(EngineError):
     """The device had no room for this image."""
 
 
