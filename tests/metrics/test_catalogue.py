@@ -1,0 +1,213 @@
+"""The catalogue: what is exported, under which names, labels and types."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from metrics import Metrics
+from metrics.routes import known_requests
+
+CONTRACT = [
+    "warmup_success",
+    "warmup_runs_total",
+    "warmup_consecutive_failures",
+    "warmup_duration_seconds",
+    "warmup_last_duration_seconds",
+    "warmup_last_attempt_timestamp_seconds",
+    "warmup_last_success_timestamp_seconds",
+    "warmup_interval_seconds",
+    "warmup_supervisor_up",
+    "warmup_supervisor_heartbeat_timestamp_seconds",
+    "warmup_supervisor_restarts_total",
+    "ready",
+    "startup_duration_seconds",
+    "http_requests_total",
+    "http_request_duration_seconds",
+    "http_requests_in_progress",
+    "stage_duration_seconds",
+    "queue_depth",
+    "queue_capacity",
+    "worker_busy",
+    "inference_started_timestamp_seconds",
+    "rejections_total",
+    "client_disconnects_total",
+    "input_pixels",
+    "device_errors_total",
+    "device_memory_bytes",
+    "event_loop_lag_seconds",
+    "engine_info",
+    "build_info",
+]
+
+TYPES = {
+    "warmup_success": "gauge",
+    "warmup_runs_total": "counter",
+    "warmup_duration_seconds": "histogram",
+    "warmup_supervisor_restarts_total": "counter",
+    "startup_duration_seconds": "gauge",
+    "http_requests_total": "counter",
+    "http_requests_in_progress": "gauge",
+    "input_pixels": "histogram",
+    "event_loop_lag_seconds": "histogram",
+    "ready": "gauge",
+}
+
+
+def exposition(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def series(metrics: Metrics) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    return {
+        (sample.name, frozenset(sample.labels.items()))
+        for family in metrics.registry.collect()
+        if family.name.startswith("inspyrenet_")
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_metric_is_an_attribute_named_as_it_is_exported(name: str) -> None:
+    metrics = Metrics()
+    assert hasattr(metrics, name)
+    assert f"# HELP inspyrenet_{name} " in exposition(metrics)
+
+
+@pytest.mark.parametrize(("name", "kind"), TYPES.items())
+def test_metrics_have_the_type_that_is_promised(name: str, kind: str) -> None:
+    assert f"# TYPE inspyrenet_{name} {kind}\n" in exposition(Metrics())
+
+
+def test_nothing_is_exported_that_is_not_in_the_catalogue() -> None:
+    exported = set(re.findall(r"^# TYPE inspyrenet_(\S+)", exposition(Metrics()), re.MULTILINE))
+    assert exported == set(CONTRACT)
+
+
+def test_every_series_known_beforehand_starts_at_zero() -> None:
+    metrics = Metrics()
+    values = {
+        sample.value
+        for family in metrics.registry.collect()
+        if family.name.startswith("inspyrenet_") and family.type != "info"
+        for sample in family.samples
+    }
+    assert values == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "values"),
+    [
+        (
+            "warmup_runs_total",
+            "outcome",
+            "success timeout oom device_error bad_output bad_size weights_unavailable error skipped",
+        ),
+        ("startup_duration_seconds", "phase", "import weights device first_probe total"),
+        ("stage_duration_seconds_count", "stage", "queue decode infer compose encode"),
+        (
+            "rejections_total",
+            "reason",
+            "queue_full draining unavailable too_large type undecodable dimensions parameter auth timeout other",
+        ),
+        ("client_disconnects_total", "stage", "upload queue run response"),
+        ("device_errors_total", "kind", "oom sticky other"),
+        ("device_memory_bytes", "kind", "allocated reserved"),
+    ],
+)
+def test_label_values_are_exactly_the_promised_ones(name: str, label: str, values: str) -> None:
+    found = {dict(labels)[label] for sample, labels in series(Metrics()) if sample == f"inspyrenet_{name}"}
+    assert found == set(values.split())
+
+
+@pytest.mark.parametrize(
+    ("request_", "counted_as"),
+    [
+        (("POST", "/process", 200), ("POST", "/process", "200")),
+        (("POST", "/process", 504), ("POST", "/process", "504")),
+        (("GET", "/process", 405), ("GET", "/process", "405")),
+        (("GET", "/warmup", 503), ("GET", "/warmup", "503")),
+        (("BREW", "/warmup", 405), ("other", "/warmup", "405")),
+        (("GET", "/wp-login.php", 404), ("GET", "other", "404")),
+        (("BREW", "/pot", 418), ("other", "other", "400")),
+        (("GET", "/livez", 599), ("other", "other", "500")),
+        (("GET", "/livez", 999), ("other", "other", "500")),
+        (("GET", "/livez", 0), ("other", "other", "100")),
+    ],
+)
+def test_requests_fold_into_series_that_exist(
+    request_: tuple[str, str, int], counted_as: tuple[str, str, str]
+) -> None:
+    metrics = Metrics()
+    before = series(metrics)
+    metrics.count_request(*request_)
+    assert series(metrics) == before
+    labels = dict(zip(("method", "route", "code"), counted_as, strict=True))
+    assert metrics.registry.get_sample_value("inspyrenet_http_requests_total", labels) == 1
+
+
+def test_the_request_series_stay_few() -> None:
+    assert len(known_requests()) < 200
+
+
+def test_two_catalogues_on_two_registries_do_not_share_values() -> None:
+    one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.warmup_runs_total.labels(outcome="oom").inc()
+    assert two.registry.get_sample_value("inspyrenet_warmup_runs_total", {"outcome": "oom"}) == 0
+
+
+def test_process_platform_and_garbage_collector_figures_are_on_the_registry() -> None:
+    text = exposition(Metrics())
+    assert "process_resident_memory_bytes" in text
+    assert "python_info{" in text
+    assert "python_gc_collections_total" in text
+
+
+def test_the_library_s_default_registry_can_be_given() -> None:
+    metrics = Metrics(REGISTRY)
+    try:
+        assert exposition(metrics).count("# TYPE python_info gauge") == 1
+    finally:
+        for name in CONTRACT:
+            REGISTRY.unregister(getattr(metrics, name))
+
+
+def test_infos_carry_the_same_labels_before_and_after_they_are_known() -> None:
+    metrics = Metrics()
+    before = {(name, frozenset(dict(labels))) for name, labels in series(metrics) if name.endswith("_info")}
+    metrics.set_engine_info(
+        engine="grabcut",
+        fallback=True,
+        mode="base",
+        resize="dynamic",
+        device="cpu",
+        precision="fp32",
+        weights_hash="",
+    )
+    metrics.set_build_info(version="1.0.0", torch="2.4")
+    after = {(name, frozenset(dict(labels))) for name, labels in series(metrics) if name.endswith("_info")}
+    assert before == after
+    assert 'fallback="true"' in exposition(metrics)
+
+
+def test_the_openmetrics_exposition_parses() -> None:
+    text = generate_openmetrics(Metrics().registry).decode()
+    assert "inspyrenet_warmup_runs" in {family.name for family in text_string_to_metric_families(text)}
+
+
+def test_promtool_finds_nothing_to_say() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    ran = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=exposition(Metrics()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
