@@ -225,6 +225,11 @@ class Settings(BaseModel):
             )
         return self
 
+    @property
+    def weights_kind(self) -> Literal["official", "dummy", "file"]:
+        """Where the weights come from; ``file`` if ``weights`` is a path."""
+        return self.weights if self.weights in ("official", "dummy") else "file"
+
 
 class SettingsError(ValueError):
     """Settings that cannot be used.
