@@ -1,0 +1,146 @@
+"""The composition root: every part is made here, handed what it needs, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from metrics import Metrics
+from service import pages
+from service.body import MULTIPART_OVERHEAD
+from service.cors import cors
+from service.cpu import available_cpus
+from service.engines.base import Engine
+from service.engines.resize import safe_canary_size
+from service.handlers import Live, Process, Warmth
+from service.keys import KeyRing
+from service.lifecycle import Lifecycle
+from service.middleware import observe, render_errors
+from service.pipeline import Pipeline
+from service.process import process_age
+from service.settings import Settings
+from service.target import EngineTarget
+from service.version import __version__
+from service.watch import watch
+from service.worker import Worker
+from supervisor import Supervisor, guarded
+
+LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
+WORKER = web.AppKey("worker", Worker)
+SUPERVISOR = web.AppKey("supervisor", Supervisor)
+
+CODEC_THREADS_PER_CPU = 1
+
+_log = structlog.get_logger("app")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    engine: Engine,
+    registry: CollectorRegistry | None = None,
+    canary_side: Callable[[int], int] = safe_canary_size,
+) -> web.Application:
+    """Everything, put together; nothing runs until the application starts.
+
+    Args:
+        settings: read once, frozen.
+        engine: not yet loaded; the supervisor loads it once the application runs.
+        registry: where the metrics go; a new one if not given.
+        canary_side: makes the configured side of the canary a safe one.
+    """
+    side = canary_side(settings.warmup_size)
+    if side != settings.warmup_size:
+        _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
+    metrics = Metrics(registry)
+    metrics.set_build_info(version=__version__, torch=version("torch"))
+    lifecycle = Lifecycle(drain_timeout=settings.drain_timeout)
+    worker = Worker(
+        queue_size=settings.queue_size,
+        request_timeout=settings.request_timeout,
+        hang_timeout=settings.hang_timeout,
+        load_timeout=settings.load_timeout,
+        pool_size=max(2, CODEC_THREADS_PER_CPU * available_cpus()),
+    )
+    pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
+    target = EngineTarget(
+        engine, pipeline=pipeline, worker=worker, lifecycle=lifecycle, metrics=metrics, canary_side=side
+    )
+    supervisor = Supervisor(
+        target,
+        interval=settings.warmup_interval,
+        timeout=settings.warmup_timeout,
+        request_timeout=settings.request_timeout,
+        metrics=metrics,
+        process_age=process_age,
+    )
+    lifecycle.on_drain(supervisor.drain)
+    lifecycle.on_drain(lambda: worker.drain(settings.drain_timeout))
+    keys = KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
+    process = Process(
+        settings=settings,
+        engine=engine,
+        pipeline=pipeline,
+        worker=worker,
+        target=target,
+        keys=keys,
+        metrics=metrics,
+        lifecycle=lifecycle,
+    )
+    warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
+    bind_gauges(metrics, worker, engine)
+
+    app = web.Application(
+        middlewares=[
+            observe(metrics, lifecycle),
+            cors(settings.cors_origins),
+            render_errors(metrics),
+        ],
+        client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
+    )
+    app.router.add_post("/process", process, expect_handler=_expect_later)
+    app.router.add_routes(
+        [
+            web.get("/warmup", warmth.get),
+            web.post("/warmup", warmth.post),
+            web.get("/readyz", warmth.readyz),
+            web.get("/livez", Live(worker, lifecycle)),
+            web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+            *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
+        ]
+    )
+    app[LIFECYCLE], app[WORKER], app[SUPERVISOR] = lifecycle, worker, supervisor
+
+    @asynccontextmanager
+    async def running(_: web.Application) -> AsyncIterator[None]:
+        worker.start()
+        watcher = asyncio.create_task(watch(worker, lifecycle, metrics), name="watch")
+        async with guarded(supervisor):
+            yield
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        worker.stop()
+
+    app.cleanup_ctx.append(running)
+    return app
+
+
+def bind_gauges(metrics: Metrics, worker: Worker, engine: Engine) -> None:
+    """Gauges that are read at the moment of the scrape."""
+    metrics.queue_capacity.set(worker.queue_size)
+    metrics.queue_depth.set_function(lambda: worker.queue_depth)
+    metrics.worker_busy.set_function(lambda: float(worker.busy))
+    metrics.inference_started_timestamp_seconds.set_function(lambda: worker.started_at)
+    for kind in ("allocated", "reserved"):
+        metrics.device_memory_bytes.labels(kind=kind).set_function(lambda kind=kind: engine.memory()[kind])
+
+
+async def _expect_later(_: web.Request) -> None:
+    """``/process`` invites the body itself, once every check that needs no body has passed."""

@@ -1,0 +1,186 @@
+"""Reading a request's body: the picture and its parameters, bounded in size, time and number of parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+
+IMAGE_FIELDS = ("image", "file", "image_file")
+"""Names of the file part, in the order in which they are documented."""
+
+MULTIPART_OVERHEAD = 64 * 1024
+"""Bytes that boundaries, part headers and parameters may add to the picture."""
+
+MAX_PARTS = 16
+MAX_FIELD_BYTES = 1024
+CHUNK_BYTES = 256 * 1024
+
+# aiohttp tells of a malformed body in all these ways, assertions included.
+_MALFORMED = (
+    HttpProcessingError,
+    web.RequestPayloadError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    AssertionError,
+)
+
+_PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a client sent."""
+
+    image: bytes
+    fields: tuple[tuple[str, str], ...]
+    """Form fields other than the picture, in order, duplicates kept."""
+
+
+def is_multipart(request: web.BaseRequest) -> bool:
+    """Whether the body claims to be a form with parts."""
+    return request.content_type.startswith("multipart/")
+
+
+def check_declared(request: web.BaseRequest, max_upload_bytes: int) -> None:
+    """Refuse by the headers alone what need not be read.
+
+    Raises:
+        TooLarge: the declared length is over the limit.
+        UnsupportedType: the declared type is none that can hold a picture.
+        BadRequest: the body is declared empty.
+    """
+    content_type = request.content_type
+    if content_type.startswith("multipart/"):
+        if content_type != "multipart/form-data":
+            raise UnsupportedType(
+                "A multipart body must be multipart/form-data with a file part called 'image'."
+            )
+        limit = max_upload_bytes + MULTIPART_OVERHEAD
+    else:
+        limit = max_upload_bytes
+        if not content_type.startswith("image/") and content_type != "application/octet-stream":
+            raise UnsupportedType(
+                "Send the picture as multipart/form-data with a file part called 'image', or its raw bytes with "
+                "a Content-Type of image/* or application/octet-stream."
+            )
+    length = request.content_length
+    if length is not None and length > limit:
+        raise _too_large(max_upload_bytes)
+    if length == 0 or not request.can_read_body:
+        raise BadRequest("The body is empty: send the bytes of a picture.")
+
+
+async def invite(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``, now that every check that needs no body has passed."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def read(request: web.Request, *, max_upload_bytes: int, read_timeout: float) -> Body:
+    """The whole body.
+
+    Args:
+        request: its headers have passed ``check_declared``.
+        max_upload_bytes: limit on the picture, after any Content-Encoding has been undone.
+        read_timeout: seconds for all of it to arrive.
+
+    Raises:
+        BadRequest: empty, malformed, no picture or more than one.
+        BodyTimeout: it did not arrive in time.
+        TooLarge: it streamed past the limit.
+    """
+    try:
+        async with asyncio.timeout(read_timeout):
+            if is_multipart(request):
+                return await _read_form(request, max_upload_bytes)
+            return Body(await _collect(request, max_upload_bytes), ())
+    except TimeoutError:
+        raise BodyTimeout(f"The body did not arrive within {read_timeout:g} s.") from None
+    except _MALFORMED as error:
+        raise BadRequest(
+            "The body is malformed: it is not what its Content-Type, Content-Encoding or boundary says."
+        ) from error
+
+
+async def _collect(request: web.Request, max_upload_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > max_upload_bytes:
+            raise _too_large(max_upload_bytes)
+        chunks.append(chunk)
+    if not size:
+        raise BadRequest("The body is empty: send the bytes of a picture.")
+    return b"".join(chunks)
+
+
+async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
+    image: bytes | None = None
+    fields: list[tuple[str, str]] = []
+    parts = 0
+    reader = await request.multipart()
+    while (part := await reader.next()) is not None:
+        parts += 1
+        if parts > MAX_PARTS:
+            raise BadRequest(f"The form has more than {MAX_PARTS} parts.")
+        if isinstance(part, MultipartReader) or part.name is None:
+            raise BadRequest("Every part of the form must be a plain field with a name.")
+        _check_encoding(part)
+        if part.name in IMAGE_FIELDS:
+            if image is not None:
+                raise BadRequest("The form has more than one picture: send one file part called 'image'.")
+            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes))
+        elif part.filename is not None:
+            raise BadRequest(
+                f"The file part must be called {_either(IMAGE_FIELDS)}; this form has a file under another name."
+            )
+        else:
+            value = await _read_part(
+                part, MAX_FIELD_BYTES, BadRequest(f"A form field is longer than {MAX_FIELD_BYTES} bytes.")
+            )
+            try:
+                fields.append((part.name, value.decode()))
+            except UnicodeDecodeError:
+                raise BadRequest("A form field is not UTF-8 text.") from None
+    if not parts:
+        raise BadRequest("The form is empty: send a file part called 'image'.")
+    if image is None:
+        raise BadRequest(f"The form has no picture: send one file part called {_either(IMAGE_FIELDS)}.")
+    if not image:
+        raise BadRequest("The picture in the form is empty: no bytes were sent.")
+    return Body(image, tuple(fields))
+
+
+def _check_encoding(part: BodyPartReader) -> None:
+    for header in ("Content-Transfer-Encoding", "Content-Encoding"):
+        if part.headers.get(header, "").strip().lower() not in _PLAIN_ENCODINGS:
+            raise BadRequest(f"A form part has a {header}: send its bytes as they are.")
+
+
+async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await part.read_chunk(CHUNK_BYTES):
+        size += len(chunk)
+        if size > limit:
+            raise too_long
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(max_upload_bytes: int) -> TooLarge:
+    return TooLarge(f"The picture is larger than the limit of {max_upload_bytes} bytes.")
+
+
+def _either(names: Iterable[str]) -> str:
+    *most, last = (f"'{name}'" for name in names)
+    return f"{', '.join(most)} or {last}"

@@ -1,0 +1,74 @@
+"""The canary: the picture a probe sends, and the judgement of what comes back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from supervisor.protocol import Outcome, ProbeError
+
+DRIFT_TOLERANCE = 2 / 255
+"""Mean absolute difference of the alpha from the first passing probe's, above which a probe fails."""
+
+
+def picture(side: int) -> bytes:
+    """A PNG of ``side`` x ``side`` pixels: a textured disc before a textured, calmer ground; always the same."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    noise = np.random.default_rng(20).normal(0.0, 1.0, (side, side, 3))
+    disc = ((x - 0.5) ** 2 + (y - 0.55) ** 2 < 0.3**2)[..., None]
+    stripes = np.sin(24 * np.pi * (x + 0.6 * y))[..., None]
+    subject = np.array([205, 84, 40]) + 30 * stripes + 10 * noise
+    ground = np.array([120, 150, 175]) + 40 * (y - 0.5)[..., None] + 4 * noise
+    rgb = np.clip(np.where(disc, subject, ground), 0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "PNG")
+    return out.getvalue()
+
+
+class Judge:
+    """Decides whether what came back is a cut-out of the canary.
+
+    Remembers the alpha of the first passing probe; a new load, precision or set of weights needs a new judge.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._reference: npt.NDArray[np.uint8] | None = None
+
+    def check(self, body: bytes) -> None:
+        """Judge an encoded RGBA image.
+
+        Raises:
+            ProbeError: ``bad_output``, with what was wrong.
+        """
+        try:
+            with Image.open(io.BytesIO(body), formats=["PNG"]) as image:
+                image.load()
+                mode, size = image.mode, image.size
+                alpha = np.asarray(image.getchannel("A")) if mode == "RGBA" else None
+        except Exception as error:
+            raise ProbeError(Outcome.BAD_OUTPUT, "the cut-out of the canary does not decode") from error
+        if size != (self._side, self._side):
+            raise ProbeError(
+                Outcome.BAD_OUTPUT,
+                f"the cut-out is {size[0]}x{size[1]} pixels; the canary has {self._side}x{self._side}",
+            )
+        if alpha is None:
+            raise ProbeError(Outcome.BAD_OUTPUT, f"the cut-out has no alpha channel (mode {mode})")
+        if alpha.min() == alpha.max():
+            raise ProbeError(
+                Outcome.BAD_OUTPUT, f"the mask is constant (alpha {alpha.min() / 255:.3f} everywhere)"
+            )
+        if self._reference is None:
+            self._reference = alpha
+            return
+        drift = float(np.mean(np.abs(alpha.astype(np.int16) - self._reference))) / 255
+        if drift > DRIFT_TOLERANCE:
+            raise ProbeError(
+                Outcome.BAD_OUTPUT,
+                f"the mask drifted by {drift * 255:.1f}/255 in the mean from the first passing probe's; "
+                f"at most {DRIFT_TOLERANCE * 255:.0f}/255 is tolerated",
+            )

@@ -1,0 +1,167 @@
+"""What happens to every request: an id, a log line, metrics, and one shape for every error."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+import uuid
+from http import HTTPStatus
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from metrics import Metrics
+from service.errors import Rejection, ServiceError
+from service.lifecycle import Lifecycle
+from service.logs import find_trace_id
+
+REQUEST_ID = web.RequestKey("request_id", str)
+DISCONNECT_STAGE = web.RequestKey("disconnect_stage", str)
+"""How far the request has come, for the count of clients that leave: upload, queue, run, response."""
+
+DISCONNECTED = web.RequestKey("disconnected", bool)
+"""Set by a handler that found its client gone while it wrote the answer."""
+
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+"""Asked every few seconds by machines: counted, but kept out of the access log. So is GET /warmup."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_access = structlog.get_logger("access")
+_log = structlog.get_logger("http")
+
+
+def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
+    """The outermost middleware: request id, metrics, access log.
+
+    Args:
+        metrics: where requests are counted, in ``finally``.
+        lifecycle: while it drains, every answer closes its connection.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        canonical = resource.canonical if resource is not None else ""
+        route = metrics.fold_route("/static" if canonical.startswith("/static/") else canonical)
+        request_id = _request_id(request)
+        request[REQUEST_ID] = request_id
+        bound = {"request_id": request_id}
+        if (trace_id := find_trace_id(request.headers)) is not None:
+            bound["trace_id"] = trace_id
+        tokens = structlog.contextvars.bind_contextvars(**bound)
+        start = time.perf_counter()
+        status: int | None = None
+        in_progress = metrics.http_requests_in_progress.labels(route=route)
+        in_progress.inc()
+        try:
+            response = await handler(request)
+            if not request.get(DISCONNECTED, False):
+                status = response.status
+            if not response.prepared:
+                stamp(response, request_id)
+                if lifecycle.draining:
+                    response.force_close()
+            return response
+        finally:
+            seconds = time.perf_counter() - start
+            in_progress.dec()
+            if status is None:  # the client has gone, and is counted as just that
+                metrics.client_disconnects_total.labels(stage=request.get(DISCONNECT_STAGE, "response")).inc()
+            else:
+                metrics.count_request(request.method, route, status)
+                metrics.http_request_duration_seconds.labels(route=route).observe(seconds)
+            if route not in QUIET_PATHS and not (route == "/warmup" and request.method == "GET"):
+                _access.info(
+                    "request",
+                    method=request.method,
+                    route=route,
+                    status=status if status is not None else "client disconnected",
+                    duration_ms=round(seconds * 1000, 1),
+                )
+            structlog.contextvars.reset_contextvars(**tokens)
+
+    return middleware
+
+
+def stamp(response: web.StreamResponse, request_id: str) -> None:
+    """Headers that every answer carries; also for a response that a handler prepares by itself."""
+    response.headers["X-Request-Id"] = request_id
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+
+
+def render_errors(metrics: Metrics) -> Middleware:
+    """The one place that turns an exception into an answer, and counts it."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ServiceError as error:
+            metrics.rejections_total.labels(reason=error.reason.value).inc()
+            return _answer(
+                request,
+                error.status,
+                error.code,
+                error.message,
+                headers=error.headers,
+                retry_after=error.retry_after,
+            )
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+            code, message = _http_error(request, error.status)
+            return _answer(request, error.status, code, message, headers=headers)
+        except ConnectionResetError:
+            raise
+        except Exception:
+            _log.exception("request failed: this is a bug in the service")
+            metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
+            return _answer(
+                request,
+                500,
+                "internal",
+                "The service failed; this is its own fault, and it has been logged.",
+                headers={},
+            )
+
+    return middleware
+
+
+def _http_error(request: web.Request, status: int) -> tuple[str, str]:
+    match status:
+        case 404:
+            return "not_found", "There is nothing at this path; GET /docs lists what there is."
+        case 405:
+            return "method_not_allowed", f"{request.method} is not served here; see the Allow header."
+        case _:
+            phrase = HTTPStatus(status).phrase
+            return phrase.lower().replace(" ", "_").replace("-", "_"), f"{phrase}."
+
+
+def _answer(
+    request: web.Request,
+    status: int,
+    code: str,
+    message: str,
+    *,
+    headers: dict[str, str],
+    retry_after: float | None = None,
+) -> web.Response:
+    body = {"error": {"code": code, "message": message, "request_id": request[REQUEST_ID]}}
+    response = web.json_response(body, status=status, headers=headers, dumps=_dumps)
+    if retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
+    return response
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    offered = request.headers.get("X-Request-Id", "")
+    return offered if _SAFE_ID.fullmatch(offered) else uuid.uuid4().hex

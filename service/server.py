@@ -1,0 +1,112 @@
+"""The server: a listening socket first, then the application, then the end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import structlog
+from aiohttp import web
+
+from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
+from service.engines import build_engine
+from service.engines.base import ConfigurationError, Engine
+from service.lifecycle import LAST_WORDS_SECONDS
+from service.settings import Settings
+from service.worker import draining
+
+BACKLOG = 512
+KEEPALIVE_SECONDS = 75.0
+"""Longer than the idle timeouts of common load balancers (60 s), so that they close first."""
+
+_log = structlog.get_logger("server")
+
+
+async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
+    """Serve until a signal or a failure ends it.
+
+    Args:
+        settings: read once, frozen.
+        engine: the one that the settings ask for, if not given.
+
+    Returns:
+        The process's exit code: 0 after a drain that finished all accepted work.
+    """
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        _log.critical(
+            "cannot listen", host=settings.host, port=settings.port, error=error.strerror or str(error)
+        )
+        return 2
+    try:
+        engine = engine or make_engine(settings)
+    except ConfigurationError as error:
+        _log.critical("cannot start", error=str(error))
+        return 2
+    app = create_app(settings, engine=engine)
+    lifecycle, worker, supervisor = app[LIFECYCLE], app[WORKER], app[SUPERVISOR]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lifecycle.signal)
+
+    # A client that leaves must be noticed while its picture waits: that is what handler_cancellation is for.
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=LAST_WORDS_SECONDS,
+    )
+    await runner.setup()
+    site = web.SockSite(runner, listener, backlog=BACKLOG)
+    await site.start()
+    host, port = listener.getsockname()[:2]
+    _log.info("listening", host=host, port=port, engine=settings.engine)
+
+    finished = await lifecycle.finished(
+        idle=lambda: worker.taken == 0, was_ready=lambda: supervisor.was_ready
+    )
+    if not finished:
+        _log.warning("ending with work unfinished", places_taken=worker.taken)
+        worker.abandon(draining)  # a last word to those who still wait
+    await runner.cleanup()
+    code = lifecycle.exit_code or (0 if finished else 1)
+    _log.info("stopped", exit_code=code)
+    return code
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for, not yet loaded."""
+    return build_engine(
+        engine=settings.engine,
+        mode=settings.mode,
+        resize=settings.resize,
+        weights=settings.weights,
+        device=settings.device,
+        precision=settings.precision,
+        max_model_pixels=settings.max_model_pixels,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket: from here on the port is open and connections wait, whatever is still to be imported.
+
+    Raises:
+        OSError: the address is taken, or not this machine's.
+    """
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,457 @@
+"""Admission and the GPU thread.
+
+Two things bound the service. A *place* is the right to hold one request's body, pixels and result in memory: it is
+taken without waiting or refused at once, before a byte of the body is read. A *turn* is the GPU thread's attention:
+one job at a time, first come first served, probes next in line.
+
+Everything but the jobs themselves runs in the event loop's thread, so there are no locks. A thread cannot be
+cancelled: whoever stops waiting leaves its job running, and the place stays taken until that thread is done with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future as ConcurrentFuture
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from enum import Enum, auto
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from service.errors import Draining, QueueFull, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+SMOOTHING = 0.3
+"""Weight of the newest job in the recent service time: about the last five jobs count."""
+
+_log = structlog.get_logger("worker")
+
+
+def draining() -> Draining:
+    """What is told to work that no longer fits the grace."""
+    return Draining(
+        "The service is shutting down. Send the request again: another instance answers.", retry_after=1
+    )
+
+
+class Kind(Enum):
+    """What a job is, which decides its turn."""
+
+    LOAD = auto()
+    """Runs however cold the engine is."""
+    PROBE = auto()
+    """Next in turn after the running job; needs a loaded engine only because it is sent after the load."""
+    REQUEST = auto()
+    """In order of arrival, once the gate is open."""
+
+
+class _Job:
+    """One call waiting for, or running in, the GPU thread."""
+
+    __slots__ = ("done", "fn", "future", "kind", "limit", "on_start", "started")
+
+    def __init__(
+        self,
+        fn: Callable[[], Any],
+        *,
+        kind: Kind,
+        future: asyncio.Future[Any],
+        limit: float,
+        on_start: Callable[[], None] | None,
+        done: Callable[[], None] | None,
+    ) -> None:
+        self.fn = fn
+        self.kind = kind
+        self.future = future
+        self.limit = limit
+        self.on_start = on_start
+        self.done = done
+        self.started = 0.0
+
+
+class Place:
+    """The right to hold one request in memory. Use it as a context manager.
+
+    Leaving the context gives the place back as soon as every thread that still works for it has ended.
+    """
+
+    __slots__ = ("_counted", "_holds", "_left", "_worker", "queued")
+
+    def __init__(self, worker: Worker, *, counted: bool) -> None:
+        self._worker = worker
+        self._counted = counted
+        self._holds = 0
+        self._left = False
+        self.queued = False
+        """True from the moment the body is in until the GPU thread is done with it: work that others wait for."""
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left = True
+        self._settle()
+
+    def queue_up(self) -> None:
+        """The body is in: join the work that is waited for.
+
+        Raises:
+            QueueFull: what is ahead would outlast the deadline.
+            Draining: what is ahead would outlast the grace.
+        """
+        if not self._counted:
+            return
+        self._worker.check_wait()
+        self.queued = True
+
+    async def in_pool(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run ``fn`` beside the GPU thread (decoding, composing, encoding), holding the place until it ends."""
+        future = self._worker.pool.submit(fn, *args)
+        loop = asyncio.get_running_loop()
+        self._holds += 1
+
+        def ended(_: ConcurrentFuture[T]) -> None:
+            # RuntimeError: the loop is closed, the process is ending and nobody counts places any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._let_go)
+
+        future.add_done_callback(ended)
+        return await asyncio.wrap_future(future)
+
+    async def in_gpu_thread(
+        self, fn: Callable[[], T], *, kind: Kind = Kind.REQUEST, on_start: Callable[[], None] | None = None
+    ) -> T:
+        """Wait for a turn and run ``fn`` in the GPU thread, holding the place until it ends."""
+        self._holds += 1
+        return await self._worker.run(fn, kind=kind, on_start=on_start, done=self._served)
+
+    def _served(self) -> None:
+        self.queued = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._holds -= 1
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._left and self._holds == 0 and self._counted:
+            self._counted = False  # given back exactly once
+            self._worker.give_back(self)
+
+
+class Worker:
+    """The GPU thread, its queue, and the pool that decodes and encodes beside it.
+
+    Args:
+        queue_size: requests that may hold a place besides the one that runs.
+        request_timeout: seconds; nobody is admitted whose expected wait exceeds it.
+        hang_timeout: seconds a job may run before the thread counts as stuck.
+        load_timeout: the same for the load.
+        pool_size: threads for decoding, composing and encoding.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue_size: int,
+        request_timeout: float,
+        hang_timeout: float,
+        load_timeout: float,
+        pool_size: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.queue_size = queue_size
+        self.capacity = queue_size + 1
+        self.pool = ThreadPoolExecutor(pool_size, thread_name_prefix="codec")
+        self._request_timeout = request_timeout
+        self._limits = {Kind.LOAD: load_timeout, Kind.PROBE: hang_timeout, Kind.REQUEST: hang_timeout}
+        self._clock = clock
+        self._places: set[Place] = set()
+        self._waiting: deque[_Job] = deque()
+        self._running: _Job | None = None
+        self._started_at = 0.0
+        self._recent: float | None = None
+        self._gate_open = False
+        self._refusal: Callable[[], ServiceError] | None = None
+        self._drain_until: float | None = None
+        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the GPU thread; the running loop becomes the one that results are delivered to."""
+        self._loop = asyncio.get_running_loop()
+        # A daemon: a stuck thread must not block the exit.
+        self._thread = threading.Thread(target=self._main, name="gpu", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end after its present job; what still waits is told that the service is draining."""
+        self.abandon(draining)
+        self._inbox.put(None)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- admission -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Take a place at once.
+
+        Raises:
+            QueueFull: none is free, or what waits already would outlast the deadline.
+            Draining: the service is ending and the work would not fit the grace.
+            Unavailable: the engine cannot serve; the reason is the one given to ``refuse``.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        if len(self._places) >= self.capacity:
+            raise QueueFull(
+                "Every place in the queue is taken. Wait as long as Retry-After says, then send it again.",
+                retry_after=max(1.0, self.service_seconds),
+            )
+        self.check_wait()
+        place = Place(self, counted=True)
+        self._places.add(place)
+        with place:
+            yield place
+
+    @contextmanager
+    def probe_place(self) -> Iterator[Place]:
+        """A place outside the count: a full queue must not keep the truth from being known."""
+        with Place(self, counted=False) as place:
+            yield place
+
+    def give_back(self, place: Place) -> None:
+        """Called by the place itself, once."""
+        self._places.discard(place)
+
+    def check_wait(self) -> None:
+        """Refuse work that could not be done before its deadline.
+
+        Raises:
+            QueueFull, Draining: see ``place``.
+        """
+        expected = self.expected_seconds
+        if self._drain_until is not None:
+            left = self._drain_until - self._clock()
+            if not self._gate_open or expected + self.service_seconds > left:
+                raise draining()
+        elif expected and expected + self.service_seconds > self._request_timeout:
+            raise QueueFull(
+                f"The expected wait of {expected:.0f} s would outlast the deadline of {self._request_timeout:g} s. "
+                "Wait as long as Retry-After says, then send it again.",
+                retry_after=max(1.0, expected + self.service_seconds - self._request_timeout),
+            )
+
+    @property
+    def service_seconds(self) -> float:
+        """The recent running time of one request's job; 0 before the first."""
+        return self._recent or 0.0
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long the work that has arrived will keep the thread: its depth times the recent service time."""
+        return self.service_seconds * sum(1 for place in self._places if place.queued)
+
+    @property
+    def taken(self) -> int:
+        """Places taken now, whatever for."""
+        return len(self._places)
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that hold a place and do not run; at most ``queue_size``."""
+        running = self._running is not None and self._running.kind is Kind.REQUEST
+        return min(self.queue_size, len(self._places) - int(running)) if self._places else 0
+
+    # -- the gate --------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """The engine is loaded: requests get their turns."""
+        self._gate_open = True
+        self._refusal = None
+        self._dispatch()
+
+    def refuse(self, make_error: Callable[[], ServiceError]) -> None:
+        """The engine cannot serve: refuse new requests with this error, and those that wait as well."""
+        self._gate_open = False
+        self._refusal = make_error
+        self.abandon(make_error)
+
+    def drain(self, seconds: float) -> None:
+        """Admit only what fits into the grace of ``seconds`` from now."""
+        self._drain_until = self._clock() + seconds
+        if not self._gate_open:
+            self.abandon(draining)
+
+    def abandon(self, make_error: Callable[[], ServiceError]) -> None:
+        """Tell every request, waiting or running, that it will get no answer but this error."""
+        waiting, self._waiting = self._waiting, deque()
+        for job in waiting:
+            if job.kind is Kind.REQUEST:
+                self._discard(job)
+                if not job.future.done():
+                    job.future.set_exception(make_error())
+            else:
+                self._waiting.append(job)
+        running = self._running
+        if running is not None and running.kind is Kind.REQUEST and not running.future.done():
+            running.future.set_exception(make_error())
+
+    # -- turns -----------------------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        fn: Callable[[], T],
+        *,
+        kind: Kind,
+        on_start: Callable[[], None] | None = None,
+        done: Callable[[], None] | None = None,
+    ) -> T:
+        """Wait for a turn and run ``fn`` in the GPU thread.
+
+        Cancelled while waiting, the job never reaches the thread; cancelled while running, it runs to its end and its
+        result is dropped.
+
+        Args:
+            fn: what to run; its result or exception is delivered here.
+            kind: decides the turn.
+            on_start: called in the loop when the turn comes.
+            done: called in the loop, exactly once, when the thread has finished with the job or will never see it.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        job = _Job(fn, kind=kind, future=future, limit=self._limits[kind], on_start=on_start, done=done)
+        if kind is Kind.REQUEST:
+            self._waiting.append(job)
+        else:
+            self._waiting.appendleft(job)
+        self._dispatch()
+        try:
+            return await future
+        finally:
+            if job in self._waiting:  # whoever waited has gone
+                self._waiting.remove(job)
+                self._discard(job)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._running is not None
+
+    @property
+    def started_at(self) -> float:
+        """Wall-clock time in seconds at which the running job started; 0 if none runs."""
+        return self._started_at if self._running is not None else 0.0
+
+    @property
+    def job_seconds(self) -> float:
+        """How long the running job has been running; 0 if none runs. The load does not count: it has its own limit."""
+        job = self._running
+        return 0.0 if job is None or job.kind is Kind.LOAD else self._clock() - job.started
+
+    @property
+    def stuck(self) -> str | None:
+        """Why the thread counts as stuck, for a log line and an answer; None if it does not."""
+        job = self._running
+        if job is None or (running := self._clock() - job.started) <= job.limit:
+            return None
+        return f"a {job.kind.name.lower()} has been running for {running:.0f} s, over its limit of {job.limit:g} s"
+
+    def _dispatch(self) -> None:
+        if self._running is not None or self._thread is None:
+            return
+        for job in self._waiting:
+            if job.kind is not Kind.REQUEST or self._gate_open:
+                break
+        else:
+            return
+        self._waiting.remove(job)
+        self._running = job
+        job.started = self._clock()
+        self._started_at = time.time()
+        if job.on_start is not None:
+            job.on_start()
+        self._inbox.put(job)
+
+    def _finished(self, job: _Job, result: Any, error: BaseException | None) -> None:
+        self._running = None
+        if job.kind is Kind.REQUEST and error is None:
+            seconds = self._clock() - job.started
+            self._recent = (
+                seconds if self._recent is None else self._recent + SMOOTHING * (seconds - self._recent)
+            )
+        self._dispatch()  # the device's time is the dearest: the next job first, then the news
+        self._discard(job)
+        if job.future.done():  # nobody waits any more
+            if error is not None:
+                _log.warning("an abandoned job failed", kind=job.kind.name.lower(), error=repr(error))
+        elif error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+    @staticmethod
+    def _discard(job: _Job) -> None:
+        done, job.done = job.done, None
+        if done is not None:
+            done()
+
+    def _main(self) -> None:
+        assert self._loop is not None  # noqa: S101 - start() sets it before the thread exists
+        while (job := self._inbox.get()) is not None:
+            result, error = None, None
+            try:
+                result = job.fn()
+            except BaseException as caught:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+                # A future cannot hold a StopIteration; anything that is no Exception would end the loop, not the job.
+                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
+                if isinstance(error, StopIteration):
+                    error = RuntimeError(repr(error))
+            try:
+                self._loop.call_soon_threadsafe(self._finished, job, result, error)
+            except RuntimeError:
+                return  # the loop is closed: the process is ending
+            del job, result, error  # or the last picture would stay in memory until the next one comes
+
+
+async def in_daemon_thread(fn: Callable[[], T], *, name: str) -> T:
+    """Run ``fn`` in a thread of its own that never blocks the exit, however long it takes (a download)."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def deliver(result: T | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # a T whenever there is no error
+
+    def main() -> None:
+        result, error = None, None
+        try:
+            result = fn()
+        except Exception as caught:  # noqa: BLE001 - delivered to whoever waits
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: the process is ending
+            loop.call_soon_threadsafe(deliver, result, error)
+
+    threading.Thread(target=main, name=name, daemon=True).start()
+    return await future
