@@ -226,8 +226,8 @@ class Settings(BaseModel):
         return self
 
     @property
-    def weights_kind(self) -> Literal["official", "dummy", "file"]:
-        """Where the weights come from; ``file`` if ``weights`` is a path."""
+    def weights_kind(self) -> str:
+        """``official``, ``dummy``, or ``file`` if ``weights`` is a path."""
         return self.weights if self.weights in ("official", "dummy") else "file"
 
 
@@ -309,8 +309,9 @@ def load_settings(
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else "python -m service serve --help lists them all"
+    fields = {field.upper(): known_name for known_name, field in known.items()}
+    close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), fields, n=1)
+    hint = f"did you mean {fields[close[0]]}?" if close else "python -m service serve --help lists them all"
     return f"{name}: no such setting; {hint}"  # the value stays unsaid: it may be a key under a misspelt name
 
 

@@ -1,0 +1,139 @@
+"""The command line: commands, flags, help, and how each ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from service import cli
+from service.settings import Settings, flag, variable
+from service.version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def served_with(argv: list[str], **environ: str) -> Settings:
+    """The settings that ``serve`` was called with."""
+    seen: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
+    assert cli.main(argv, environ, serve=serve) == 0
+    [settings] = seen
+    return settings
+
+
+def never(_: Settings) -> int:
+    raise AssertionError("must not serve")
+
+
+@pytest.mark.parametrize("argv", [[], ["serve"]])
+def test_no_command_means_serve(argv: list[str]) -> None:
+    assert served_with([*argv, "--port", "9000"], INSPYRENET_MODE="fast") == Settings(port=9000, mode="fast")
+    assert served_with(argv) == Settings()
+
+
+def test_the_exit_code_is_the_servers() -> None:
+    assert cli.main([], {}, serve=lambda _: 7) == 7
+
+
+def test_every_setting_is_a_flag_except_the_keys() -> None:
+    flags = {field for fields in cli.GROUPS.values() for field in fields}
+    assert flags == Settings.model_fields.keys() - {"api_keys"}
+    with pytest.raises(SystemExit):
+        cli.main(["--api-keys", "open-sesame"], {}, serve=never)
+
+
+def test_a_flag_must_be_written_out() -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--por", "9000"], {}, serve=never)
+    assert ended.value.code == 2
+
+
+def test_settings_that_are_wrong_end_with_2_and_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.main(["--mode", "slow"], {"INSPYRENET_PORT": "x", "INSPYRENET_API_KEYS": "sé"}, serve=never) == 2
+    )
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sorted(err.splitlines()) == [
+        "error: --mode: got 'slow'; takes base, fast or base-nightly",
+        "error: INSPYRENET_API_KEYS: got a value not shown here; "
+        "takes comma-separated keys of visible ASCII characters, at least one",
+        "error: INSPYRENET_PORT: got 'x'; takes a whole number from 0 to 65535",
+    ]
+
+
+def test_what_was_ignored_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    served_with(["--log-format", "json"], INSPYRENET_PORT="tcp://10.0.0.7:80")
+    [line] = capsys.readouterr().err.splitlines()
+    assert "ignoring what Kubernetes injects for a Service: INSPYRENET_PORT" in line
+
+
+def test_the_help_of_serve_names_every_setting_its_variable_and_its_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--help"], {}, serve=never)
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for field in Settings.model_fields.keys() - {"api_keys"}:
+        assert re.search(rf"{flag(field)} .*\[{variable(field)}; default: .+\]", text), field
+    assert "INSPYRENET_API_KEYS" in text
+
+
+def test_the_overview_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"], {}, serve=never)
+    text = capsys.readouterr().out
+    for command in ("serve", "weights", "check"):
+        assert re.search(rf"^ +{command} ", text, re.MULTILINE)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"], {}, serve=never)
+    assert capsys.readouterr().out.split() == ["inspyrenet-api", __version__]
+
+
+def test_check_is_a_command_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--port", "1"], {}, serve=never) == 1
+    assert "no answer" in capsys.readouterr().out
+
+
+def test_the_program_ends_with_2_and_no_traceback_when_a_setting_is_wrong() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        cwd=ROOT,
+        env=os.environ | {"INSPYRENET_WARMUP_INTERVAL": "never"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: INSPYRENET_WARMUP_INTERVAL: got 'never'; takes a number of seconds above 0 and at most 86400"
+    ]

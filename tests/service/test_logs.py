@@ -1,0 +1,240 @@
+"""Logging: one line a record, the keys a log store reads, and no value that can break it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import logs
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Unshowable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@contextmanager
+def logging_to(
+    stream: io.StringIO, log_format: logs.LogFormat = "json", project: str | None = None
+) -> Iterator[None]:
+    """Logging as the service configures it, and as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(log_format, stream=stream, project=project)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in stream.getvalue().splitlines()]
+
+
+def one_line(**values: Any) -> dict[str, Any]:
+    stream = io.StringIO()
+    with logging_to(stream):
+        structlog.get_logger("test").info("hello", **values)
+    [line] = lines_of(stream)
+    return line
+
+
+def test_a_line_has_the_keys_that_cloud_logging_reads() -> None:
+    line = one_line(width=640)
+    assert list(line)[:3] == ["severity", "message", "time"]
+    assert (line["severity"], line["message"], line["logger"], line["width"]) == (
+        "INFO",
+        "hello",
+        "test",
+        640,
+    )
+    assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+
+
+def test_severities_are_the_ones_that_cloud_logging_knows() -> None:
+    stream = io.StringIO()
+    with logging_to(stream):
+        log = structlog.get_logger()
+        log.debug("unseen")
+        log.warning("a")
+        log.error("b")
+        log.critical("c")
+        logging.getLogger("x").log(25, "d")
+    assert [line["severity"] for line in lines_of(stream)] == ["WARNING", "ERROR", "CRITICAL", "DEFAULT"]
+
+
+def test_what_is_bound_to_the_request_is_on_every_line_whoever_writes_it() -> None:
+    stream = io.StringIO()
+    with logging_to(stream):
+        structlog.contextvars.bind_contextvars(request_id="r-1")
+        structlog.get_logger().info("ours")
+        logging.getLogger("aiohttp.server").warning("theirs %d", 7)
+    ours, theirs = lines_of(stream)
+    assert ours["request_id"] == theirs["request_id"] == "r-1"
+    assert (theirs["message"], theirs["logger"]) == ("theirs 7", "aiohttp.server")
+
+
+@pytest.mark.parametrize(
+    ("project", "key", "value"),
+    [
+        ("shop", "logging.googleapis.com/trace", "projects/shop/traces/" + "a" * 32),
+        (None, "trace_id", "a" * 32),
+    ],
+)
+def test_a_trace_is_a_link_where_the_project_is_known(project: str | None, key: str, value: str) -> None:
+    stream = io.StringIO()
+    with logging_to(stream, project=project):
+        structlog.contextvars.bind_contextvars(trace_id="a" * 32)
+        structlog.get_logger().info("hello")
+    [line] = lines_of(stream)
+    assert line[key] == value
+
+
+def test_an_exception_is_text_within_its_line_and_shows_no_variables() -> None:
+    def fail(secret: str) -> None:
+        raise ValueError("broken")
+
+    for log_format in ("json", "console"):
+        stream = io.StringIO()
+        with logging_to(stream, log_format):
+            try:
+                fail("pixels of a client")
+            except ValueError:
+                structlog.get_logger().exception("ours")
+                logging.getLogger().exception("theirs")
+        assert stream.getvalue().count("ValueError: broken") == 2
+        assert "pixels of a client" not in stream.getvalue().replace(
+            'fail("pixels of a client")', ""
+        ).replace('fail(\\"pixels of a client\\")', "")
+        if log_format == "json":
+            assert all("Traceback" in line["exception"] for line in lines_of(stream))
+
+
+def test_warnings_are_log_lines() -> None:
+    stream = io.StringIO()
+    with logging_to(stream), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)  # again, since catch_warnings has put the original back
+        warnings.warn("careful", stacklevel=1)
+    [line] = lines_of(stream)
+    assert line["severity"] == "WARNING"
+    assert "careful" in line["message"]
+
+
+def test_bytes_are_written_as_their_length() -> None:
+    assert one_line(body=b"\x89PNG", nested={"body": bytearray(3)}) | {"time": 0} == {
+        "severity": "INFO",
+        "message": "hello",
+        "time": 0,
+        "logger": "test",
+        "body": "<4 bytes>",
+        "nested": {"body": "<3 bytes>"},
+    }
+
+
+def test_a_key_of_ours_is_not_overwritten_by_a_callers() -> None:
+    line = one_line(message="mine", severity="mine")
+    assert (line["message"], line["severity"]) == ("hello", "INFO")
+    assert (line["message_"], line["severity_"]) == ("mine", "mine")
+
+
+def test_control_characters_cannot_rewrite_a_terminal() -> None:
+    stream = Terminal()
+    with logging_to(stream, "console"):
+        structlog.get_logger().info("hello", name="a\x1b[2Jb")
+    assert "\x1b[2J" not in stream.getvalue()
+    assert r"a\x1b[2Jb" in stream.getvalue()
+
+
+def test_what_cannot_be_shown_does_not_raise_and_is_said() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    line = one_line(a=Unshowable(), b=[Unshowable()], c=loop, d=10**5000, e="\ud800")
+    assert line["a"] == "<Unshowable that cannot be shown: RuntimeError>"
+    assert line["b"] == [line["a"]]
+    assert line["e"] == r"\ud800"
+
+
+def test_a_long_value_is_cut() -> None:
+    line = one_line(text="x" * 100_000, items=list(range(100_000)))
+    assert len(json.dumps(line)) < 10_000
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.builds(Unshowable),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.integers() | st.text(), children, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(event=values, value=values, log_format=st.sampled_from(["json", "console"]))
+def test_any_value_makes_lines_that_can_be_read(
+    event: object, value: object, log_format: logs.LogFormat
+) -> None:
+    stream = io.StringIO()
+    with logging_to(stream, log_format):
+        structlog.get_logger("test").info(event, value=value)
+    if log_format == "json":
+        [line] = lines_of(stream)
+        assert line["severity"] == "INFO"
+        assert "value" in line
+    stream.getvalue().encode()
+
+
+@pytest.mark.parametrize(("stream", "as_json"), [(io.StringIO(), True), (Terminal(), False)])
+def test_auto_is_console_on_a_terminal_only(stream: io.StringIO, as_json: bool) -> None:
+    with logging_to(stream, "auto"):
+        structlog.get_logger().info("hello")
+    assert stream.getvalue().startswith("{") is as_json
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_configuring_again_replaces_what_was() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    with logging_to(first):
+        logs.configure("json", stream=second)
+        structlog.get_logger().info("hello")
+    assert first.getvalue() == ""
+    assert len(lines_of(second)) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace_id"),
+    [
+        ({"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}, "ab" * 16),
+        ({"traceparent": f"00-{'AB' * 16}-{'cd' * 8}-01"}, "ab" * 16),
+        ({"X-Cloud-Trace-Context": f"{'12' * 16}/123;o=1"}, "12" * 16),
+        ({"X-Cloud-Trace-Context": "12" * 16}, "12" * 16),
+        ({"traceparent": "garbage", "X-Cloud-Trace-Context": "12" * 16}, "12" * 16),
+        ({"traceparent": f"00-{'ab' * 16}"}, None),
+        ({}, None),
+    ],
+)
+def test_a_trace_is_found_in_either_header(headers: dict[str, str], trace_id: str | None) -> None:
+    assert logs.find_trace_id(headers) == trace_id

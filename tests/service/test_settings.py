@@ -1,0 +1,300 @@
+"""Settings: precedence, what is refused and in which words, and what a platform injects."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from service.settings import Settings, SettingsError, load_settings, variable
+
+DEFAULTS = {
+    "INSPYRENET_ENGINE": "inspyrenet",
+    "INSPYRENET_MODE": "base",
+    "INSPYRENET_RESIZE": "dynamic",
+    "INSPYRENET_WEIGHTS": "official",
+    "INSPYRENET_DEVICE": "auto",
+    "INSPYRENET_PRECISION": "auto",
+    "INSPYRENET_HOST": "0.0.0.0",
+    "INSPYRENET_PORT": 8080,
+    "INSPYRENET_WARMUP_INTERVAL": 60,
+    "INSPYRENET_WARMUP_TIMEOUT": 120,
+    "INSPYRENET_WARMUP_SIZE": 64,
+    "INSPYRENET_QUEUE_SIZE": 16,
+    "INSPYRENET_REQUEST_TIMEOUT": 60,
+    "INSPYRENET_READ_TIMEOUT": 30,
+    "INSPYRENET_LOAD_TIMEOUT": 600,
+    "INSPYRENET_HANG_TIMEOUT": 300,
+    "INSPYRENET_DRAIN_TIMEOUT": 8,
+    "INSPYRENET_MAX_UPLOAD_BYTES": 26_214_400,
+    "INSPYRENET_MAX_PIXELS": 50_000_000,
+    "INSPYRENET_MAX_MODEL_PIXELS": 4_194_304,
+    "INSPYRENET_API_KEYS": (),
+    "INSPYRENET_API_KEYS_FILE": None,
+    "INSPYRENET_CORS_ORIGINS": (),
+    "INSPYRENET_LOG_FORMAT": "auto",
+}
+
+INJECTED = {
+    "INSPYRENET_SERVICE_HOST": "10.0.0.7",
+    "INSPYRENET_SERVICE_PORT": "80",
+    "INSPYRENET_SERVICE_PORT_HTTP": "80",
+    "INSPYRENET_PORT": "tcp://10.0.0.7:80",
+    "INSPYRENET_PORT_80_TCP": "tcp://10.0.0.7:80",
+    "INSPYRENET_PORT_80_TCP_PROTO": "tcp",
+    "INSPYRENET_PORT_80_TCP_PORT": "80",
+    "INSPYRENET_PORT_80_TCP_ADDR": "10.0.0.7",
+    "INSPYRENET_PORT_53_UDP": "udp://10.0.0.7:53",
+    "INSPYRENET_PORT_53_UDP_ADDR": "10.0.0.7",
+    "INSPYRENET_API_SERVICE_HOST": "10.0.0.8",
+    "INSPYRENET_API_PORT": "tcp://10.0.0.8:80",
+    "INSPYRENET_API_PORT_80_TCP_ADDR": "10.0.0.8",
+}
+
+
+def load(**environ: str) -> Settings:
+    return load_settings({}, environ)[0]
+
+
+def problems(flags: dict[str, str] | None = None, /, **environ: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags or {}, environ)
+    return caught.value.problems
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings, notes = load_settings({}, {})
+    assert {variable(field): value for field, value in settings} == DEFAULTS
+    assert notes == ()
+
+
+def test_the_constructor_never_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSPYRENET_MODE", "fast")
+    monkeypatch.setenv("INSPYRENET_NONSENSE", "1")
+    monkeypatch.setenv("PORT", "99")
+    assert Settings() == Settings(mode="base", port=8080)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]  # what the test is about
+
+
+def test_a_misspelt_field_of_the_constructor_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Settings(prot=1)  # type: ignore[call-arg]  # what the test is about
+
+
+def test_every_variable_is_read() -> None:
+    given_text = {
+        "INSPYRENET_ENGINE": ("auto", "auto"),
+        "INSPYRENET_MODE": ("base-nightly", "base-nightly"),
+        "INSPYRENET_RESIZE": ("static", "static"),
+        "INSPYRENET_WEIGHTS": ("/models/a.pth", "/models/a.pth"),
+        "INSPYRENET_DEVICE": ("cuda:1", "cuda:1"),
+        "INSPYRENET_PRECISION": ("bf16", "bf16"),
+        "INSPYRENET_HOST": ("::", "::"),
+        "INSPYRENET_PORT": ("0", 0),
+        "INSPYRENET_WARMUP_INTERVAL": ("0.5", 0.5),
+        "INSPYRENET_WARMUP_TIMEOUT": ("1e1", 10.0),
+        "INSPYRENET_WARMUP_SIZE": ("16", 16),
+        "INSPYRENET_QUEUE_SIZE": ("1", 1),
+        "INSPYRENET_REQUEST_TIMEOUT": (" 5 ", 5.0),
+        "INSPYRENET_READ_TIMEOUT": ("6", 6.0),
+        "INSPYRENET_LOAD_TIMEOUT": ("7", 7.0),
+        "INSPYRENET_HANG_TIMEOUT": ("80", 80.0),
+        "INSPYRENET_DRAIN_TIMEOUT": ("9", 9.0),
+        "INSPYRENET_MAX_UPLOAD_BYTES": ("1000", 1000),
+        "INSPYRENET_MAX_PIXELS": ("10000", 10_000),
+        "INSPYRENET_MAX_MODEL_PIXELS": ("1048576", 1_048_576),
+        "INSPYRENET_CORS_ORIGINS": ("*", ("*",)),
+        "INSPYRENET_LOG_FORMAT": ("json", "json"),
+    }
+    settings = load(**{name: text for name, (text, _) in given_text.items()})
+    read = {variable(field): value for field, value in settings}
+    assert {name: read[name] for name in given_text} == {
+        name: value for name, (_, value) in given_text.items()
+    }
+    assert DEFAULTS.keys() - given_text.keys() == {"INSPYRENET_API_KEYS", "INSPYRENET_API_KEYS_FILE"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "port"),
+    [
+        ({}, {}, 8080),
+        ({}, {"PORT": "1"}, 1),
+        ({}, {"PORT": ""}, 8080),
+        ({}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 2),
+        ({"port": "3"}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 3),
+        ({}, {"PORT": "1", "INSPYRENET_PORT": "tcp://10.0.0.7:80"}, 1),
+    ],
+)
+def test_a_flag_beats_the_variable_which_beats_the_platforms_port(
+    flags: dict[str, str], environ: dict[str, str], port: int
+) -> None:
+    assert load_settings(flags, environ)[0].port == port
+
+
+def test_what_kubernetes_injects_for_a_service_is_ignored_with_one_line() -> None:
+    settings, notes = load_settings({}, INJECTED)
+    assert settings == Settings()
+    [note] = notes
+    assert set(re.findall(r"INSPYRENET_\w+", note)) == set(INJECTED)
+
+
+def test_a_port_that_is_no_number_and_no_service_address_is_refused() -> None:
+    assert problems(INSPYRENET_PORT="http") == (
+        "INSPYRENET_PORT: got 'http'; takes a whole number from 0 to 65535",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "takes"),
+    [
+        ("INSPYRENET_ENGINE", "grab", "inspyrenet, grabcut or auto"),
+        ("INSPYRENET_MODE", "", "base, fast or base-nightly"),
+        ("INSPYRENET_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
+        ("INSPYRENET_DEVICE", "cuda:x", "auto, cpu, cuda or cuda:N"),
+        ("INSPYRENET_WEIGHTS", "  ", "official, dummy, or the path of a checkpoint"),
+        ("INSPYRENET_HOST", "", "an address or host name"),
+        ("INSPYRENET_PORT", "65536", "a whole number from 0 to 65535"),
+        ("INSPYRENET_WARMUP_INTERVAL", "0", "a number of seconds above 0"),
+        ("INSPYRENET_WARMUP_INTERVAL", "-1", "a number of seconds above 0"),
+        ("INSPYRENET_WARMUP_TIMEOUT", "nan", "a number of seconds above 0"),
+        ("INSPYRENET_REQUEST_TIMEOUT", "inf", "a number of seconds above 0"),
+        ("INSPYRENET_READ_TIMEOUT", "30s", "a number of seconds above 0"),
+        ("INSPYRENET_WARMUP_SIZE", "0", "a whole number from 1"),
+        ("INSPYRENET_QUEUE_SIZE", "1.5", "a whole number of at least 1"),
+        ("INSPYRENET_MAX_MODEL_PIXELS", "1023", "a whole number of at least 1024"),
+        ("INSPYRENET_API_KEYS_FILE", "/nowhere/keys", "the path of a file that can be read"),
+        ("INSPYRENET_CORS_ORIGINS", "shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_CORS_ORIGINS", "https://shop.example/path", "* or comma-separated origins"),
+        ("INSPYRENET_CORS_ORIGINS", "https://*.shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
+        ("PORT", "http", "a whole number from 0 to 65535"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_variable_what_it_got_and_what_it_takes(
+    name: str, value: str, takes: str
+) -> None:
+    [line] = problems(**{name: value})
+    assert line.startswith(f"{name}: got {value!r}; takes {takes}")
+    assert "\n" not in line
+
+
+def test_a_bad_flag_is_named_as_the_flag() -> None:
+    assert problems({"queue_size": "none"}, INSPYRENET_QUEUE_SIZE="4") == (
+        "--queue-size: got 'none'; takes a whole number of at least 1",
+    )
+
+
+def test_all_problems_are_told_at_once() -> None:
+    lines = problems(INSPYRENET_MODE="slow", INSPYRENET_PORT="x", INSPYRENET_NONSENSE="1")
+    assert {line.partition(":")[0] for line in lines} == {
+        "INSPYRENET_MODE",
+        "INSPYRENET_PORT",
+        "INSPYRENET_NONSENSE",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["INSPYRENET_WARMUP_INTERVALL", "INSPYRENET_WARMUPINTERVAL", "Inspyrenet_warmup_interval"]
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(name: str) -> None:
+    assert problems(**{name: "5"}) == (f"{name}: no such setting; did you mean INSPYRENET_WARMUP_INTERVAL?",)
+
+
+def test_an_unknown_variable_like_no_other_points_to_the_help() -> None:
+    assert problems(INSPYRENET_XYZZY="5") == (
+        "INSPYRENET_XYZZY: no such setting; python -m service serve --help lists them all",
+    )
+
+
+def test_keys_are_split_and_never_shown() -> None:
+    settings = load(INSPYRENET_API_KEYS=" open-sesame , ,other-key")
+    assert [key.get_secret_value() for key in settings.api_keys] == ["open-sesame", "other-key"]
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "sesame" not in shown
+        assert "other" not in shown
+
+
+@pytest.mark.parametrize("keys", [",", "open sesame", "sésame", "sesame,tab\tkey"])
+def test_keys_that_no_header_could_carry_are_refused_without_being_shown(keys: str) -> None:
+    assert problems(INSPYRENET_API_KEYS=keys) == (
+        "INSPYRENET_API_KEYS: got a value not shown here; "
+        "takes comma-separated keys of visible ASCII characters, at least one",
+    )
+
+
+def test_a_key_under_a_misspelt_name_is_not_shown() -> None:
+    [line] = problems(INSPYRENET_API_KEY="open-sesame")
+    assert line == "INSPYRENET_API_KEY: no such setting; did you mean INSPYRENET_API_KEYS?"
+
+
+def test_lists_that_are_set_but_empty_are_as_if_unset() -> None:
+    assert (
+        load(INSPYRENET_API_KEYS="", INSPYRENET_API_KEYS_FILE="", INSPYRENET_CORS_ORIGINS=" ") == Settings()
+    )
+
+
+def test_a_file_of_keys_must_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert problems(INSPYRENET_API_KEYS_FILE=str(file))
+    file.write_text("open-sesame\n")
+    assert load(INSPYRENET_API_KEYS_FILE=str(file)).api_keys_file == file
+    assert problems(INSPYRENET_API_KEYS_FILE=str(tmp_path))  # a directory
+
+
+def test_a_checkpoint_may_appear_later() -> None:
+    assert load(INSPYRENET_WEIGHTS="/not/yet/there.pth").weights_kind == "file"
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    settings = load(INSPYRENET_CORS_ORIGINS="https://Shop.example, http://localhost:3000")
+    assert settings.cors_origins == ("https://shop.example", "http://localhost:3000")
+
+
+def test_a_canary_over_the_pixel_limit_is_refused() -> None:
+    [line] = problems(INSPYRENET_WARMUP_SIZE="200", INSPYRENET_MAX_PIXELS="10000")
+    assert line.startswith("INSPYRENET_WARMUP_SIZE: got 200")
+    assert "INSPYRENET_MAX_PIXELS = 10000" in line
+
+
+def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
+    _, notes = load_settings({}, {"INSPYRENET_HANG_TIMEOUT": "90"})
+    assert notes == (
+        "INSPYRENET_HANG_TIMEOUT = 90 is below INSPYRENET_WARMUP_TIMEOUT = 120: "
+        "a job that slow ends the process first",
+    )
+
+
+def outcome(**environ: str) -> tuple[Settings | None, tuple[str, ...]]:
+    try:
+        return load_settings({}, environ)
+    except SettingsError as error:
+        return None, error.problems
+
+
+@given(
+    name=st.sampled_from(sorted(DEFAULTS)),
+    value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200),
+)
+def test_whatever_the_value_it_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
+    settings, lines = outcome(**{name: value})
+    if settings is None:
+        [line] = lines
+        assert line.startswith(f"{name}: ")
+        assert line.isprintable()
+        assert len(line) < 300
+
+
+@given(st.text(string.ascii_uppercase + string.digits + "_", min_size=1, max_size=20))
+def test_no_variable_of_the_namespace_passes_unseen(suffix: str) -> None:
+    settings, lines = outcome(**{f"INSPYRENET_{suffix}": "\x01"})
+    assert settings != Settings() or any(f"INSPYRENET_{suffix}" in line for line in lines)
