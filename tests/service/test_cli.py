@@ -100,7 +100,7 @@ def test_the_help_of_serve_names_every_setting_its_variable_and_its_default(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for field in Settings.model_fields.keys() - {"api_keys"}:
-        assert re.search(rf"{flag(field)} .*\[{variable(field)}; default: .+\]", text), field
+        assert re.search(rf"{flag(field)} [^\[]*\[{variable(field)}; default: [^]]+\]", text), field
     assert "INSPYRENET_API_KEYS" in text
 
 
