@@ -1,0 +1,387 @@
+"""What the service offers, as an OpenAPI 3.1 document: the one place it is written down for machines.
+
+Values that the code decides (outputs, formats, names of the file part, error codes) are taken from the code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service import errors
+from service.body import IMAGE_FIELDS
+from service.errors import ServiceError
+from service.options import Format, Output
+from supervisor.protocol import Outcome
+from supervisor.state import State
+
+Node = dict[str, Any]
+
+_SUMMARY = """\
+`POST` a photo to `/process`, get the cut-out back.
+
+Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path is a 404; a method
+that a path does not serve is a 405 with `Allow`. Every answer carries `X-Request-Id`: the caller's own, if it
+sent one, or a new one.
+
+`/process` waits while the service is still cold; `/warmup` tells whether it is warm, from the last probe: a real
+picture through the same path as a client's."""
+
+_COLOUR_PATTERN = "^#[0-9a-fA-F]{6}$"
+
+_WHEN = {
+    400: "The body is empty or malformed, the picture is missing or there is more than one, a parameter is unknown "
+    "or invalid, or `rgba` was asked for as JPEG.",
+    401: "API keys are configured, and the key is missing or wrong.",
+    404: "There is nothing at this path.",
+    405: "This path does not serve this method; `Allow` lists those it does.",
+    408: "The body did not arrive in time.",
+    413: "The picture is larger than the limit on uploads.",
+    415: "The body is not a picture by its bytes, or in a format that is not accepted.",
+    422: "The picture cannot be decoded, is truncated, has too many pixels or none, or is too big for the format "
+    "asked for.",
+    429: "The queue is full, or the expected wait exceeds the deadline.",
+    500: "The service failed; this is its own fault.",
+    503: "The engine could not be loaded, the service is shutting down, or the device has failed or is out of memory.",
+    504: "The deadline of the request passed.",
+}
+"""Every error status there is, and when."""
+
+_PROCESS_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+
+
+def document(*, version: str, max_upload_bytes: int) -> Node:
+    """The OpenAPI 3.1 document; pure.
+
+    Args:
+        version: of the service.
+        max_upload_bytes: the configured limit on a picture.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "InSPyReNet API",
+            "summary": "Background removal as a service that never lies about being warm.",
+            "description": _SUMMARY,
+            "version": version,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        # Relative, so that it also holds behind a path prefix.
+        "servers": [{"url": "."}],
+        "tags": [
+            {"name": "pictures", "description": "What the service is for."},
+            {"name": "warmth", "description": "Whether it is ready, told from fresh evidence. Always open."},
+            {"name": "operation", "description": "For those who run it. Always open."},
+        ],
+        "paths": {
+            "/process": {"post": _process(max_upload_bytes)},
+            "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
+            "/readyz": {"get": _readyz()},
+            "/livez": {"get": _livez()},
+            "/metrics": {"get": _metrics()},
+            "/": {"get": _file("The web page", "page", "text/html")},
+            "/docs": {"get": _file("This documentation for people", "docs", "text/html")},
+            "/openapi.json": {"get": _file("This documentation for machines", "openapi", "application/json")},
+        },
+        "components": {
+            "schemas": {"Error": _error_schema(), "Warmup": _warmup_schema()},
+            "headers": _headers(),
+            "responses": {f"Error{status}": _error(status) for status in _WHEN},
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _process(max_upload_bytes: int) -> Node:
+    parameters = _process_parameters()
+    picture = {"type": "string", "format": "binary"}
+    fields: Node = {name: picture | {"description": "The picture."} for name in IMAGE_FIELDS}
+    fields |= {p["name"]: p["schema"] | {"description": p["description"]} for p in parameters}
+    form = {
+        "type": "object",
+        "properties": fields,
+        "oneOf": [{"required": [name]} for name in IMAGE_FIELDS],
+        "additionalProperties": False,
+    }
+    return {
+        "tags": ["pictures"],
+        "operationId": "process",
+        "summary": "Remove the background of a picture",
+        "description": "The answer has the picture's upright size. Accepted: JPEG, PNG, WebP, AVIF, BMP, TIFF, and "
+        "the first frame of GIF and other animations, told by their bytes and not by their name. Parameters go "
+        "into the query or, with `multipart/form-data`, into form fields; each at most once.",
+        "security": [{}, {"apiKey": []}, {"bearer": []}],
+        "parameters": [
+            *parameters,
+            {
+                "name": "X-Request-Id",
+                "in": "header",
+                "description": "Taken over into the answer and the log.",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {max_upload_bytes} bytes of picture.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/*": {"schema": {}},
+                "application/octet-stream": {"schema": {}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The cut-out, in the format asked for.",
+                "headers": _refs("X-Request-Id", "X-Engine", "Server-Timing"),
+                "content": {format.content_type: {"schema": {}} for format in Format},
+            },
+            **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _PROCESS_ERRORS},
+        },
+    }
+
+
+def _process_parameters() -> list[Node]:
+    words = [output.value for output in Output if output is not Output.COLOUR]
+    return [
+        {
+            "name": "output",
+            "in": "query",
+            "description": "What the answer shows: `rgba` the cut-out on transparency; `mask` the mask in grey; "
+            "`green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`) the cut-out on that; `blur` the "
+            "background blurred; `overlay` the mask over the picture.",
+            "schema": {
+                "type": "string",
+                "anyOf": [{"enum": words}, {"pattern": _COLOUR_PATTERN}],
+                "default": Output.RGBA.value,
+            },
+        },
+        {
+            "name": "format",
+            "in": "query",
+            "description": "The file format of the answer. `rgba` cannot be `jpeg`; a side is at most 16383 pixels "
+            "in `webp` and 65500 in `jpeg`.",
+            "schema": {
+                "type": "string",
+                "enum": [format.value for format in Format],
+                "default": Format.PNG.value,
+            },
+        },
+        {
+            "name": "threshold",
+            "in": "query",
+            "description": "Makes the mask hard: foreground is what lies above. Without it the mask stays soft.",
+            "schema": {"type": "number", "minimum": 0, "maximum": 1},
+        },
+        {
+            "name": "reverse",
+            "in": "query",
+            "description": "Keep the background, remove the foreground.",
+            "schema": {"type": "boolean", "default": False},
+        },
+    ]
+
+
+def _warmup_get() -> Node:
+    return {
+        "tags": ["warmth"],
+        "operationId": "getWarmup",
+        "summary": "The last evidence, at once",
+        "responses": _warmup_responses(
+            "The last finished probe passed and is fresh.",
+            "The last finished probe failed.",
+            "No probe has finished, the engine is not loaded, the service is shutting down, or the evidence is stale.",
+        ),
+    }
+
+
+def _warmup_post() -> Node:
+    return {
+        "tags": ["warmth"],
+        "operationId": "postWarmup",
+        "summary": "Warm the service, and wait for the result",
+        "description": "Joins the probe under way or starts one; while the engine loads it waits for the first one. "
+        "If the last success is recent enough it answers with that at once. Leaving early cancels nothing.",
+        "responses": _warmup_responses(
+            "The probe ran and passed.", "The probe ran and failed.", "The probe could not run."
+        ),
+    }
+
+
+def _warmup_responses(passed: str, failed: str, pending: str) -> Node:
+    said = {"200": passed, "500": failed, "503": pending}
+    return {
+        status: {
+            "description": description,
+            "headers": _refs("X-Request-Id", *(["Retry-After"] if status == "503" else [])),
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
+        }
+        for status, description in said.items()
+    }
+
+
+def _readyz() -> Node:
+    return _health(
+        "readyz",
+        "Whether to send requests here",
+        "Never runs inference.",
+        ("Ready, or degraded: one or two probes in a row failed.", "Not ready."),
+        {"status": {"enum": ["ready", "not ready"]}, "state": {"enum": [state.value for state in State]}},
+    )
+
+
+def _livez() -> Node:
+    return _health(
+        "livez",
+        "Whether the process is alive",
+        "503 only for what a restart alone can mend.",
+        ("Alive.", "Dead: only a restart helps."),
+        {"status": {"enum": ["alive", "dead"]}, "reason": {"type": "string"}},
+    )
+
+
+def _health(name: str, summary: str, description: str, said: tuple[str, str], properties: Node) -> Node:
+    content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
+    return {
+        "tags": ["warmth"],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "responses": {
+            status: {"description": text, "headers": _refs("X-Request-Id"), "content": content}
+            for status, text in zip(("200", "503"), said, strict=True)
+        },
+    }
+
+
+def _metrics() -> Node:
+    text = {"schema": {"type": "string"}}
+    return {
+        "tags": ["operation"],
+        "operationId": "metrics",
+        "summary": "Metrics for Prometheus",
+        "responses": {
+            "200": {
+                "description": "The Prometheus text format, or OpenMetrics when asked for.",
+                "content": {"text/plain": text, "application/openmetrics-text": text},
+            }
+        },
+    }
+
+
+def _file(summary: str, name: str, content_type: str) -> Node:
+    return {
+        "tags": ["operation"],
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "The file.", "content": {content_type: {"schema": {}}}},
+            "304": {"description": "Unchanged since the `ETag` sent along."},
+        },
+    }
+
+
+def _codes() -> dict[int, list[str]]:
+    """The values of ``error.code`` by status."""
+    codes = {404: ["not_found"], 405: ["method_not_allowed"], ServiceError.status: [ServiceError.code]}
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, ServiceError) and error is not ServiceError:
+            codes.setdefault(error.status, []).append(error.code)
+    return codes
+
+
+def _error(status: int) -> Node:
+    schema = {
+        "allOf": [
+            {"$ref": "#/components/schemas/Error"},
+            {"properties": {"error": {"properties": {"code": {"enum": _codes()[status]}}}}},
+        ]
+    }
+    extra = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
+    return {
+        "description": _WHEN[status],
+        "headers": _refs("X-Request-Id", *extra.get(status, [])),
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _error_schema() -> Node:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "request_id"],
+                "properties": {
+                    "code": text | {"description": "For programs; one of a fixed set."},
+                    "message": text | {"description": "For people: what was wrong, and what would be right."},
+                    "request_id": text | {"description": "As in `X-Request-Id`; the log has it too."},
+                },
+            }
+        },
+    }
+
+
+def _warmup_schema() -> Node:
+    def some(kind: str, description: str) -> Node:
+        return {"type": [kind, "null"], "description": description}
+
+    def size(description: str) -> Node:
+        pair = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+        return pair | {"description": f"{description}: [width, height] in pixels."}
+
+    return {
+        "type": "object",
+        "required": ["status", "message", "model_ready", "state", "engine"],
+        "properties": {
+            "status": {"enum": ["success", "error", "pending"]},
+            "message": {"type": "string", "description": "For people."},
+            "error_type": some("string", "What failed; only on failure."),
+            "model_ready": {"type": "boolean", "description": "As `/readyz` says."},
+            "container_ready": {"type": "boolean", "description": "The service answers: always true."},
+            "state": {"enum": [state.value for state in State]},
+            "outcome": {
+                "enum": [*(outcome.value for outcome in Outcome), None],
+                "description": "Of the last probe.",
+            },
+            "consecutive_failures": {"type": "integer", "minimum": 0},
+            "last_success_age_seconds": some("number", "Since a probe last passed; null if none has."),
+            "interval_seconds": some("number", "Between probes, in effect now."),
+            "total_time": some("number", "Seconds from the start of the process to the first success."),
+            "load_time": some("number", "Seconds the engine took to load."),
+            "process_time": some("number", "Seconds the last probe ran."),
+            "timestamp": {"description": "When this was answered."},
+            "endpoint": {"const": "/warmup"},
+            "engine": {"type": "string", "enum": ["inspyrenet", "grabcut"]},
+            "fallback": some("boolean", "The engine stands in for another."),
+            "fallback_reason": some("string", "Why it does."),
+            "device": some("string", "As torch names it: `cpu`, `cuda:0`."),
+            "precision": some("string", "`fp32` or `bf16`."),
+            "mode": some("string", "`base`, `fast`, `base-nightly`; `none` for grabcut."),
+            "resize": some("string", "`static` or `dynamic`; `none` for grabcut."),
+            "weights": some("string", "`official`, `file`, `dummy`, or `none`."),
+            "weights_note": some("string", "What a person must know of the weights."),
+            "image_size": size("Of the picture a probe sends"),
+            "model_input_size": size("Of what the model is fed for it"),
+        },
+    }
+
+
+def _refs(*names: str) -> Node:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _headers() -> Node:
+    text, whole = {"type": "string"}, {"type": "integer", "minimum": 1}
+    said = {
+        "X-Request-Id": ("Names this request in the log.", text),
+        "X-Engine": ("What made the mask: `inspyrenet` or `grabcut`.", text),
+        "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
+        "Retry-After": ("Seconds after which trying again makes sense.", whole),
+        "WWW-Authenticate": ("How to send a key.", text),
+        "Allow": ("The methods this path serves.", text),
+    }
+    return {name: {"description": what, "schema": schema} for name, (what, schema) in said.items()}
