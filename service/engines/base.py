@@ -53,7 +53,7 @@ class EngineInfo:
     weights: str
     """``official``, ``file``, ``dummy``, or ``none`` (grabcut)."""
     weights_hash: str
-    """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, with ``unverified`` said in ``weights_note``; empty if none."""
+    """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, verified or not (see the note); empty if none."""
     weights_note: str
     """Anything a person must know of the weights: ``verified``, ``unverified``, ``dummy weights``."""
 

@@ -1,0 +1,93 @@
+"""How many CPUs this process may really use: its affinity and its container's quota, not the host's cores.
+
+A container with two CPUs on a 64-core host sees 64 cores; a thread pool of 64 then spends its two CPUs' worth of quota
+in the first milliseconds of each period and is throttled for the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+
+
+def available_cpus(root: Path = ROOT) -> int:
+    """Whole CPUs this process may keep busy, at least 1: the least of affinity and cgroup quota, rounded up.
+
+    Args:
+        root: where ``/proc`` and ``/sys`` are found.
+    """
+    quota = cgroup_quota(root)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def cgroup_quota(root: Path = ROOT) -> float | None:
+    """CPUs granted by the tightest CPU quota above this process, or None where there is none.
+
+    Reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), from this process's own group up to the root of the
+    hierarchy: a limit anywhere on the way binds, and inside a container the group's own path may not exist.
+    """
+    groups = parse_proc_cgroup(_read(root / "proc/self/cgroup"))
+    mount = root / "sys/fs/cgroup"
+    quotas = [parse_cpu_max(_read(group / "cpu.max")) for group in _ancestors(mount, groups.get("", "/"))]
+    quotas += [
+        parse_cfs(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+        for controller in ("cpu", "cpu,cpuacct")
+        for group in _ancestors(mount / controller, groups.get("cpu", "/"))
+    ]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def parse_proc_cgroup(text: str) -> dict[str, str]:
+    """The path of each controller in ``/proc/self/cgroup``; cgroup v2 has the single controller ``""``."""
+    paths = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, separator, path = rest.partition(":")
+        if separator and path.startswith("/"):
+            paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def parse_cpu_max(text: str) -> float | None:
+    """CPUs granted by the text of a cgroup v2 ``cpu.max``: ``<quota or max> <period>``, in microseconds."""
+    quota, _, period = text.strip().partition(" ")
+    return parse_cfs(quota, period or "100000")
+
+
+def parse_cfs(quota: str, period: str) -> float | None:
+    """CPUs granted by a quota and a period in microseconds; None for ``max``, -1, and anything unreadable."""
+    try:
+        cpus = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return cpus if cpus > 0 else None
+
+
+def has_native_bf16(root: Path = ROOT) -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512_BF16, AMX, Arm BF16) instead of emulating it."""
+    return bool(parse_cpu_flags(_read(root / "proc/cpuinfo")) & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def parse_cpu_flags(cpuinfo: str) -> frozenset[str]:
+    """The features of the first CPU in ``/proc/cpuinfo``: ``flags`` on x86, ``Features`` on Arm."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in {"flags", "Features"}:
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _ancestors(mount: Path, path: str) -> list[Path]:
+    parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
+    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,113 @@
+"""Reading a checkpoint into memory, and saying in words what is wrong with one that cannot be used."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from service.engines.base import WeightsUnavailable
+
+_HEAD = 512
+"""Bytes of a file's beginning that tell its format."""
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a PyTorch or safetensors checkpoint, on the CPU, none of them backed by the file.
+
+    The file is read, not mapped: whoever overwrites or truncates a mapped file in place kills this process (SIGBUS),
+    and a plain read takes no longer.
+
+    Raises:
+        WeightsUnavailable: what is wrong with the file.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if not head:
+            raise WeightsUnavailable(f"{path} is empty; remove it and fetch the weights again")
+        if head.lstrip()[:1] == b"<":
+            raise WeightsUnavailable(
+                f"{path} is a web page, not a checkpoint (a download answered with an error page?); "
+                "remove it and fetch the weights again"
+            )
+        if path.suffix == ".safetensors" or head[8:9] == b"{":
+            return _read_safetensors(path)
+        return _read_torch(path)
+    except OSError as error:
+        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Make ``state`` the network's parameters, without a copy; every key must match in name and shape.
+
+    Args:
+        network: as built; its own parameters are discarded.
+        state: float tensors of any precision become float32, which is what the network computes in.
+        source: for the message, where the weights came from.
+
+    Raises:
+        WeightsUnavailable: the checkpoint belongs to another network.
+    """
+    expected = network.state_dict()
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unexpected:
+        raise WeightsUnavailable(
+            f"{source} is a checkpoint of another network: of {len(expected)} parameters {len(missing)} are missing"
+            f"{_example(missing)}, and {len(unexpected)} are unknown{_example(unexpected)}"
+        )
+    wrong = [name for name, tensor in expected.items() if tensor.shape != state[name].shape]
+    if wrong:
+        name = wrong[0]
+        raise WeightsUnavailable(
+            f"{source} is a checkpoint of a network of another size: {len(wrong)} parameters have another shape, "
+            f"such as {name}: {list(state[name].shape)} instead of {list(expected[name].shape)}"
+        )
+    converted = {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
+    network.load_state_dict(converted, strict=True, assign=True)
+    network.requires_grad_(requires_grad=False)
+
+
+def _read_torch(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsUnavailable(
+            f"{path} is not a plain checkpoint: it is damaged, or holds other objects than tensors, "
+            "which are not loaded"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsUnavailable(
+            f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and fetch the weights again"
+        ) from error
+    return _only_tensors(state, path)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return _only_tensors(safetensors.torch.load(path.read_bytes()), path)
+    except safetensors.SafetensorError as error:
+        raise WeightsUnavailable(
+            f"{path} is not a whole safetensors file ({error}); fetch it again"
+        ) from error
+
+
+def _only_tensors(state: object, path: Path) -> dict[str, torch.Tensor]:
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
+        raise WeightsUnavailable(
+            f"{path} is not a checkpoint of this network: a plain dictionary of tensors was expected"
+        )
+    return state
+
+
+def _example(names: list[str]) -> str:
+    return f" (such as {names[0]})" if names else ""

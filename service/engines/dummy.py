@@ -1,0 +1,114 @@
+"""Seeded, deterministic weights for tests and load tests: the network's real cost, without a download.
+
+Random weights overflow within a few layers, so the statistics of every BatchNorm are calibrated on a few seeded
+pictures of smooth noise. The gain of the three Laplacian heads is damped: the mask then depends on the picture as a
+whole and forgives reduced precision, as trained weights do. Undamped weights ("hostile") do not: their fine detail is
+chaotic, which is what a self-check of reduced precision must catch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from service.engines.network import build_network
+from service.engines.upstream import mode_config
+
+SEED = 20240229
+"""Any number will do; changing it changes every dummy mask."""
+
+CALIBRATION_PICTURES = 4
+CALIBRATION_SIDE = 128
+"""Pixels. Small, since a dummy load should be quick: statistics of a few thousand positions are enough."""
+
+LINEAR_STD = 0.02
+"""Of the transformer's weights, as Swin is initialised: larger ones make its residual stream chaotic."""
+
+BENIGN_GAIN = 0.1
+"""Of the BatchNorm after each Laplacian head."""
+
+
+def dummy_state(mode: str, *, hostile: bool = False, seed: int = SEED) -> dict[str, torch.Tensor]:
+    """A checkpoint of ``mode``'s network: float32, the official keys, the same bits in every process on a machine.
+
+    Args:
+        mode: as in the package's configuration.
+        hostile: leave the Laplacian heads undamped.
+        seed: of the weights and of the calibration pictures.
+    """
+    network = build_network(mode_config(mode).base_size)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        _initialise(network, generator, head_gain=1.0 if hostile else BENIGN_GAIN)
+        _calibrate(network, generator)
+    return network.state_dict()
+
+
+def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = False) -> Path:
+    """Write :func:`dummy_state` to ``path`` in the format of the official checkpoints, whole or not at all.
+
+    Returns:
+        The path; ``Remover(ckpt=...)`` of the package loads it, and so does ``INSPYRENET_WEIGHTS=<path>``.
+    """
+    target = Path(path)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        torch.save(dummy_state(mode, hostile=hostile), part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def smooth_noise(generator: torch.Generator, *, side: int) -> torch.Tensor:
+    """A picture of smooth noise: 1 x 3 x side x side, float32, normalised as the network's input is, about [-2, 2]."""
+    picture = torch.zeros(1, 3, side, side)
+    for cells in (2, 4, 8, 16, 32):
+        coarse = torch.randn(1, 3, cells, cells, generator=generator) / math.sqrt(cells)
+        picture += functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False)
+    return picture
+
+
+def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: float) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            # As the package initialises them, but uniform of the same variance, which is faster than normal.
+            std = LINEAR_STD if isinstance(module, nn.Linear) else math.sqrt(2.0 / module.weight[0].numel())
+            bound = std * math.sqrt(3.0)
+            module.weight.uniform_(-bound, bound, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            if name.startswith("attention") and name.endswith("conv_out4.bn"):
+                module.weight.fill_(head_gain)
+    for name, parameter in network.named_parameters():
+        leaf = name.rpartition(".")[2]
+        if leaf == "relative_position_bias_table":
+            parameter.uniform_(-LINEAR_STD, LINEAR_STD, generator=generator)
+        elif leaf == "gamma":
+            parameter.fill_(0.1)  # 0 when untrained, which would leave the attention out of every test
+        elif leaf in {"threshold", "lthreshold"}:
+            parameter.fill_(0.5)
+
+
+def _calibrate(network: nn.Module, generator: torch.Generator) -> None:
+    """Set every BatchNorm's statistics to their mean over a few pictures, all layers in the same pass."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # take the batch's statistics as they are, instead of moving towards them
+    # One batch, so that the statistics hold the variance between pictures too: the attention stages sum over a
+    # picture's million positions, and what those sums feed varies far more between pictures than within one.
+    network(torch.cat([smooth_noise(generator, side=CALIBRATION_SIDE) for _ in range(CALIBRATION_PICTURES)]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -1,0 +1,119 @@
+"""The real engine: InSPyReNet, the network of ``transparent_background``, without the package's overhead.
+
+The masks are those of ``Remover.process`` for a PIL image: the same Pillow resize, normalisation, network and
+interpolation back. What differs is what fails there: every size works, from 1 x 1 up, and large inputs are bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+from service.engines import resize as sizes
+from service.engines.base import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
+from service.engines.upstream import mode_config
+from service.engines.weights import Checkpoint, Weights
+
+if TYPE_CHECKING:
+    from service.engines.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+
+
+class InspyrenetEngine:
+    """InSPyReNet behind the :class:`~service.engines.base.Engine` protocol.
+
+    Args:
+        mode: ``base``, ``fast`` or ``base-nightly``.
+        resize: ``static`` or ``dynamic``.
+        weights: where the checkpoint comes from.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the hardware is made for it and the masks stay the same.
+        max_model_pixels: bound on the model input.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: str,
+        resize: sizes.ResizeMode,
+        weights: Weights,
+        device: str,
+        precision: Literal["auto", "fp32", "bf16"],
+        max_model_pixels: int,
+    ) -> None:
+        self._mode = mode
+        self._resize = resize
+        self._weights = weights
+        self._device = device
+        self._precision = precision
+        self._max_model_pixels = max_model_pixels
+        self._base_size = mode_config(mode).base_size
+        self._checkpoint: Checkpoint | None = None
+        self._runtime: Runtime | None = None
+
+    @property
+    def name(self) -> str:
+        """``inspyrenet``."""
+        return "inspyrenet"
+
+    def prepare(self, report: ReportPhase) -> None:
+        """Find, download and verify the checkpoint; nothing to do for dummy weights."""
+        self._checkpoint = self._weights.obtain(lambda line: report(LoadPhase.WEIGHTS, line))
+
+    def load(self, report: ReportPhase) -> EngineInfo:
+        """Import torch, read the weights, set the device up, decide the precision, compile the foreground's code."""
+        if self._checkpoint is None:
+            raise RuntimeError("prepare() has to succeed before load()")
+        self._runtime = None  # a second load must not need room for two networks
+        report(LoadPhase.IMPORT, "importing torch and the network")
+        from service.engines import foreground, runtime  # noqa: PLC0415  # seconds: only once the port is open
+
+        device = runtime.set_up_device(self._device)
+        report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
+        network = runtime.read_network(self._checkpoint, self._mode)
+        report(LoadPhase.DEVICE, f"setting up {device}")
+        loaded = runtime.Runtime(network, device)
+        precision, reason = loaded.settle_precision(self._precision)
+        _log.info("precision %s: %s", precision, reason)
+        foreground.prime()
+        self._runtime = loaded
+        return EngineInfo(
+            engine=self.name,
+            fallback=False,
+            fallback_reason="",
+            mode=self._mode,
+            resize=self._resize,
+            device=str(device),
+            precision=precision,
+            precision_reason=reason,
+            weights=self._checkpoint.kind,
+            weights_hash=self._checkpoint.hash,
+            weights_note=self._checkpoint.note,
+        )
+
+    def model_input_size(self, width: int, height: int) -> tuple[int, int]:
+        """The (width, height) fed to the network; see :func:`service.engines.resize.model_input_size`."""
+        return sizes.model_input_size(
+            width,
+            height,
+            resize=self._resize,
+            base_size=self._base_size,
+            max_model_pixels=self._max_model_pixels,
+        )
+
+    def infer(self, image: RGB) -> Alpha:
+        """The mask of one image at its own size, as ``Remover.process`` makes it."""
+        if self._runtime is None:
+            raise RuntimeError("load() has to succeed before infer()")
+        return self._runtime.infer(image, self.model_input_size(image.shape[1], image.shape[0]))
+
+    def foreground(self, image: RGB, alpha: Alpha) -> RGB:
+        """The foreground's colours; see :func:`service.engines.foreground.estimate_foreground`."""
+        from service.engines.foreground import estimate_foreground  # noqa: PLC0415  # imports numba
+
+        return estimate_foreground(image, alpha)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU and before a load."""
+        return {"allocated": 0, "reserved": 0} if self._runtime is None else self._runtime.memory()
