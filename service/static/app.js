@@ -1,0 +1,186 @@
+// The page: a photo in, before and after out. No dependencies; every address is relative, so that it works behind
+// a path prefix. What the service says of itself comes from /warmup alone and is shown as it is.
+
+import { describeError, lossOfConnection } from "./errors.js";
+import { watchWarmth } from "./warmth.js";
+
+const byId = (id) => document.getElementById(id);
+
+const OPTION_DELAY_MS = 250; // a colour picker and a threshold fire many times on their way
+const EXTENSIONS = { "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg", "image/avif": "avif" };
+
+let photo = null; // the File chosen
+let running = null; // AbortController of the request under way
+let countdown = 0; // timer of the Retry-After shown
+let delay = 0;
+
+// ---- choosing a photo
+
+byId("file").addEventListener("change", (event) => choose(event.target.files[0]));
+byId("another").addEventListener("click", () => byId("file").click());
+
+addEventListener("paste", (event) => {
+  const pasted = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
+  if (pasted) choose(pasted);
+});
+
+let dragDepth = 0; // dragenter and dragleave come for every child as well
+addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++dragDepth > 0));
+addEventListener("dragleave", () => document.body.classList.toggle("dragging", --dragDepth > 0));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  dragDepth = 0;
+  document.body.classList.remove("dragging");
+  choose(event.dataTransfer.files[0]);
+});
+
+function choose(file) {
+  if (!file) return;
+  photo = file;
+  byId("file").value = ""; // choosing the same file again is a change again
+  byId("result").hidden = byId("actions").hidden = true;
+  byId("drop").hidden = true;
+  showImage("before", file);
+  byId("compare").classList.remove("single");
+  process();
+}
+
+// A TIFF, say, is no picture to most browsers: then there is only an after.
+byId("before").addEventListener("error", () => byId("compare").classList.add("single"));
+
+function showImage(id, blob) {
+  const image = byId(id);
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(blob);
+}
+
+// ---- options
+
+byId("options").addEventListener("submit", (event) => {
+  event.preventDefault();
+  process();
+});
+byId("options").addEventListener("input", (event) => {
+  arrangeOptions();
+  if (event.target.id === "key") return; // sent with Enter or with the next attempt, not letter by letter
+  clearTimeout(delay);
+  delay = setTimeout(process, OPTION_DELAY_MS);
+});
+
+function arrangeOptions() {
+  const output = byId("output").value;
+  byId("colour-field").hidden = output !== "colour";
+  byId("threshold-field").hidden = !byId("hard").checked;
+  byId("threshold-value").value = Number(byId("threshold").value).toFixed(2);
+  const jpeg = byId("format").querySelector("[value=jpeg]");
+  jpeg.disabled = output === "rgba"; // JPEG has no transparency
+  if (jpeg.disabled && jpeg.selected) byId("format").value = "png";
+}
+
+function wanted() {
+  const output = byId("output").value;
+  const parameters = new URLSearchParams({
+    output: output === "colour" ? byId("colour").value : output,
+    format: byId("format").value,
+  });
+  if (byId("hard").checked) parameters.set("threshold", byId("threshold").value);
+  if (byId("reverse").checked) parameters.set("reverse", "true");
+  return parameters;
+}
+
+// ---- the request
+
+async function process() {
+  clearTimeout(delay);
+  clearInterval(countdown);
+  if (!photo) return;
+  running?.abort();
+  const mine = (running = new AbortController());
+  byId("error").hidden = true;
+  byId("result").classList.add("stale");
+  byId("download").setAttribute("aria-disabled", "true");
+  byId("progress").textContent = "Removing the background";
+
+  const headers = { "Content-Type": "application/octet-stream" };
+  const key = byId("key").value.trim();
+  if (key) headers["X-Api-Key"] = key;
+  try {
+    const response = await fetch(`process?${wanted()}`, { method: "POST", headers, body: photo, signal: mine.signal });
+    if (response.ok) await showResult(response, await response.blob());
+    else showError(await describeError(response));
+  } catch (error) {
+    if (mine.signal.aborted) return; // a newer request has taken over
+    showError(lossOfConnection());
+  }
+  if (mine === running) byId("progress").textContent = "";
+}
+
+async function showResult(response, cutOut) {
+  showImage("after", cutOut);
+  const image = byId("after");
+  await image.decode().catch(() => {}); // a format this browser cannot show can still be downloaded
+  byId("result").hidden = byId("actions").hidden = false;
+  byId("result").classList.remove("stale");
+
+  const timing = response.headers.get("Server-Timing") ?? "";
+  const milliseconds = [...timing.matchAll(/dur=([\d.]+)/g)].reduce((sum, [, part]) => sum + Number(part), 0);
+  const facts = [`${image.naturalWidth} × ${image.naturalHeight} pixels`, formatBytes(cutOut.size)];
+  if (response.headers.has("X-Engine")) facts.push(`made by ${response.headers.get("X-Engine")}`);
+  if (milliseconds) facts.push(`in ${(milliseconds / 1000).toFixed(2)} s`);
+  byId("facts").textContent = facts.join(", ");
+
+  const name = (photo.name || "photo").replace(/\.[^.]*$/, "");
+  const download = byId("download");
+  download.href = image.src;
+  download.download = `${name}-${byId("output").value}.${EXTENSIONS[cutOut.type] ?? "bin"}`;
+  download.removeAttribute("aria-disabled");
+}
+
+function formatBytes(bytes) {
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+// ---- errors
+
+byId("retry").addEventListener("click", process);
+
+function showError({ title, message, requestId, retryAfter, needsKey, final }) {
+  byId("error-title").textContent = title;
+  byId("error-message").textContent = message;
+  byId("error-id").textContent = requestId ? `Request ${requestId}` : "";
+  byId("retry").hidden = final;
+  byId("error").hidden = false;
+  byId("actions").hidden = false;
+  byId("progress").textContent = "";
+  if (needsKey) {
+    byId("key-details").open = true;
+    byId("key").focus();
+  }
+  waitToRetry(retryAfter);
+}
+
+function waitToRetry(seconds) {
+  const button = byId("retry");
+  const ends = performance.now() + seconds * 1000;
+  const tick = () => {
+    const left = Math.ceil((ends - performance.now()) / 1000);
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
+    if (left <= 0) clearInterval(countdown);
+  };
+  clearInterval(countdown);
+  countdown = setInterval(tick, 250);
+  tick();
+}
+
+// ---- before and after
+
+byId("slider").addEventListener("input", (event) => {
+  byId("compare").style.setProperty("--split", `${event.target.value}%`);
+});
+
+// ---- go
+
+arrangeOptions();
+watchWarmth(byId("status"), byId("banners"));
