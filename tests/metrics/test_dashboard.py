@@ -1,0 +1,71 @@
+"""The dashboard: complete, templated, and drawn without overlaps."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.metrics.sources import dashboard, panels
+
+SUBJECTS = {
+    "is it warm": ["inspyrenet_ready", "inspyrenet_warmup_success"],
+    "since when": ["inspyrenet_warmup_last_success_timestamp_seconds"],
+    "why not": ["inspyrenet_warmup_runs_total", "inspyrenet_warmup_supervisor_up", "ALERTS"],
+    "cold start": ["inspyrenet_startup_duration_seconds"],
+    "traffic": ["inspyrenet_http_requests_total"],
+    "errors": ["job:inspyrenet_process_errors:ratio_rate5m"],
+    "latency by stage": ["inspyrenet_stage_duration_seconds_bucket"],
+    "queue": ["inspyrenet_queue_depth", "inspyrenet_queue_capacity"],
+    "GPU": ["inspyrenet_device_memory_bytes", "inspyrenet_device_errors_total"],
+}
+
+
+def title(panel: dict[str, Any]) -> str:
+    return str(panel["title"])
+
+
+@pytest.mark.parametrize("panel", panels(), ids=title)
+def test_every_panel_has_a_title_a_description_a_unit_and_a_query(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert len(panel["description"]) > 20
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert all(target["expr"] for target in panel["targets"])
+    references = [target["refId"] for target in panel["targets"]]
+    assert len(set(references)) == len(references) > 0
+
+
+@pytest.mark.parametrize("panel", panels(), ids=title)
+def test_every_panel_follows_the_variables(panel: dict[str, Any]) -> None:
+    for holder in (panel, *panel["targets"]):
+        assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for target in panel["targets"]:
+        assert "$job" in target["expr"] or "ALERTS" in target["expr"]
+
+
+def test_data_source_job_and_instance_are_variables() -> None:
+    variables = {variable["name"]: variable for variable in dashboard()["templating"]["list"]}
+    assert list(variables) == ["datasource", "job", "instance"]
+    assert variables["datasource"]["query"] == "prometheus"
+    assert all(variables[name]["multi"] and variables[name]["includeAll"] for name in ("job", "instance"))
+
+
+@pytest.mark.parametrize(("subject", "metrics"), SUBJECTS.items())
+def test_every_question_has_a_panel(subject: str, metrics: list[str]) -> None:
+    queries = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
+    assert [metric for metric in metrics if metric not in queries] == []
+
+
+def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+    everything = dashboard()["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
+    cells = [cells_of(panel["gridPos"]) for panel in everything]
+    assert all(one.isdisjoint(other) for one, other in itertools.combinations(cells, 2))
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in everything)
+
+
+def cells_of(position: dict[str, int]) -> set[tuple[int, int]]:
+    columns = range(position["x"], position["x"] + position["w"])
+    rows = range(position["y"], position["y"] + position["h"])
+    return set(itertools.product(columns, rows))
