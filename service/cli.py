@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import structlog
 
 from service import check, logs
+from service.engines import weights
+from service.engines.base import WeightsUnavailable
 from service.settings import Settings, SettingsError, flag, load_settings, takes, variable
 from service.version import __version__
 
@@ -38,6 +41,10 @@ examples:
 
 python -m service serve --help lists every setting.
 """
+_WEIGHTS = """\
+Have a checkpoint ready on disk: the official one, downloaded if it is not there yet and verified where upstream
+publishes a hash. TRANSPARENT_BACKGROUND_FILE_PATH is where, as in transparent-background; the home directory if unset.
+"""
 _SERVE = """\
 Serve until SIGTERM. Every setting is an environment variable too, named in brackets; a flag beats its variable.
 """
@@ -63,13 +70,18 @@ def main(
         The exit code: 0, 1 if the command failed, 2 if it was not understood.
     """
     args = _parser().parse_args(_with_command(argv))
-    match args.command:
-        case "check":
-            return check.run(args, environ)
-        case "weights":
-            return _weights(args)
-        case _:
-            return _serve(args, environ, serve)
+    try:
+        match args.command:
+            case "check":
+                return check.run(args, environ)
+            case "weights":
+                return _weights(args, environ)
+            case _:
+                return _serve(args, environ, serve)
+    except SettingsError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return 2
 
 
 def _with_command(argv: Sequence[str]) -> list[str]:
@@ -91,14 +103,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"inspyrenet-api {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
 
-    def add(name: str, summary: str, description: str, **more: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, summary: str, description: str, *, epilog: str = "", usage: str | None = None
+    ) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=summary, description=description, formatter_class=raw, allow_abbrev=False, **more
+            name,
+            help=summary,
+            description=description,
+            epilog=epilog,
+            usage=usage,
+            formatter_class=raw,
+            allow_abbrev=False,
         )
 
     usage = "python -m service [serve] [--SETTING VALUE ...]"
     _add_setting_flags(add("serve", "serve (the default)", _SERVE, epilog=_SERVE_NOTES, usage=usage))
-    _add_weights_flags(add("weights", "fetch and verify a checkpoint", "Have a checkpoint ready on disk."))
+    _add_weights_flags(add("weights", "fetch and verify a checkpoint", _WEIGHTS))
     check.add_arguments(
         add("check", "ask a running service how it is", "Exit code 0 if the answer is 200, else 1.")
     )
@@ -119,20 +139,24 @@ def _add_setting_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weights_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mode", choices=takes("mode").metavar.strip("{}").split(","), default="base")
-    parser.add_argument("--dummy", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--mode",
+        metavar=takes("mode").metavar,
+        help=f"whose checkpoint [{variable('mode')}; default: {Settings.model_fields['mode'].get_default()}]",
+    )
+    parser.add_argument(
+        "--dummy",
+        type=Path,
+        metavar="FILE",
+        help="write seeded random weights there instead, for tests and load tests; nothing is downloaded",
+    )
 
 
 def _serve(args: argparse.Namespace, environ: Mapping[str, str], serve: Callable[[Settings], int]) -> int:
     given = {
         field: text for field in Settings.model_fields if (text := getattr(args, field, None)) is not None
     }
-    try:
-        settings, notes = load_settings(given, environ)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - no log format is known yet
-        return 2
+    settings, notes = load_settings(given, environ)
     logs.configure(settings.log_format, project=environ.get("GOOGLE_CLOUD_PROJECT"))
     log = structlog.get_logger(__name__)
     for note in notes:
@@ -140,5 +164,36 @@ def _serve(args: argparse.Namespace, environ: Mapping[str, str], serve: Callable
     return serve(settings)
 
 
-def _weights(args: argparse.Namespace) -> int:
-    raise NotImplementedError
+def _weights(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    settings, _ = load_settings({} if args.mode is None else {"mode": args.mode}, environ)
+    logs.configure("console")
+    try:
+        if args.dummy:
+            return _write_dummy(args.dummy, settings.mode)
+        found = weights.describe(settings.mode)
+        _say(f"{found.path}: {found.state}")
+        checkpoint = weights.fetch(settings.mode, say=_say)
+        if not found.present or checkpoint.note != found.state:
+            _say(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
+    except (WeightsUnavailable, OSError) as error:
+        _complain(str(error))
+        return 1
+    return 0
+
+
+def _write_dummy(file: Path, mode: str) -> int:
+    if not os.access(file.parent, os.W_OK):  # torch would say so too, but later and in a traceback
+        _complain(f"{file}: cannot write in {file.parent}")
+        return 1
+    from service.engines.dummy import write_dummy  # noqa: PLC0415 - imports torch
+
+    _say(f"{write_dummy(file, mode)}: dummy weights for {mode}, masks mean nothing")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what a command answers goes to standard output
+
+
+def _complain(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)  # noqa: T201 - no log format is known yet

@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from service import cli
+from service.engines.base import WeightsUnavailable
+from service.engines.weights import Checkpoint, official_path
 from service.settings import Settings, flag, variable
 from service.version import __version__
 
@@ -121,6 +123,60 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_is_a_command_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--port", "1"], {}, serve=never) == 1
     assert "no answer" in capsys.readouterr().out
+
+
+def test_weights_that_are_there_are_not_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    file = official_path("base-nightly")
+    file.parent.mkdir()
+    file.write_bytes(b"a checkpoint")
+    assert cli.main(["weights"], {"INSPYRENET_MODE": "base-nightly"}, serve=never) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}: unverified: ")  # upstream publishes no hash of this one
+
+
+def test_weights_that_are_missing_are_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ckpt_fast.pth"
+
+    def fetch(mode: str, *, say: Callable[[str], None]) -> Checkpoint:
+        say(f"downloading {mode}")
+        return Checkpoint("official", file, "md5:0123", "verified", None)
+
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    monkeypatch.setattr("service.engines.weights.fetch", fetch)
+    assert cli.main(["weights", "--mode", "fast"], {"INSPYRENET_MODE": "base"}, serve=never) == 0
+    missing, downloading, verified = capsys.readouterr().out.splitlines()
+    assert missing.endswith(": missing")
+    assert downloading == "downloading fast"
+    assert verified == f"{file}: verified (md5:0123)"
+
+
+def test_weights_that_cannot_be_had_end_with_1_and_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(*_: object, **__: object) -> Checkpoint:
+        raise WeightsUnavailable("there is no network")
+
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    monkeypatch.setattr("service.engines.weights.fetch", fetch)
+    assert cli.main(["weights"], {}, serve=never) == 1
+    assert capsys.readouterr().err == "error: there is no network\n"
+
+
+def test_weights_of_an_unknown_mode_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["weights", "--mode", "slow"], {}, serve=never) == 2
+    assert capsys.readouterr().err == "error: --mode: got 'slow'; takes base, fast or base-nightly\n"
+
+
+def test_dummy_weights_for_a_directory_that_is_missing_end_with_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(["weights", "--dummy", str(tmp_path / "no" / "dummy.pth")], {}, serve=never) == 1
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_the_program_ends_with_2_and_no_traceback_when_a_setting_is_wrong() -> None:

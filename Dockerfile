@@ -1,0 +1,82 @@
+# One image for GPU and CPU; which build of torch is inside is the only difference.
+#
+#   docker build -t inspyrenet-api .                                  torch from the default index: the CUDA build on x86-64
+#   docker build -t inspyrenet-api --build-arg TORCH_INDEX=URL .      torch from PyTorch's own index, CPU or a CUDA version
+#   docker build -t inspyrenet-api --build-arg WEIGHTS=base .         with the official checkpoint inside
+#
+#   docker run --read-only --mount type=tmpfs,target=/var/cache/inspyrenet -p 8080:8080 inspyrenet-api
+#
+# Everything written goes to /var/cache/inspyrenet, the one directory that must be writable. Checkpoints are looked for in
+# /opt/weights: baked in, mounted there, or else downloaded, for which it stands for the directory above.
+
+FROM docker.io/library/python:3.11-slim-bookworm AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    # libraries' caches and temporary files
+    HOME=/var/cache/inspyrenet \
+    XDG_CACHE_HOME=/var/cache/inspyrenet \
+    TMPDIR=/var/cache/inspyrenet \
+    NUMBA_CACHE_DIR=/var/cache/inspyrenet \
+    # code compiled while the image is built must fit the machine that runs it; the host's own costs as much time
+    NUMBA_CPU_NAME=generic \
+    # transparent-background keeps its checkpoints in .transparent-background/ below this
+    TRANSPARENT_BACKGROUND_FILE_PATH=/opt/weights \
+    # it would ask the network for a newer version at every import
+    NO_ALBUMENTATIONS_UPDATE=1
+WORKDIR /app
+
+
+FROM base AS dependencies
+ARG TORCH_INDEX=""
+ARG PIP_ARGS=""
+ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY pyproject.toml constraints.txt ./
+RUN python3 -m venv /opt/venv \
+    && python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+       > requirements.txt \
+    && python -m pip install --constraint constraints.txt pip setuptools wheel \
+    && python -m pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} ${PIP_ARGS} torch torchvision \
+    && python -m pip install --constraint constraints.txt ${PIP_ARGS} --requirement requirements.txt \
+    # transparent-background asks for opencv-python, which needs libGL; both write into cv2/, so the headless one goes last
+    && python -m pip uninstall --yes opencv-python \
+    && python -m pip install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless \
+    && python -m pip uninstall --yes wheel pip \
+    # compiled code is found again by its source's time, which a layer keeps in whole seconds only
+    && find /opt/venv -path '*/pymatting/*.py' -exec touch --date=2000-01-01 {} +
+
+
+FROM base AS weights
+# base, fast or base-nightly: the official checkpoint; dummy: /opt/weights/dummy.pth; none: nothing.
+ARG WEIGHTS=none
+ENV HOME=/root TMPDIR=/tmp XDG_CACHE_HOME=/tmp
+COPY --from=dependencies /opt/venv /opt/venv
+COPY service service
+COPY metrics metrics
+COPY supervisor supervisor
+RUN mkdir -p /stage/opt \
+    && case "$WEIGHTS" in \
+         none) ln -s /var/cache/inspyrenet /stage/opt/weights ;; \
+         dummy) mkdir /stage/opt/weights && python -m service weights --dummy /stage/opt/weights/dummy.pth ;; \
+         *) TRANSPARENT_BACKGROUND_FILE_PATH=/stage/opt/weights python -m service weights --mode "$WEIGHTS" ;; \
+       esac \
+    && chmod -R a+rX /stage
+
+
+FROM base
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /var/cache/inspyrenet --shell /usr/sbin/nologin inspyrenet \
+    && install --directory --owner=10001 --group=0 --mode=2775 /var/cache/inspyrenet
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=weights /stage /
+COPY LICENSE ./
+COPY metrics metrics
+COPY supervisor supervisor
+COPY service service
+RUN python -m compileall -q . 
+USER 10001:0
+# What numba compiles for the edges' colours is compiled here, once, instead of at every cold start.
+RUN python -c 'from service.engines.foreground import prime; prime()'
+
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python", "-m", "service", "check"]
+# Python itself is the first process, so that SIGTERM reaches it.
+ENTRYPOINT ["python", "-m", "service"]
