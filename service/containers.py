@@ -112,13 +112,16 @@ def _jpeg(data: bytes) -> Container:
     at = 2
     while True:
         at = data.find(b"\xff", at)  # decoders skip junk between segments
-        while data[at + 1] == 0xFF:  # and fill bytes
-            at += 1
+        if at < 0:
+            raise Malformed
         marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # no length follows
             at += 2
             continue
-        if at < 0 or marker == 0xD9:
+        if marker == 0xD9:
             raise Malformed
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == 0xDA:

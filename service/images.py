@@ -40,7 +40,7 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 2
 MAX_PROFILE_BYTES = 4 << 20
 """Larger ICC profiles are ignored; printing profiles with large tables reach 3 MB."""
 
-STRIP_PIXELS = 1 << 20
+STRIP_PIXELS = 1 << 18
 """Pixels are converted in strips of whole rows of about this many."""
 
 _DECODERS: dict[Kind, Callable[[BytesIO], ImageFile.ImageFile]] = {
@@ -190,8 +190,8 @@ def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
 
 
 def _over_white(colours: Pixels, opacity: Pixels) -> None:
-    """Composite in place: c * a + 255 * (1 - a), rounded."""
-    weight = opacity[..., np.newaxis].astype(np.uint32)
+    """Composite in place: c * a + 255 * (1 - a), rounded; 16 bits hold the largest sum, 255 * 255 + 127."""
+    weight = opacity[..., np.newaxis].astype(np.uint16)
     colours[...] = (colours * weight + 255 * (255 - weight) + 127) // 255
 
 
@@ -229,8 +229,9 @@ def _to_srgb(mode: str, profile: ImageCmsProfile | None) -> ImageCmsTransform | 
         return None
 
 
-MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 65535}
-"""The largest side, in pixels, that each format (as written here) can hold; PNG takes any."""
+MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 32768}
+"""The largest side, in pixels, that each format can hold; PNG takes any. AVIF could be written up to 65536, but its
+decoders stop at 32768."""
 
 
 def check_output_size(width: int, height: int, options: Options) -> None:
