@@ -39,10 +39,11 @@ function choose(file) {
   if (!file) return;
   photo = file;
   byId("file").value = ""; // choosing the same file again is a change again
-  byId("result").hidden = byId("actions").hidden = true;
-  byId("drop").hidden = true;
+  byId("file").hidden = byId("drop").hidden = byId("download").hidden = true;
+  byId("result").hidden = byId("actions").hidden = false;
+  byId("facts").textContent = "";
+  byId("compare").className = "compare waiting"; // the photo alone, until there is an after
   showImage("before", file);
-  byId("compare").classList.remove("single");
   process();
 }
 
@@ -99,15 +100,18 @@ async function process() {
   const mine = (running = new AbortController());
   byId("error").hidden = true;
   byId("result").classList.add("stale");
-  byId("download").setAttribute("aria-disabled", "true");
-  byId("progress").textContent = "Removing the background";
+  byId("download").hidden = true;
+  const cold = ["loading", "warming"].includes(byId("status").dataset.state);
+  byId("progress").textContent = cold
+    ? "Removing the background, once the service is warm"
+    : "Removing the background";
 
   const headers = { "Content-Type": "application/octet-stream" };
   const key = byId("key").value.trim();
   if (key) headers["X-Api-Key"] = key;
   try {
     const response = await fetch(`process?${wanted()}`, { method: "POST", headers, body: photo, signal: mine.signal });
-    if (response.ok) await showResult(response, await response.blob());
+    if (response.ok) await showResult(response, await response.blob(), mine.signal);
     else showError(await describeError(response));
   } catch (error) {
     if (mine.signal.aborted) return; // a newer request has taken over
@@ -116,11 +120,12 @@ async function process() {
   if (mine === running) byId("progress").textContent = "";
 }
 
-async function showResult(response, cutOut) {
+async function showResult(response, cutOut, signal) {
   showImage("after", cutOut);
   const image = byId("after");
   await image.decode().catch(() => {}); // a format this browser cannot show can still be downloaded
-  byId("result").hidden = byId("actions").hidden = false;
+  if (signal.aborted) return;
+  byId("compare").classList.remove("waiting");
   byId("result").classList.remove("stale");
 
   const timing = response.headers.get("Server-Timing") ?? "";
@@ -134,7 +139,7 @@ async function showResult(response, cutOut) {
   const download = byId("download");
   download.href = image.src;
   download.download = `${name}-${byId("output").value}.${EXTENSIONS[cutOut.type] ?? "bin"}`;
-  download.removeAttribute("aria-disabled");
+  download.hidden = false;
 }
 
 function formatBytes(bytes) {
@@ -151,7 +156,6 @@ function showError({ title, message, requestId, retryAfter, needsKey, final }) {
   byId("error-id").textContent = requestId ? `Request ${requestId}` : "";
   byId("retry").hidden = final;
   byId("error").hidden = false;
-  byId("actions").hidden = false;
   byId("progress").textContent = "";
   if (needsKey) {
     byId("key-details").open = true;

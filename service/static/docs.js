@@ -113,6 +113,7 @@ function table(head, rows) {
     for (const text of rest) row.insertCell().append(...inline(text ?? ""));
   }
   const scroll = element("div", "", "scroll");
+  scroll.tabIndex = 0; // so that the keyboard can scroll it
   scroll.append(whole);
   return scroll;
 }

@@ -2,7 +2,7 @@
 
 const TITLES = {
   400: "That request was not right.",
-  401: "An API key is needed.",
+  401: "Not let in.",
   408: "The upload took too long.",
   413: "The photo is too large.",
   415: "That is not a photo this service reads.",

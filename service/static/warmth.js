@@ -88,7 +88,7 @@ function warnings(said) {
 }
 
 function sentence(text) {
-  const trimmed = (text ?? "").trim();
+  const trimmed = (text ?? "").trim().replace(/^./, (first) => first.toUpperCase());
   return !trimmed || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
 }
 
