@@ -38,6 +38,8 @@ class GrabCutEngine:
         report(LoadPhase.IMPORT, "importing OpenCV")
         import cv2  # noqa: PLC0415  # only once the port is open
 
+        from service.engines import graphcut, matting  # noqa: F401, PLC0415  # what is broken shows now
+
         report(LoadPhase.DEVICE, "grabcut runs on the CPU")
         return EngineInfo(
             engine=self.name,

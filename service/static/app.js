@@ -187,4 +187,4 @@ byId("slider").addEventListener("input", (event) => {
 // ---- go
 
 arrangeOptions();
-watchWarmth(byId("status"), byId("banners"));
+watchWarmth(byId("status"), byId("status-detail"), byId("banners"));

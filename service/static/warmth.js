@@ -12,7 +12,7 @@ const STATES = {
   draining: "Shutting down",
 };
 
-export function watchWarmth(status, banners) {
+export function watchWarmth(status, detail, banners) {
   let timer = 0;
 
   async function ask(method) {
@@ -34,28 +34,24 @@ export function watchWarmth(status, banners) {
     const about = [STATES[said.state] ?? said.state, said.engine, said.device, said.precision];
     setText(status, about.filter(Boolean).join(" · "));
     status.dataset.state = said.state;
+    setText(detail, said.status === "pending" ? sentence(said.reason) : "");
     setBanners(warnings(said));
   }
 
   function showUnreachable() {
     setText(status, "No answer from the service");
     status.dataset.state = "unreachable";
+    setText(detail, "");
   }
 
   function setBanners(wanted) {
-    const key = JSON.stringify(wanted);
-    if (banners.dataset.key === key) return; // said once; a screen reader need not hear it every 5 s
-    banners.dataset.key = key;
-    banners.replaceChildren(
-      ...wanted.map(({ title, text, bad }) => {
-        const banner = document.createElement("p");
-        banner.className = bad ? "banner bad" : "banner";
-        const strong = document.createElement("strong");
-        strong.textContent = title;
-        banner.append(strong, text);
-        return banner;
-      }),
-    );
+    const titles = JSON.stringify(wanted.map(({ title }) => title));
+    if (banners.dataset.titles !== titles) {
+      banners.dataset.titles = titles;
+      banners.replaceChildren(...wanted.map(banner));
+    }
+    // What follows a title may change with every poll ("tried again in 7 s"): seen, but not read out each time.
+    wanted.forEach(({ text }, index) => setText(banners.children[index].lastChild, text));
   }
 
   document.addEventListener("visibilitychange", () => {
@@ -64,6 +60,18 @@ export function watchWarmth(status, banners) {
   ask("GET");
   // Opening the page is reason enough to warm the service. The answer may take as long as a load: it is not waited for.
   fetch("warmup", { method: "POST" }).then(() => ask("GET"), () => {});
+}
+
+function banner({ title, text, bad }) {
+  const whole = document.createElement("p");
+  const strong = document.createElement("strong");
+  const rest = document.createElement("span");
+  whole.className = bad ? "banner bad" : "banner";
+  rest.setAttribute("aria-live", "off");
+  strong.textContent = title;
+  rest.textContent = text;
+  whole.append(strong, rest);
+  return whole;
 }
 
 function warnings(said) {
