@@ -20,6 +20,10 @@ def main() -> int:
         from service import check
 
         return check.main(argv[1:], os.environ)
+    if argv[:1] == ["probe"]:
+        from service import probe_cli
+
+        return probe_cli.main(argv[1:])
 
     # A process that is PID 1 of its container ignores SIGTERM unless it says otherwise; the server will, later.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

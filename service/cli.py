@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from service import check, logs
+from service import check, logs, probe_cli
 from service.engines import weights
 from service.engines.base import WeightsUnavailable
 from service.settings import Settings, SettingsError, flag, load_settings, takes, variable
@@ -38,6 +38,7 @@ examples:
   python -m service --engine auto                with InSPyReNet if its weights can be had, else GrabCut
   python -m service weights --mode base          fetch and verify the official checkpoint beforehand
   python -m service check --ready                exit code 0 if the service on this machine is warm
+  python -m service probe https://cutout.example make it prove that it works, from anywhere
 
 python -m service serve --help lists every setting.
 """
@@ -74,6 +75,8 @@ def main(
         match args.command:
             case "check":
                 return check.run(args, environ)
+            case "probe":
+                return probe_cli.run(args)
             case "weights":
                 return _weights(args, environ)
             case _:
@@ -121,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_weights_flags(add("weights", "fetch and verify a checkpoint", _WEIGHTS))
     check.add_arguments(
         add("check", "ask a running service how it is", "Exit code 0 if the answer is 200, else 1.")
+    )
+    probe_cli.add_arguments(
+        add(
+            "probe",
+            "make a running service prove that it works",
+            "Exit code 0: it works; 1: it fails; 2: cannot tell.",
+        )
     )
     return parser
 

@@ -1,0 +1,63 @@
+"""Prints what Alertmanager posts: the receiver of the example configuration, to be replaced by a pager.
+
+Standard library only: ``python deploy/alert_log.py [PORT]`` (default 9099).
+"""
+
+# ruff: noqa: T201 - printing is what it is for
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+DEFAULT_PORT = 9099
+
+
+class Printer(BaseHTTPRequestHandler):
+    """Answers 200 to every webhook notification and prints a line for each of its alerts."""
+
+    def do_POST(self) -> None:
+        """One notification; the path names the receiver."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            printed = list(lines(self.path, json.loads(body)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.send_error(400, "not a notification of Alertmanager")
+            return
+        for line in printed:
+            print(line, flush=True)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing but the alerts."""
+
+
+def lines(path: str, notification: dict[str, Any]) -> Iterator[str]:
+    """A line for each alert: receiver, status, name, instance, description, runbook."""
+    for alert in notification["alerts"]:
+        labels, annotations = alert["labels"], alert["annotations"]
+        where = labels.get("instance") or labels.get("job") or "-"
+        yield (
+            f"{path.strip('/')} {alert['status'].upper()} {labels['alertname']} {where}: "
+            f"{annotations.get('description', '')} {annotations.get('runbook_url', '')}"
+        )
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PORT
+    server = ThreadingHTTPServer(("127.0.0.1", port), Printer)
+    print(f"waiting for alerts on http://127.0.0.1:{port}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""``python -m service probe URL``: asks from outside whether a service can do its work, for cron and monitors.
+
+It makes the service prove itself: a probe through ``POST /warmup``, or a given picture through ``POST /process``.
+Standard library only, and nothing of the service is trusted: what answers might be a proxy, or an older version that
+says 200 whatever happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import struct
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OK, FAILING, CANNOT_TELL = 0, 1, 2
+
+DEFAULT_TIMEOUT = 150.0
+"""Seconds; a little more than a probe may run by default, and enough for most cold starts."""
+
+_LONGEST_ANSWER = 256 * 1024 * 1024
+_LONGEST_LINE = 300
+_WORDS = {OK: "OK", FAILING: "FAILING", CANNOT_TELL: "CANNOT TELL"}
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Answer(NamedTuple):
+    """What came back: the status and the body."""
+
+    status: int
+    body: bytes
+
+
+class Verdict(NamedTuple):
+    """The exit code, and the reason in one line."""
+
+    code: int
+    reason: str
+
+
+class NoAnswer(Exception):
+    """Nothing came back that is an HTTP answer."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would become a GET, which proves nothing."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow none: what it leads to is told as the answer."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``probe``."""
+    parser.add_argument(
+        "url", metavar="URL", help="base address of the service, such as https://cutout.example"
+    )
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="post this picture to /process and expect a cut-out, instead of asking /warmup",
+    )
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="file whose first line is the API key for /process"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        help=f"longest wait for the whole answer [default: {DEFAULT_TIMEOUT:g}]",
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; the exit code is 0 if the service did its work, 1 if it fails, 2 if one cannot tell."""
+    parser = argparse.ArgumentParser(
+        prog="python -m service probe",
+        description="Make a running service prove that it works, and print one line. Exit code 0: it does; 1: it "
+        "fails; 2: cannot tell (no answer, busy, starting, or not this service).",
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, print one line, and return the exit code."""
+    url = args.url.rstrip("/") + ("/process" if args.image else "/warmup")
+    started = time.monotonic()
+    try:
+        answer = ask(_request(url, args), args.timeout)
+        verdict = judge_cut_out(answer) if args.image else judge_warmup(answer)
+    except (OSError, ValueError, NoAnswer) as error:  # an unreadable file; not a URL
+        verdict = Verdict(CANNOT_TELL, _one_line(str(error)) or type(error).__name__)
+    seconds = time.monotonic() - started
+    # What stands after the bar is performance data, as Nagios reads it.
+    print(f"{_WORDS[verdict.code]}: {url}: {verdict.reason} | time={seconds:.3f}s")  # noqa: T201
+    sys.stdout.flush()
+    return verdict.code
+
+
+def _request(url: str, args: argparse.Namespace) -> urllib.request.Request:
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("the URL must begin with http:// or https://")
+    headers = {"User-Agent": "inspyrenet-probe", "Content-Type": "application/octet-stream"}
+    if args.key_file:
+        headers["X-Api-Key"] = args.key_file.read_text().partition("\n")[0].strip()
+    body = args.image.read_bytes() if args.image else b""
+    return urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
+
+
+def ask(request: urllib.request.Request, timeout: float) -> Answer:
+    """Send the request and read the whole answer.
+
+    Raises:
+        NoAnswer: nothing came in ``timeout`` seconds, or it was no HTTP.
+    """
+    results: list[Answer | Exception] = []
+
+    def exchange() -> None:
+        try:
+            results.append(_exchange(request, timeout))
+        except Exception as error:  # noqa: BLE001 - told below, by the thread that waits
+            results.append(error)
+
+    # The library's timeout is for each read, and looking a name up has none: only a thread can be left behind.
+    thread = threading.Thread(target=exchange, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    match results:
+        case []:
+            raise NoAnswer(f"no answer in {timeout:g} s")
+        case [Answer() as answer]:
+            return answer
+        case [TimeoutError()]:
+            raise NoAnswer(f"no answer in {timeout:g} s")
+        case [error, *_]:
+            raise NoAnswer(f"no answer: {getattr(error, 'reason', None) or error or type(error).__name__}")
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def _exchange(request: urllib.request.Request, timeout: float) -> Answer:
+    opener = urllib.request.build_opener(_NoRedirect)
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            return Answer(response.status, response.read(_LONGEST_ANSWER))
+    except urllib.error.HTTPError as error:
+        with error:
+            try:
+                return Answer(error.code, error.read(_LONGEST_ANSWER))
+            except http.client.HTTPException:
+                return Answer(error.code, b"")
+
+
+def judge_warmup(answer: Answer) -> Verdict:
+    """What the answer of ``POST /warmup`` proves."""
+    said = _json(answer.body)
+    message = _one_line(str(said.get("message") or ""))
+    match answer.status:
+        case 200 if said.get("status") == "success":
+            stand_in = f"; {said.get('engine')} stands in" if said.get("fallback") else ""
+            return Verdict(OK, f"{message or 'warm'}{stand_in}")
+        case 200 if "status" in said:
+            return Verdict(FAILING, f"it answered 200 and says {_one_line(str(said['status']))}: {message}")
+        case 500:
+            return Verdict(FAILING, message or "500")
+        case 503 if said.get("status") == "error" and said.get("outcome") != "skipped":
+            return Verdict(FAILING, message or "503")
+        case status:
+            return Verdict(CANNOT_TELL, f"it answered {status}: {message or _text(answer.body)}")
+
+
+def judge_cut_out(answer: Answer) -> Verdict:
+    """What the answer of ``POST /process`` proves."""
+    if answer.status == 200:
+        if (size := _png_size(answer.body)) is None:
+            return Verdict(FAILING, f"it answered 200 without a picture: {_text(answer.body)}")
+        return Verdict(OK, f"a cut-out of {size[0]}x{size[1]} pixels")
+    error = _json(answer.body).get("error")
+    error = error if isinstance(error, dict) else {}
+    reason = (
+        f"it answered {answer.status}: {_one_line(str(error.get('message') or '')) or _text(answer.body)}"
+    )
+    fails = answer.status in (500, 503, 504) and error and error.get("code") != "draining"
+    return Verdict(FAILING if fails else CANNOT_TELL, reason)
+
+
+def _png_size(body: bytes) -> tuple[int, int] | None:
+    """Width and height of a whole PNG file, or None."""
+    if not body.startswith(_PNG) or body[12:16] != b"IHDR" or not body.endswith(b"IEND\xaeB`\x82"):
+        return None
+    width, height = struct.unpack(">II", body[16:24])
+    return (width, height) if width and height else None
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _text(body: bytes) -> str:
+    return _one_line(body[: 4 * _LONGEST_LINE].decode("utf-8", "replace")) or "an empty body"
+
+
+def _one_line(text: str) -> str:
+    """Printable, on one line, and without the bar that would end it for Nagios."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).replace("|", "/").split())
+    return line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "..."

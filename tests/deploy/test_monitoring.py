@@ -1,0 +1,141 @@
+"""The example deployment: what its files name is there, and its addresses meet."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+METRICS = DEPLOY.parent / "metrics"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Where each file of this repository appears in a container: {path inside: path here}."""
+    volumes = (volume.split(":") for volume in SERVICES[service].get("volumes", []))
+    return {inside: outside for outside, inside, *_ in volumes if outside.startswith(".")}
+
+
+def published() -> set[int]:
+    return {int(port.rpartition(":")[2]) for port in SERVICES["pod"]["ports"]}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_mounted_file_exists_and_is_read_only(service: str) -> None:
+    for outside in mounts(service).values():
+        assert (DEPLOY / outside).exists(), outside
+    own = [volume for volume in SERVICES[service].get("volumes", []) if volume.startswith(".")]
+    assert all(volume.endswith(":ro") for volume in own)
+
+
+@pytest.mark.parametrize("service", set(SERVICES) - {"pod"})
+def test_all_containers_share_one_network(service: str) -> None:
+    assert SERVICES[service]["network_mode"] == "service:pod"
+    assert "ports" not in SERVICES[service]
+
+
+@pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if "image" in service])
+def test_images_are_pinned(service: str) -> None:
+    assert SERVICES[service]["image"].rpartition(":")[2] not in {"", "latest"}
+
+
+def test_prometheus_finds_the_service_its_rules_its_runbooks_and_alertmanager() -> None:
+    inside = mounts("prometheus")
+    config = yaml.safe_load((DEPLOY / inside["/etc/prometheus/prometheus.yml"]).read_text())
+    assert {f"/etc/prometheus/{name}" for name in config["rule_files"]} <= inside.keys()
+    assert "--web.user-assets=/etc/prometheus/runbooks" in SERVICES["prometheus"]["command"]
+    assert "/etc/prometheus/runbooks" in inside
+    [manager] = config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+    assert (manager, targets) == (
+        "localhost:9093",
+        {"inspyrenet": ["localhost:8080"], "prometheus": ["localhost:9090"]},
+    )
+    assert published() == {8080, 9090, 9093, 3000}
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    [source] = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert (source["type"], source["url"]) == ("prometheus", "http://localhost:9090")
+    scrape_interval = yaml.safe_load((METRICS / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scrape_interval
+    [provider] = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/inspyrenet.yaml").read_text())[
+        "providers"
+    ]
+    inside = mounts("grafana")
+    [board] = [path for path in inside if path.startswith(provider["options"]["path"])]
+    assert (DEPLOY / inside[board]).resolve() == METRICS / "dashboard.json"
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == board
+
+
+@pytest.fixture(scope="module")
+def alert_log() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("alert_log", DEPLOY / "alert_log.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_receiver_posts_to_the_alert_log(alert_log: ModuleType) -> None:
+    config = yaml.safe_load((METRICS / "alertmanager.yml").read_text())
+    urls = {
+        urlsplit(hook["url"]).netloc
+        for receiver in config["receivers"]
+        for hook in receiver["webhook_configs"]
+    }
+    assert urls == {f"localhost:{alert_log.DEFAULT_PORT}"}
+
+
+@pytest.fixture
+def log_url(alert_log: ModuleType) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), alert_log.Printer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_alert_log_prints_a_line_for_each_alert(log_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "InspyrenetWarmupFailing", "instance": "a:8080"},
+        "annotations": {
+            "description": "3 probes failed",
+            "runbook_url": "http://p/user/InspyrenetWarmupFailing.md",
+        },
+    }
+    notification = {"alerts": [alert, alert | {"status": "resolved"}]}
+    request = urllib.request.Request(log_url + "/page", data=json.dumps(notification).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status == 200
+    words = "InspyrenetWarmupFailing a:8080: 3 probes failed http://p/user/InspyrenetWarmupFailing.md"
+    assert capsys.readouterr().out.splitlines() == [f"page FIRING {words}", f"page RESOLVED {words}"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"not json", b'{"alerts": [1]}'])
+def test_the_alert_log_refuses_what_is_no_notification(log_url: str, body: bytes) -> None:
+    request = urllib.request.Request(log_url + "/page", data=body, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value:
+        assert refused.value.code == 400
