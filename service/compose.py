@@ -4,9 +4,9 @@ The formulas are those of transparent-background 1.3.4, and its results are met 
 in float64, here float32). It makes several float64 copies of the image; here the arithmetic runs in strips of
 rows, so that beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
 
-Peak memory, bytes a pixel, beside the input and a few MiB: mask 1; rgba 4, plus what ``foreground`` takes if there
-is no threshold (and 4 for the mask if it is reversed or the input was transparent); a flat background 3;
-blur 3; overlay 3, plus 1 for the mask's outline and what OpenCV takes to find it.
+Peak memory, bytes a pixel, beside the input and 13 MiB for the strips: mask 1; rgba 4, plus what ``foreground`` takes
+if there is no threshold (and 4 for the mask if it is reversed or the input was transparent); a flat background 3;
+blur 3; overlay 5, of which 2 are to find the outline, where OpenCV takes some more.
 """
 
 from __future__ import annotations
@@ -165,5 +165,6 @@ def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
         tinted = ((picture.rgb[rows] + tint) // 2).astype(np.float32)
         result[rows] = _blend(tinted, mask, picture.rgb[rows].astype(np.float32))
     border = cv2.Canny(inside, 50, 100)
-    result[border != 0] = GREEN
+    for rows in _strips(alpha.shape):
+        result[rows][border[rows] != 0] = GREEN
     return result

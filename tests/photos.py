@@ -1,0 +1,295 @@
+"""Test pictures: one textured photograph stand-in, written in every format, mode and state of damage.
+
+All of it is deterministic and made in memory; nothing is read from disk.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+Pixels = npt.NDArray[np.uint8]
+
+SECRET = "SECRET-PLACE-51.5007N-0.1246W"
+"""Stands in every metadata field that the pictures here can carry."""
+
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "BMP": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True, "exact": True},
+}
+LOSSY: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4", "speed": 10, "max_threads": 1},
+    "GIF": {},
+}
+FORMATS = LOSSLESS | LOSSY
+"""Pillow format -> how to save in it with little loss; the whole allow-list."""
+
+
+def photograph(width: int = 96, height: int = 64, seed: int = 0) -> Pixels:
+    """A smooth, textured picture with a bright disc left of the middle; H x W x 3, no two quadrants alike."""
+    y, x = np.mgrid[0:height, 0:width]
+    u, v = x / max(width - 1, 1), y / max(height - 1, 1)
+    rng = np.random.default_rng(seed)
+    waves = [np.sin(2 * np.pi * (a * u + b * v) + c) for a, b, c in rng.uniform(0.5, 3.0, (3, 3))]
+    scene = np.stack([60 + 80 * u, 60 + 80 * v, 160 - 90 * u * v], axis=-1) + 25 * np.stack(waves, axis=-1)
+    disc = (u - 0.35) ** 2 + (v - 0.45) ** 2 < 0.06
+    scene[disc] = scene[disc] * 0.3 + np.array([180, 120, 60])
+    return np.clip(scene, 0, 255).astype(np.uint8)
+
+
+def save(image: Image.Image | Pixels, file_format: str, **settings: Any) -> bytes:
+    """A picture as a file, with the settings of ``FORMATS`` and any others."""
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    buffer = BytesIO()
+    picture.save(buffer, format=file_format, **(FORMATS.get(file_format, {}) | settings))
+    return buffer.getvalue()
+
+
+def orient(upright: Pixels, orientation: int) -> Pixels:
+    """The pixels as a camera stores them, for a viewer to turn upright by the EXIF orientation 1-8."""
+    inverse = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: np.swapaxes(a, 0, 1),
+        6: lambda a: np.rot90(a, 1),  # shown turned 90 degrees clockwise, so stored turned the other way
+        7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    return np.ascontiguousarray(inverse[orientation](upright))
+
+
+def exif(orientation: int | None = None, *, secret: bool = False) -> Image.Exif:
+    """An EXIF block; with ``secret``, also a GPS position, a description and a maker."""
+    block = Image.Exif()
+    if orientation is not None:
+        block[ExifTags.Base.Orientation] = orientation
+    if secret:
+        block[ExifTags.Base.ImageDescription] = SECRET
+        block[ExifTags.Base.Make] = SECRET
+        gps = block.get_ifd(ExifTags.IFD.GPSInfo)
+        gps[ExifTags.GPS.GPSLatitudeRef] = "N"
+        gps[ExifTags.GPS.GPSLatitude] = (51.0, 30.0, 2.5)
+        gps[ExifTags.GPS.GPSProcessingMethod] = SECRET.encode()
+    return block
+
+
+def with_secrets(file_format: str) -> bytes:
+    """A photograph that carries ``SECRET`` in every metadata field that its format has."""
+    pixels = photograph()
+    xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{SECRET}</x:xmpmeta>".encode()
+    settings: dict[str, Any] = {"exif": exif(secret=True).tobytes(), "xmp": xmp}
+    match file_format:
+        case "PNG":
+            text = PngInfo()
+            text.add_text("Comment", SECRET)
+            text.add_text("Zipped", SECRET, zip=True)
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+            settings = {"exif": settings["exif"], "pnginfo": text}
+        case "JPEG":
+            settings["comment"] = SECRET
+        case "GIF":
+            settings = {"comment": SECRET}
+        case "TIFF":
+            settings = {"description": SECRET, "software": SECRET, "exif": exif(secret=True)}
+        case "BMP":
+            return save(pixels, "BMP") + SECRET.encode()
+    return save(pixels, file_format, **settings)
+
+
+@cache
+def srgb_profile() -> bytes:
+    """An RGB profile."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _profile(space: bytes, connection: bytes, kind: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC 2.4 profile of the given tags."""
+    at = 132 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        padded = value + bytes(-len(value) % 4)
+        table += struct.pack(">4sII", name, at + len(body), len(value))
+        body += padded
+    header = struct.pack(">I4sI4s4s4s", at + len(body), b"lcms", 0x02400000, kind, space, connection)
+    header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
+    header += struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)  # D50
+    return header.ljust(128, b"\0") + table + body
+
+
+_DESCRIPTION = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+_WHITE_POINT = b"XYZ " + bytes(4) + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+
+
+def grey_profile(gamma: float = 1.0) -> bytes:
+    """A grey profile with a pure power curve."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    return _profile(b"GRAY", b"XYZ ", b"mntr", {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT, b"kTRC": curve})
+
+
+def cmyk_profile() -> bytes:
+    """A CMYK profile that knows one thing: lightness falls with the sum of the inks; all colours are neutral."""
+    identity = bytes(range(256))
+    grid = b"".join(bytes([255 - min(255, 64 * bin(corner).count("1")), 128, 128]) for corner in range(2**4))
+    matrix = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x10000)
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + identity * 4 + grid + identity * 3
+    return _profile(b"CMYK", b"Lab ", b"prtr", {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT, b"A2B0": table})
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """One PNG chunk, with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(width: int, height: int, bits: int, colour_type: int, samples: bytes, extra: bytes = b"") -> bytes:
+    """A PNG written by hand: sample depths and chunks that Pillow cannot write.
+
+    Args:
+        samples: rows without filter bytes.
+        extra: whole chunks to stand between IHDR and IDAT.
+    """
+    stride = len(samples) // height
+    rows = b"".join(b"\0" + samples[y * stride : (y + 1) * stride] for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + extra
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def tiff(
+    entries: dict[int, tuple[int, list[int]]], body: bytes = b"", *, width: int = 8, height: int = 8
+) -> bytes:
+    """A little-endian TIFF written by hand: 8-bit grey pixels at offset 8, then one directory.
+
+    Args:
+        entries: tag -> (type 3 SHORT or 4 LONG, values); they replace the ordinary ones; no values: no tag.
+        body: the pixels; by default a ramp that fills the image.
+    """
+    body = body or bytes(i % 256 for i in range(width * height))
+    tags: dict[int, tuple[int, list[int]]] = {
+        256: (4, [width]),
+        257: (4, [height]),
+        258: (3, [8]),
+        259: (3, [1]),
+        262: (3, [1]),
+        273: (4, [8]),
+        277: (3, [1]),
+        278: (4, [height]),
+        279: (4, [len(body)]),
+    } | entries
+    tags = {tag: entry for tag, entry in sorted(tags.items()) if entry[1]}
+    start = 8 + len(body)
+    table, heap = struct.pack("<H", len(tags)), b""
+    heap_at = start + 2 + 12 * len(tags) + 4
+    for tag, (kind, values) in tags.items():
+        packed = struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(packed) > 4:
+            packed, heap = struct.pack("<I", heap_at + len(heap)), heap + packed
+        table += struct.pack("<HHI4s", tag, kind, len(values), packed)
+    return struct.pack("<2sHI", b"II", 42, start) + body + table + bytes(4) + heap
+
+
+def _modes() -> dict[str, Callable[[], bytes]]:
+    rgb = photograph()
+    image = Image.fromarray(rgb)
+    grey = image.convert("L")
+    wide = np.asarray(grey).astype(np.uint16) * 257
+    soft = Image.fromarray(np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1)))
+    rgba = image.copy()
+    rgba.putalpha(soft)
+    grey_alpha = grey.copy()
+    grey_alpha.putalpha(soft)
+    palette = image.quantize(64)
+
+    def frames(file_format: str, **settings: Any) -> bytes:
+        first, *others = (Image.fromarray(photograph(seed=seed)) for seed in (0, 1, 2))
+        return save(first, file_format, save_all=True, append_images=others, **settings)
+
+    rgb16 = np.repeat(rgb, 2, axis=-1).tobytes()  # v * 257, high byte first
+    rgba16 = np.repeat(np.asarray(rgba), 2, axis=-1).tobytes()
+    return {
+        **{name: (lambda name=name: save(rgb, name)) for name in FORMATS},
+        "JPEG progressive": lambda: save(rgb, "JPEG", progressive=True),
+        "JPEG 4:2:0": lambda: save(rgb, "JPEG", subsampling="4:2:0"),
+        "JPEG grey": lambda: save(grey, "JPEG"),
+        "JPEG CMYK": lambda: save(image.convert("CMYK"), "JPEG"),
+        "JPEG MPO": lambda: frames("MPO", quality=95),
+        "JPEG with a film behind": lambda: save(rgb, "JPEG") + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 5000,
+        "PNG 1-bit": lambda: save(grey.convert("1"), "PNG"),
+        "PNG grey": lambda: save(grey, "PNG"),
+        "PNG grey, transparent key": lambda: save(grey, "PNG", transparency=int(np.asarray(grey)[0, 0])),
+        "PNG grey 16": lambda: save(Image.fromarray(wide), "PNG"),
+        "PNG grey alpha": lambda: save(grey_alpha, "PNG"),
+        "PNG palette": lambda: save(palette, "PNG"),
+        "PNG palette, one clear": lambda: save(palette, "PNG", transparency=0),
+        "PNG palette, soft": lambda: save(palette, "PNG", transparency=bytes(range(0, 256, 4))),
+        "PNG RGB, transparent key": lambda: save(image, "PNG", transparency=tuple(map(int, rgb[0, 0]))),
+        "PNG RGBA": lambda: save(rgba, "PNG"),
+        "PNG RGB 16": lambda: png(96, 64, 16, 2, rgb16),
+        "PNG RGBA 16": lambda: png(96, 64, 16, 6, rgba16),
+        "PNG animated": lambda: frames("PNG", duration=50),
+        "PNG with 3 MiB of text": lambda: png(
+            96, 64, 8, 2, rgb.tobytes(), png_chunk(b"zTXt", b"w\0\0" + zlib.compress(bytes(3 << 20)))
+        ),
+        "WEBP lossy": lambda: save(rgb, "WEBP", lossless=False, quality=90),
+        "WEBP RGBA": lambda: save(rgba, "WEBP"),
+        "WEBP animated": lambda: frames("WEBP", duration=50),
+        "AVIF RGBA": lambda: save(rgba, "AVIF"),
+        "AVIF grey": lambda: save(grey, "AVIF", subsampling="4:0:0"),
+        "AVIF animated": lambda: frames("AVIF", duration=50),
+        "BMP grey": lambda: save(grey, "BMP"),
+        "BMP palette": lambda: save(palette, "BMP"),
+        "BMP 1-bit": lambda: save(grey.convert("1"), "BMP"),
+        "TIFF grey 16": lambda: save(Image.fromarray(wide), "TIFF"),
+        "TIFF float": lambda: save(Image.fromarray(np.asarray(grey, np.float32) / 255), "TIFF"),
+        "TIFF 32-bit integers": lambda: save(Image.fromarray(wide.astype(np.int32)), "TIFF"),
+        "TIFF CMYK": lambda: save(image.convert("CMYK"), "TIFF"),
+        "TIFF Lab": lambda: save(_lab(image), "TIFF"),
+        "TIFF RGBA": lambda: save(rgba, "TIFF"),
+        "TIFF palette": lambda: save(palette, "TIFF"),
+        "TIFF LZW": lambda: save(rgb, "TIFF", compression="tiff_lzw"),
+        "TIFF deflate": lambda: save(rgb, "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF JPEG": lambda: save(rgb, "TIFF", compression="jpeg", quality=95),
+        "TIFF G4": lambda: save(grey.convert("1"), "TIFF", compression="group4"),
+        "TIFF many pages": lambda: frames("TIFF"),
+        "TIFF big": lambda: save(rgb, "TIFF", big_tiff=True),
+        "GIF grey": lambda: save(grey, "GIF"),
+        "GIF, one clear": lambda: save(palette, "GIF", transparency=0),
+        "GIF animated": lambda: frames("GIF", duration=50),
+        "GIF interlaced": lambda: save(palette, "GIF", interlace=1),
+    }
+
+
+def _lab(image: Image.Image) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert converted is not None
+    return converted
+
+
+MODES = _modes()
+"""Name -> a function that makes the file; each shows ``photograph()``, 96 x 64, as well as its mode can."""
+
+
+@cache
+def mode(name: str) -> bytes:
+    """One of ``MODES``, made once."""
+    return MODES[name]()
