@@ -39,8 +39,9 @@ function choose(file) {
   if (!file) return;
   photo = file;
   byId("file").value = ""; // choosing the same file again is a change again
-  byId("file").hidden = byId("drop").hidden = byId("download").hidden = true;
   byId("result").hidden = byId("actions").hidden = false;
+  if (document.activeElement === byId("file")) byId("another").focus(); // it is about to go
+  byId("file").hidden = byId("drop").hidden = byId("download").hidden = true;
   byId("facts").textContent = "";
   byId("compare").className = "compare waiting"; // the photo alone, until there is an after
   showImage("before", file);
