@@ -72,3 +72,7 @@ class GrabCutEngine:
         from service.engines import matting  # noqa: PLC0415  # imports OpenCV
 
         return matting.foreground_colours(image, alpha)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of device memory in use, by kind: none, this runs on the CPU."""
+        return {"allocated": 0, "reserved": 0}

@@ -236,6 +236,7 @@ def test_it_says_what_it_is() -> None:
     assert (info.device, info.precision, info.weights, info.weights_hash) == ("cpu", "fp32", "none", "")
     assert not info.fallback
     assert info.fallback_reason == ""
+    assert engine().memory() == {"allocated": 0, "reserved": 0}
     assert phases == [LoadPhase.WEIGHTS, LoadPhase.IMPORT, LoadPhase.DEVICE]
 
 
