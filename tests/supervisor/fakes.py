@@ -1,0 +1,165 @@
+"""A world for the supervisor in which time stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from metrics import Metrics
+from supervisor import ProbeReport, Snapshot, Supervisor
+
+INTERVAL = 60.0
+TIMEOUT = 120.0
+REQUEST_TIMEOUT = 60.0
+WALL_START = 1_700_000_000.0
+PROCESS_STARTED_BEFORE = 3.0
+PHASES = {"import": 1.0, "weights": 2.0, "device": 0.5}
+
+
+async def settle() -> None:
+    """Let everything run that can run without time passing."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.wall_offset = WALL_START - self.now
+        self.raises: BaseException | None = None
+        self._sleepers: dict[asyncio.Event, float] = {}
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now + self.wall_offset
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        if self.raises is not None:
+            error, self.raises = self.raises, None
+            raise error
+        waker = asyncio.Event()
+        # Too little to be told from now would be waited for again and again.
+        self._sleepers[waker] = max(self.now + seconds, math.nextafter(self.now, math.inf))
+        waits = [asyncio.create_task(event.wait()), asyncio.create_task(waker.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            del self._sleepers[waker]
+            for task in waits:
+                task.cancel()
+
+    async def advance(self, seconds: float) -> None:
+        """Pass that much time, stopping wherever somebody wants to be woken."""
+        end = self.now + seconds
+        await settle()
+        while self._sleepers and (due := min(self._sleepers.values())) <= end:
+            self.now = due
+            for waker, at in self._sleepers.items():
+                if at <= due:
+                    waker.set()
+            await settle()
+        self.now = end
+        await settle()
+
+
+class Call:
+    """One call of the target, ended by the test."""
+
+    def __init__(self, callback: Callable[..., None]) -> None:
+        self.callback = callback
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class FakeTarget:
+    def __init__(self) -> None:
+        self.loads: list[Call] = []
+        self.probes: list[Call] = []
+        self.seconds = 0.0
+
+    async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
+        self.loads.append(call := Call(report))
+        return await call.future
+
+    async def probe(self, started: Callable[[], None]) -> ProbeReport:
+        self.probes.append(call := Call(started))
+        return await call.future
+
+    def job_seconds(self) -> float:
+        return self.seconds
+
+
+class World:
+    """The supervisor, its target and its clock."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.born = self.clock.now - PROCESS_STARTED_BEFORE
+        self.target = FakeTarget()
+        self.metrics = Metrics()
+        self.supervisor = Supervisor(
+            self.target,
+            interval=INTERVAL,
+            timeout=TIMEOUT,
+            request_timeout=REQUEST_TIMEOUT,
+            metrics=self.metrics,
+            process_age=lambda: self.clock.now - self.born,
+            clock=self.clock,
+            jitter=lambda: 0.0,
+        )
+
+    async def advance(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+
+    @property
+    def said(self) -> Snapshot:
+        return self.supervisor.snapshot()
+
+    @property
+    def probes(self) -> int:
+        """How many probes were ever sent."""
+        return len(self.target.probes)
+
+    def value(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"inspyrenet_{name}", labels)
+        assert value is not None, f"{name}{labels} is not exported"
+        return value
+
+    def exposition(self) -> str:
+        return generate_latest(self.metrics.registry).decode()
+
+    async def load(self, seconds: float = 0.0) -> None:
+        await self.advance(seconds)
+        self.target.loads[-1].future.set_result(PHASES)
+        await settle()
+
+    async def load_fails(self, error: BaseException) -> None:
+        await settle()
+        self.target.loads[-1].future.set_exception(error)
+        await settle()
+
+    async def start_probe(self) -> None:
+        self.target.probes[-1].callback()
+        await settle()
+
+    async def passes(self, running: float = 0.0) -> None:
+        """The probe under way gets its turn, runs so long, and passes."""
+        await self.start_probe()
+        await self.advance(running)
+        self.target.probes[-1].future.set_result(ProbeReport((64, 48), (64, 32), running))
+        await settle()
+
+    async def fails(self, error: BaseException) -> None:
+        await self.start_probe()
+        self.target.probes[-1].future.set_exception(error)
+        await settle()
+
+    async def becomes_ready(self, running: float = 0.0) -> None:
+        await self.load()
+        await self.passes(running)
+        assert self.supervisor.ready
