@@ -150,12 +150,15 @@ class Metrics:
             "1 if the last finished warmup probe passed, 0 if it failed or none has finished.",
         )
         self.warmup_runs_total = self._counter(
-            "warmup_runs_total", "Warmup probes by how they ended; skipped ones could not run.", ["outcome"]
+            "warmup_runs_total",
+            "Warmup runs by how they ended: probes, and loads that failed before there could be one; skipped ones "
+            "could not run.",
+            ["outcome"],
         )
         _start_at_zero(self.warmup_runs_total, OUTCOMES)
         self.warmup_consecutive_failures = self._gauge(
             "warmup_consecutive_failures",
-            "Warmup probes that failed in a row, up to the last one; 0 after a success.",
+            "Warmup runs that failed in a row, up to the last one; 0 after a success or a new load.",
         )
         self.warmup_duration_seconds = self._histogram(
             "warmup_duration_seconds",
