@@ -10,7 +10,6 @@ from importlib.metadata import version
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from metrics import Metrics
 from service import pages
@@ -19,7 +18,7 @@ from service.cors import cors
 from service.cpu import available_cpus
 from service.engines.base import Engine
 from service.engines.resize import safe_canary_size
-from service.handlers import Live, Process, Warmth
+from service.handlers import Live, Process, Scrape, Warmth
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
 from service.middleware import observe, render_errors
@@ -105,14 +104,14 @@ def create_app(
         ],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
-    app.router.add_post("/process", process, expect_handler=_expect_later)
+    app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
             web.get("/warmup", warmth.get),
             web.post("/warmup", warmth.post),
             web.get("/readyz", warmth.readyz),
-            web.get("/livez", Live(worker, lifecycle)),
-            web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+            web.get("/livez", Live(worker, lifecycle).get),
+            web.get("/metrics", Scrape(metrics.registry).get),
             *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
         ]
     )
@@ -138,8 +137,8 @@ def bind_gauges(metrics: Metrics, worker: Worker, engine: Engine) -> None:
     metrics.queue_depth.set_function(lambda: worker.queue_depth)
     metrics.worker_busy.set_function(lambda: float(worker.busy))
     metrics.inference_started_timestamp_seconds.set_function(lambda: worker.started_at)
-    for kind in ("allocated", "reserved"):
-        metrics.device_memory_bytes.labels(kind=kind).set_function(lambda kind=kind: engine.memory()[kind])
+    metrics.device_memory_bytes.labels(kind="allocated").set_function(lambda: engine.memory()["allocated"])
+    metrics.device_memory_bytes.labels(kind="reserved").set_function(lambda: engine.memory()["reserved"])
 
 
 async def _expect_later(_: web.Request) -> None:

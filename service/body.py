@@ -105,6 +105,8 @@ async def read(request: web.Request, *, max_upload_bytes: int, read_timeout: flo
     except TimeoutError:
         raise BodyTimeout(f"The body did not arrive within {read_timeout:g} s.") from None
     except _MALFORMED as error:
+        # The end is set by hand, or aiohttp would try to read on, fail, and close before the answer is out.
+        request.content.feed_eof()
         raise BadRequest(
             "The body is malformed: it is not what its Content-Type, Content-Encoding or boundary says."
         ) from error

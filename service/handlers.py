@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from metrics import Metrics
 from service import body, options
@@ -48,7 +50,7 @@ class Process:
         self._metrics = metrics
         self._lifecycle = lifecycle
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
         request[DISCONNECT_STAGE] = "upload"
         await self._keys.check(request)
@@ -157,6 +159,8 @@ class Warmth:
         self._settings = settings
         self._engine = engine
         self._canary_side = canary_side
+        # A path stays unsaid: this answer is open to all.
+        self._weights_kind = settings.weights if settings.weights in {"official", "dummy"} else "file"
 
     async def get(self, _: web.Request) -> web.Response:
         """The last evidence, at once."""
@@ -189,7 +193,7 @@ class Warmth:
             "precision_reason": info.precision_reason if info else None,
             "mode": info.mode if info else self._settings.mode,
             "resize": info.resize if info else self._settings.resize,
-            "weights": info.weights if info else self._settings.weights_kind,
+            "weights": info.weights if info else self._weights_kind,
             "weights_note": info.weights_note if info else None,
             "image_size": [self._canary_side, self._canary_side],
             "configured_warmup_size": self._settings.warmup_size,
@@ -205,11 +209,26 @@ class Live:
         self._worker = worker
         self._lifecycle = lifecycle
 
-    async def __call__(self, _: web.Request) -> web.Response:
+    async def get(self, _: web.Request) -> web.Response:
         """That the event loop answers is most of the proof."""
         if (reason := self._lifecycle.dead or self._worker.stuck) is not None:
             return _json({"status": "dead", "reason": reason}, status=503)
         return _json({"status": "alive"})
+
+
+class Scrape:
+    """``GET /metrics``: Prometheus text, OpenMetrics when asked for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Collected beside the loop: it reads /proc, and hundreds of series take milliseconds to write out."""
+        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        body = await asyncio.to_thread(encode, self._registry)
+        response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+        response.enable_compression()
+        return response
 
 
 def _json(answer: Mapping[str, Any], *, status: int = 200, retry_after: float | None = None) -> web.Response:

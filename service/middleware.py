@@ -112,12 +112,12 @@ def render_errors(metrics: Metrics) -> Middleware:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+            headers = {"Allow": error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
             code, message = _http_error(request, error.status)
             return _answer(request, error.status, code, message, headers=headers)
         except ConnectionResetError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line of defence: whatever it is, the client gets an answer
             _log.exception("request failed: this is a bug in the service")
             metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
             return _answer(
@@ -153,6 +153,8 @@ def _answer(
 ) -> web.Response:
     body = {"error": {"code": code, "message": message, "request_id": request[REQUEST_ID]}}
     response = web.json_response(body, status=status, headers=headers, dumps=_dumps)
+    if request.content.exception() is not None:
+        response.force_close()  # where a broken body ends and the next request begins cannot be told
     if retry_after is not None:
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
     return response

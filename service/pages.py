@@ -25,7 +25,7 @@ class _File:
         self._content_type = content_type
         self._etag = hashlib.sha256(body).hexdigest()[:16]
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def get(self, request: web.Request) -> web.Response:
         matches = request.if_none_match or ()
         unchanged = any(etag.value in {self._etag, "*"} for etag in matches)
         response = (
@@ -54,10 +54,10 @@ def routes(*, version: str, max_upload_bytes: int) -> list[web.RouteDef]:
         file = _File(path.read_bytes(), content_type)
         match path.name:
             case "index.html":
-                found.append(web.get("/", file))
+                found.append(web.get("/", file.get))
             case "docs.html":
-                found.append(web.get("/docs", file))
+                found.append(web.get("/docs", file.get))
             case _:
-                found.append(web.get(f"/static/{path.name}", file))
+                found.append(web.get(f"/static/{path.name}", file.get))
     document = json.dumps(openapi.document(version=version, max_upload_bytes=max_upload_bytes))
-    return [*found, web.get("/openapi.json", _File(document.encode(), "application/json"))]
+    return [*found, web.get("/openapi.json", _File(document.encode(), "application/json").get)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -106,6 +106,10 @@ class Engine(Protocol):
 
         Pure CPU work: runs beside the GPU thread, on any thread, several at a time.
         """
+        ...
+
+    def memory(self) -> Mapping[str, int]:
+        """Bytes of device memory by kind, ``allocated`` and ``reserved``; 0 on a CPU. Cheap, from any thread."""
         ...
 
 
