@@ -262,21 +262,25 @@ def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> b
     """Write H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA) uint8 pixels as a file of that format.
 
     The same pixels and profile give the same bytes. A grey image (a mask) gets no profile: it is not a colour.
+    Peak memory beside ``pixels``, bytes a pixel, measured: PNG and JPEG 5, WebP 30, AVIF 42, and the file itself.
     """
     image = Image.fromarray(pixels)
+    grey = image.mode == "L"
     settings: dict[str, Any]
+    # Chosen on a 2 MP cut-out: where more effort costs several times the time for a few percent of size.
     match output_format:
-        case Format.PNG:
+        case Format.PNG:  # levels 1, 3, 6: 0.16 s 2.8 MB, 0.24 s 2.6 MB, 0.70 s 2.3 MB
             settings = {"compress_level": 3}
-        case Format.WEBP:
-            settings = {"lossless": True} if image.mode == "L" else {"quality": 90, "method": 4}
-        case Format.JPEG:
+        case Format.WEBP:  # methods 2, 4: 0.20 s 107 kB, 0.31 s 101 kB; a mask must stay exact
+            settings = {"lossless": True, "method": 2} if grey else {"quality": 90, "method": 2}
+        case Format.JPEG:  # full colour resolution: cut-outs have hard edges in colour
             settings = {"quality": 92, "subsampling": "4:4:4"}
-        case Format.AVIF:
-            settings = {"quality": 85, "speed": 8, "subsampling": "4:4:4", "max_threads": 2}
-            if image.mode == "L":
-                settings["subsampling"] = "4:0:0"
-    if icc is not None and image.mode != "L":
+        case (
+            Format.AVIF
+        ):  # speeds 8, 9: 0.27 s 198 kB, 0.13 s 211 kB; several answers are encoded side by side
+            subsampling = "4:0:0" if grey else "4:4:4"
+            settings = {"quality": 85, "speed": 9, "subsampling": subsampling, "max_threads": 2}
+    if icc is not None and not grey:
         settings["icc_profile"] = icc
     buffer = BytesIO()
     image.save(buffer, format=output_format.value, **settings)

@@ -35,6 +35,15 @@ def test_the_bytes_are_of_that_format_and_size(answer: Format, pixels: photos.Pi
     assert image.get_format_mimetype() == answer.content_type
 
 
+def test_every_shape_of_every_tiny_size_can_be_written() -> None:
+    for width, height in ((1, 1), (1, 2), (3, 1), (17, 5), (1, 3000)):
+        scene = photos.photograph(width, height)
+        for pixels in (scene, np.ascontiguousarray(scene[..., 0]), np.dstack([scene, scene[..., 0]])):
+            for answer in Format:
+                if pixels.shape[2:] != (4,) or answer is not Format.JPEG:
+                    assert read(encode(pixels, answer)).size == (width, height)
+
+
 @pytest.mark.parametrize("pixels", [MASK, SCENE, CUT_OUT], ids=["mask", "rgb", "rgba"])
 def test_png_is_exact(pixels: photos.Pixels) -> None:
     assert np.array_equal(np.asarray(read(encode(pixels, Format.PNG))), pixels)
