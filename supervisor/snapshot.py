@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -164,8 +163,9 @@ def _loading_reason(facts: Facts) -> str:
     doing = ": ".join(part for part in (facts.phase, facts.detail) if part)
     if not facts.evidence.load_failed:
         return f"the model is loading ({doing})" if doing else "the model is loading"
-    due = facts.evidence.next_at - facts.now
-    again = f"it is tried again in {math.ceil(due)} s" if due > 0 else "it is being tried again"
+    waiting = facts.evidence.next_at > facts.now
+    seconds = facts.evidence.retry_after(facts.now)
+    again = f"it is tried again in {seconds} s" if waiting else "it is being tried again"
     return f"the model could not be loaded: {_failure_message(facts)}; {again}"
 
 

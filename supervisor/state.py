@@ -190,7 +190,8 @@ class Evidence:
             return 1  # another instance answers
         if self.outcome is None:
             return COLD_RETRY_SECONDS
-        return max(1, math.ceil(self.next_at - now))
+        # Rounded first: what floating point adds to a difference must not become another second.
+        return max(1, math.ceil(round(self.next_at - now, 3)))
 
     def within_duty(self, now: float) -> bool:
         """Whether the last finished probe passed so lately that another may not run yet."""
