@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -100,15 +103,40 @@ def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: fl
 
 
 def _calibrate(network: nn.Module, generator: torch.Generator) -> None:
-    """Set every BatchNorm's statistics to their mean over a few pictures, all layers in the same pass."""
+    """Set every BatchNorm's statistics to those of a few pictures, all layers in the same pass.
+
+    One batch, so that the statistics hold the variance between pictures too: the attention stages sum over a whole
+    picture, and what those sums feed varies far more between pictures than within one.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()
         norm.momentum = None  # take the batch's statistics as they are, instead of moving towards them
-    # One batch, so that the statistics hold the variance between pictures too: the attention stages sum over a
-    # picture's million positions, and what those sums feed varies far more between pictures than within one.
-    network(torch.cat([smooth_noise(generator, side=CALIBRATION_SIDE) for _ in range(CALIBRATION_PICTURES)]))
+    pictures = torch.cat(
+        [smooth_noise(generator, side=CALIBRATION_SIDE) for _ in range(CALIBRATION_PICTURES)]
+    )
+    with _small_attention(network):
+        network(pictures)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+@contextmanager
+def _small_attention(network: nn.Module) -> Iterator[None]:
+    """Let the attention stages sum over a sixteenth of their positions, then scale what was learnt from the sums.
+
+    They work at the mode's base size whatever the pictures' size, which is most of the calibration's time and memory. The
+    layers that take the sums are linear, without a bias, so their statistics grow with the number of positions.
+    """
+    stages: list[Any] = [network.get_submodule(f"attention{index}") for index in range(3)]
+    sizes = [stage.stage_size for stage in stages]
+    for stage, (height, width) in zip(stages, sizes, strict=True):
+        stage.stage_size = (height // 4, width // 4)
+    yield
+    for stage, size in zip(stages, sizes, strict=True):
+        stage.stage_size = size
+        for norm in (stage.conv_key[0].bn, stage.conv_value[0].bn):
+            norm.running_mean *= 16
+            norm.running_var *= 16**2

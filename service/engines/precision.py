@@ -3,7 +3,9 @@
 bfloat16 keeps 8 bits of mantissa. Most of the network forgives that; some of it does not, and stays in float32:
 
 * the attention of SICA, which sums over every position of the base size (a million) before a softmax,
-* the saliency logits: the four heads and the image pyramid that adds them up,
+* the transformer's residual stream: 48 additions, each of which would be rounded. It is float32 where it begins, in the
+  patch embedding and the three mergings, and then stays so by type promotion, around bfloat16 branches,
+* the saliency logits: the decoder, the heads of SICA and the image pyramid that adds them up,
 * the final sigmoid and min-max, which stretch whatever range is left to [0, 1].
 """
 
@@ -24,7 +26,14 @@ Wanted = Literal["auto", "fp32", "bf16"]
 MEAN_TOLERANCE = 1 / 255
 TAIL_TOLERANCE = 8 / 255
 TAIL_QUANTILE = 0.999
-_SENSITIVE = ("decoder.conv5", "attention0", "attention1", "attention2")
+_SENSITIVE = (
+    "backbone.patch_embed",
+    *(f"backbone.layers.{stage}.downsample" for stage in range(3)),
+    "decoder",
+    "attention0",
+    "attention1",
+    "attention2",
+)
 _ROBUST_INSIDE = ("conv_query", "conv_out1", "conv_out2", "conv_out3")
 
 
@@ -94,7 +103,7 @@ def measure_deviation(exact: torch.Tensor, reduced: torch.Tensor) -> Deviation:
 
 
 def _as_float32(value: Any) -> Any:
-    """Tensors in float32; the pair that an attention stage returns, likewise; anything else as it is."""
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.float()
-    return tuple(map(_as_float32, value)) if isinstance(value, tuple) else value
+    """Floating tensors in float32, also inside the pairs and lists that the modules pass on; all else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.is_floating_point() else value
+    return type(value)(map(_as_float32, value)) if isinstance(value, list | tuple) else value
