@@ -170,14 +170,19 @@ async def test_three_failures_in_a_row_take_it_out_of_rotation(start: Start) -> 
 
 
 async def test_the_first_failures_keep_it_in_rotation_but_not_silent(start: Start) -> None:
-    engine = ScriptedEngine()
-    service = await start(engine, warmup_interval=3600)
-    engine.on_infer = raising(lambda: RuntimeError("boom"))
-    status, answer, _ = await ask(service, method="POST")
-    if status == 200:  # the duty rule: the last success is too young to be doubted
-        pytest.skip("covered by the supervisor's own tests")
-    assert (status, answer["state"]) == (500, "degraded")
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, warmup_interval=0.01)
+
+    def fail_once(_: Any) -> Any:
+        engine.on_infer = hold  # the next probe is held, so that the first failure stays the last word
+        raise RuntimeError("boom")
+
+    engine.on_infer = fail_once
+    await service.until(lambda: service.value("warmup_consecutive_failures") == 1)
     assert await statuses(service) == (500, 200, 200)
+    assert (await ask(service))[1]["state"] == "degraded"
+    assert (service.value("warmup_success"), service.value("ready")) == (0, 1)
+    hold.release.set()
 
 
 async def test_the_incident_an_unsafe_canary_is_raised_and_reported(start: Start) -> None:
