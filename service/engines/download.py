@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pooch
 import requests
 from tqdm import tqdm
 
@@ -34,7 +33,7 @@ RETRY_PAUSE = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 
 REPORT_INTERVAL = 5.0
-_CHUNK = 4096
+_CHUNK = 16384
 
 Say = Callable[[str], None]
 
@@ -96,31 +95,37 @@ def download(
 
 
 def _attempt(url: str, part: Path, meter: _Meter, *, timeouts: tuple[float, float]) -> None:
-    fetch = pooch.HTTPDownloader(
-        progressbar=meter, chunk_size=_CHUNK, timeout=timeouts, headers={"Accept-Encoding": "identity"}
-    )
     try:
-        fetch(url, str(part), None)
-    except requests.HTTPError as error:
-        answer: requests.Response = error.response  # type: ignore[assignment]  # set by raise_for_status
-        status, message = answer.status_code, f"the server answered {answer.status_code} {answer.reason}"
-        if status >= 500 or status == 429:
-            raise _Transient(message) from error
-        raise WeightsUnavailable(f"{message} ({url})") from error
+        with (
+            requests.get(
+                url, stream=True, timeout=timeouts, headers={"Accept-Encoding": "identity"}
+            ) as response,
+            part.open("wb") as file,
+            meter,
+        ):
+            if response.status_code != requests.codes.ok:
+                message = f"the server answered {response.status_code} {response.reason}"
+                if response.status_code >= 500 or response.status_code == 429:
+                    raise _Transient(message)
+                raise WeightsUnavailable(f"{message} ({url})")
+            meter.total = int(response.headers.get("Content-Length", 0))
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                meter.add(len(chunk))
     except requests.ConnectTimeout as error:
         raise WeightsUnavailable(f"{_host(url)} did not answer within {timeouts[0]:g} s") from error
     except requests.ReadTimeout as error:
         raise _Transient(f"nothing arrived for {timeouts[1]:g} s") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        if meter.received or meter.total:
+        if meter.total:
             raise _Transient(f"the connection broke after {meter.received} of {meter.total} bytes") from error
-        raise WeightsUnavailable(f"{_host(url)} cannot be reached: {_innermost(error)}") from error
+        raise WeightsUnavailable(f"{_host(url)} cannot be reached: {_system_error(error)}") from error
     except requests.RequestException as error:
-        raise WeightsUnavailable(f"{url} cannot be fetched: {_innermost(error)}") from error
+        raise WeightsUnavailable(f"{url} cannot be fetched: {_system_error(error)}") from error
 
 
 class _Meter:
-    """A progress bar as pooch takes one, which also raises when too little arrives."""
+    """Counts what arrives, shows it, and raises when it is too little; a context manager for the sake of its bar."""
 
     def __init__(self, say: Say, *, bar: bool, stall_timeout: float) -> None:
         self.total = 0
@@ -131,8 +136,8 @@ class _Meter:
         self._window_began = self._reported = time.monotonic()
         self._window_bytes = 0
 
-    def update(self, count: int) -> None:
-        self.received = min(self.received + count, self.total) if self.total else self.received + count
+    def add(self, count: int) -> None:
+        self.received += count
         self._window_bytes += count
         now = time.monotonic()
         if now - self._window_began > self._stall_timeout:
@@ -141,16 +146,15 @@ class _Meter:
             self._window_began, self._window_bytes = now, 0
         if self._bar is not None:
             self._bar.total = self.total
-            self._bar.update(self.received - self._bar.n)
+            self._bar.update(count)
         elif now - self._reported > REPORT_INTERVAL:
             self._reported = now
             self._say(f"downloaded {self.received / 1e6:.0f} of {self.total / 1e6:.0f} MB")
 
-    def reset(self) -> None:
-        """Called by pooch before the last ``update``, which brings the bar to its end."""
-        self.received = 0
+    def __enter__(self) -> _Meter:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -189,13 +193,13 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
-def _innermost(error: BaseException) -> str:
-    """The operating system's own words, from under the layers of an HTTP library."""
-    while True:
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            return getattr(error, "strerror", None) or type(error).__name__
-        error = inner
+def _system_error(error: BaseException) -> str:
+    """The operating system's own words, from under the layers of an HTTP library; else the library's name for it."""
+    words, layer = type(error).__name__, error.__context__
+    while layer is not None:
+        words = getattr(layer, "strerror", None) or words
+        layer = layer.__context__
+    return words
 
 
 def _explain_disk(error: OSError, path: Path) -> str:

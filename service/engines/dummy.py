@@ -127,8 +127,8 @@ def _calibrate(network: nn.Module, generator: torch.Generator) -> None:
 def _small_attention(network: nn.Module) -> Iterator[None]:
     """Let the attention stages sum over a sixteenth of their positions, then scale what was learnt from the sums.
 
-    They work at the mode's base size whatever the pictures' size, which is most of the calibration's time and memory. The
-    layers that take the sums are linear, without a bias, so their statistics grow with the number of positions.
+    They work at the mode's base size whatever the pictures' size: most of the calibration's time and memory. The layers
+    that take the sums are linear, without a bias, so their statistics grow with the number of positions.
     """
     stages: list[Any] = [network.get_submodule(f"attention{index}") for index in range(3)]
     sizes = [stage.stage_size for stage in stages]

@@ -1,0 +1,66 @@
+"""Fixtures that are dear to make: made once for all workers of a run, under a lock."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A directory that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if hasattr(request.config, "workerinput") else base) / "shared"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def dummy_checkpoint(shared_directory: Path) -> Callable[[str], Path]:
+    """The path of a benign dummy checkpoint of a mode (``base``, ``fast``), about 370 MB; do not write to it."""
+
+    def checkpoint(mode: str) -> Path:
+        from service.engines.dummy import write_dummy
+
+        path = shared_directory / f"dummy_{mode}.pth"
+        with _once(path) as missing:
+            if missing:
+                write_dummy(path, mode)
+        return path
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Mapping[str, Any]:
+    """What the unmodified package makes of photographs; the keys are explained in ``tests/stock.py``.
+
+    Tests that use it carry the marks ``stock`` and ``timeout(600)``: with a cold numba cache it takes a minute or more.
+    """
+    path = shared_directory / "stock.npz"
+    with _once(path) as missing:
+        if missing:
+            checkpoints = [str(dummy_checkpoint(mode)) for mode in ("base", "fast")]
+            command = [sys.executable, "-m", "tests.stock", str(path), *checkpoints]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+    with np.load(path) as results:
+        return dict(results)
+
+
+@contextmanager
+def _once(path: Path) -> Iterator[bool]:
+    """Hold the lock of ``path``; True if it is still to be made."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
