@@ -27,6 +27,7 @@ WORKDIR /app
 
 
 FROM base AS dependencies
+# Where torch comes from, if not from the default index; further arguments for every pip install.
 ARG TORCH_INDEX=""
 ARG PIP_ARGS=""
 ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -71,7 +72,7 @@ COPY LICENSE ./
 COPY metrics metrics
 COPY supervisor supervisor
 COPY service service
-RUN python -m compileall -q . 
+RUN python -m compileall -q .
 USER 10001:0
 # What numba compiles for the edges' colours is compiled here, once, instead of at every cold start.
 RUN python -c 'from service.engines.foreground import prime; prime()'
