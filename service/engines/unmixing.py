@@ -85,7 +85,7 @@ def _solve(colours: Planes, alpha: Planes) -> tuple[Planes, Planes]:
 
 def _mean(colours: Planes, chosen: npt.NDArray[np.bool_]) -> Planes:
     total: Planes = colours.sum(axis=(1, 2), where=chosen)
-    total /= max(1, np.count_nonzero(chosen))
+    total /= max(1, int(np.count_nonzero(chosen)))
     return total
 
 
