@@ -41,7 +41,7 @@ def test_every_mounted_file_exists_and_is_read_only(service: str) -> None:
     assert all(volume.endswith(":ro") for volume in own)
 
 
-@pytest.mark.parametrize("service", set(SERVICES) - {"pod"})
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - {"pod"}))
 def test_all_containers_share_one_network(service: str) -> None:
     assert SERVICES[service]["network_mode"] == "service:pod"
     assert "ports" not in SERVICES[service]
