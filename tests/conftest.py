@@ -1,4 +1,4 @@
-"""Fixtures that are dear to make: made once for all workers of a run, under a lock."""
+"""Fixtures that are dear to make: made once for all workers of a run, under a lock; and figures that tests print."""
 
 from __future__ import annotations
 
@@ -56,6 +56,20 @@ def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Ma
             assert done.returncode == 0, done.stderr
     with np.load(path) as results:
         return dict(results)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded as ``printed``: figures that are to be seen, whichever worker measured them."""
+    printed = [
+        str(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "printed" and report.when == "call"
+    ]
+    if printed:
+        terminalreporter.section("measured")
+        for line in printed:
+            terminalreporter.write_line(line)
 
 
 @contextmanager

@@ -1,0 +1,334 @@
+"""Real programs under a test's hand: started, watched, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+def until(condition: Callable[[], object], *, seconds: float, what: str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: naming what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so after {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tuple[int, bytes]:
+    """Status and body; (0, b"") if nothing answers in time. A body makes it a POST."""
+    sent = urllib.request.Request(url, data=data, headers={"Content-Type": "application/octet-stream"})
+    try:
+        with urllib.request.urlopen(sent, timeout=timeout) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except OSError:
+        return 0, b""
+
+
+class Program:
+    """One process, its output in a file."""
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self._command, self._log, self._env = list(command), log, dict(env or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def command(self) -> list[str]:
+        return self._command
+
+    def start(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command, cwd=ROOT, stdout=output, stderr=output, env=os.environ | self._env
+            )
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Send the signal and wait; what does not end is killed."""
+        if self._process is None or self.ended:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def words(self) -> str:
+        """The end of what it printed, for a failure's message."""
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+
+
+class Service(Program):
+    """A service on a port of its own.
+
+    Args:
+        name: names its scrape job and its log.
+        folder: for its log, and for the file that switches its faults.
+        arguments: of ``python -m service``; None starts the one with switchable faults.
+        settings: environment variables without ``INSPYRENET_``.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, *, arguments: Sequence[str] | None = None, settings: Mapping[str, str]
+    ) -> None:
+        self.name, self.port = name, free_port()
+        self._folder, self._settings = folder, dict(settings)
+        self._switch = folder / f"{name}.fault"
+        self._switch.write_text("")
+        self.arguments = arguments
+        env = {f"INSPYRENET_{key}": value for key, value in settings.items()}
+        env |= {"INSPYRENET_PORT": str(self.port), "INSPYRENET_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        super().__init__([], folder / f"{name}.log", env)
+
+    @property
+    def command(self) -> list[str]:
+        faulty = self.arguments is None
+        module = ["tests.e2e.faulty", str(self._switch)] if faulty else ["service", *(self.arguments or [])]
+        return [sys.executable, "-m", *module]
+
+    def replacement(self, arguments: Sequence[str]) -> Service:
+        """Another process for the same instance, on a port of its own; not started."""
+        return Service(self.name, self._folder, arguments=arguments, settings=self._settings)
+
+    @property
+    def job(self) -> str:
+        return f"inspyrenet-{self.name}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def put_in(self, fault: str) -> None:
+        """Switch a fault on; the empty one mends."""
+        beside = self._switch.with_suffix(".new")
+        beside.write_text(fault)
+        beside.replace(self._switch)
+
+    def answers(self) -> bool:
+        return request(self.url + "/livez")[0] != 0
+
+    def ready(self) -> bool:
+        return request(self.url + "/readyz")[0] == 200
+
+
+@dataclass(frozen=True)
+class Notification:
+    """One alert as it reached the webhook."""
+
+    at: float
+    receiver: str
+    status: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass
+class Webhook:
+    """The far end: remembers what Alertmanager posts."""
+
+    received: list[Notification] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                hook.received += [
+                    Notification(
+                        time.monotonic(), self.path.strip("/"), a["status"], a["labels"], a["annotations"]
+                    )
+                    for a in body["alerts"]
+                ]
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def end(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def of(self, job: str) -> list[Notification]:
+        return [notification for notification in list(self.received) if notification.labels.get("job") == job]
+
+    def firing(self, job: str) -> set[str]:
+        """Alerts of a job whose last word was that they fire."""
+        last: dict[tuple[str, str], str] = defaultdict(str)
+        for notification in self.of(job):
+            last[notification.labels["alertname"], notification.labels["severity"]] = notification.status
+        return {name for (name, _), status in last.items() if status == "firing"}
+
+    def first(self, job: str, alert: str, *, after: float) -> float | None:
+        """When an alert first arrived as firing, after a moment; None if it has not."""
+        times = [
+            n.at
+            for n in self.of(job)
+            if n.labels["alertname"] == alert and n.status == "firing" and n.at > after
+        ]
+        return min(times, default=None)
+
+
+class Monitoring:
+    """The real Prometheus and the real Alertmanager, with the shipped configuration at another pace.
+
+    Args:
+        prometheus, alertmanager: paths of the programs.
+        services: what is scraped, each as a job of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        services: Sequence[Service],
+        *,
+        prometheus: str,
+        alertmanager: str,
+        pace: Callable[[Any], Any],
+    ) -> None:
+        metrics = ROOT / "metrics"
+        self._folder = folder
+        self.webhook = Webhook()
+        manager_port, self._port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+
+        rules = pace(yaml.safe_load((metrics / "alerts.yml").read_text()))
+        (folder / "alerts.yml").write_text(yaml.safe_dump(rules))
+
+        config = pace(yaml.safe_load((metrics / "prometheus.yml").read_text()))
+        config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{manager_port}"]
+        [job] = [job for job in config["scrape_configs"] if job["job_name"] == "inspyrenet"]
+        del job["static_configs"]
+        config["scrape_configs"] = [
+            job | {"job_name": service.job, "file_sd_configs": [{"files": [str(self._target_file(service))]}]}
+            for service in services
+        ]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        for service in services:
+            self.point_at(service)
+
+        manager = pace(yaml.safe_load((metrics / "alertmanager.yml").read_text()))
+        for receiver in manager["receivers"]:
+            for hook in receiver["webhook_configs"]:
+                hook["url"] = hook["url"].replace("localhost:9099", f"127.0.0.1:{self.webhook.port}")
+        (folder / "alertmanager.yml").write_text(yaml.safe_dump(manager))
+
+        self._manager_url = f"http://127.0.0.1:{manager_port}"
+        self.alertmanager = Program(
+            [
+                alertmanager,
+                f"--config.file={folder / 'alertmanager.yml'}",
+                f"--storage.path={folder / 'alertmanager'}",
+                f"--web.listen-address=127.0.0.1:{manager_port}",
+                "--cluster.listen-address=",
+                "--log.level=warn",
+            ],
+            folder / "alertmanager.log",
+        )
+        self.prometheus = Program(
+            [
+                prometheus,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+                f"--web.external-url={self.url}",
+                f"--web.user-assets={metrics / 'runbooks'}",
+                "--query.lookback-delta=5s",  # 5m
+                "--rules.alert.resend-delay=1s",  # 1m
+                "--log.level=warn",
+            ],
+            folder / "prometheus.log",
+        )
+
+    def _target_file(self, service: Service) -> Path:
+        return self._folder / f"{service.name}.targets.json"
+
+    def point_at(self, service: Service) -> None:
+        """Scrape this process for its instance from now on."""
+        target = {"targets": [f"127.0.0.1:{service.port}"], "labels": {"instance": service.name}}
+        beside = self._folder / f"{service.name}.targets.new"
+        beside.write_text(json.dumps([target]))
+        beside.replace(self._target_file(service))
+
+    def scrapes(self, service: Service) -> bool:
+        """Whether this very process is the target of its job now."""
+        _, body = request(self.url + "/api/v1/targets?state=active", timeout=10)
+        return any(t["scrapeUrl"].startswith(service.url) for t in json.loads(body)["data"]["activeTargets"])
+
+    def start(self) -> None:
+        self.webhook.start()
+        self.alertmanager.start()
+        until(
+            lambda: request(self._manager_url + "/-/ready")[0] == 200,
+            seconds=20,
+            what="Alertmanager is ready",
+        )
+        self.prometheus.start()
+        until(lambda: request(self.url + "/-/ready")[0] == 200, seconds=20, what="Prometheus is ready")
+
+    def end(self) -> None:
+        self.prometheus.end()
+        self.alertmanager.end()
+        self.webhook.end()
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        query = urllib.parse.urlencode({"query": expression})
+        status, body = request(f"{self.url}/api/v1/query?{query}", timeout=10)
+        assert status == 200, body
+        result = json.loads(body)["data"]["result"]
+        assert isinstance(result, list)
+        return result
+
+    def firing(self, job: str) -> set[str]:
+        """Alerts that fire in Prometheus, whether Alertmanager lets them through or not."""
+        return {
+            alert["metric"]["alertname"]
+            for alert in self.query(f'ALERTS{{job="{job}", alertstate="firing"}}')
+        }
