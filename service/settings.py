@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -24,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.environment import PREFIX, find_port, is_injected
 
@@ -51,14 +50,32 @@ def _whole(metavar: str, *, ge: int, le: int | None = None) -> tuple[Any, Takes]
     return Field(ge=ge, le=le), Takes(metavar, words)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Everything that can be set. Durations are seconds, sizes pixels or bytes as the field says.
 
     Raises:
         pydantic.ValidationError: a value that cannot be, or two that cannot be together.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the constructor is given and nothing else: ``load_settings`` hands it the environment.
+
+        The library's own source would pass over an unknown variable, and take a platform's for the user's.
+        """
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     engine: Literal["inspyrenet", "grabcut", "auto"] = Field(
         "inspyrenet",
@@ -245,7 +262,7 @@ class SettingsError(ValueError):
 
 def variable(field: str) -> str:
     """The environment variable of a field: ``warmup_size`` -> ``INSPYRENET_WARMUP_SIZE``."""
-    return PREFIX + field.upper()
+    return f"{Settings.model_config['env_prefix']}{field.upper()}"
 
 
 def flag(field: str) -> str:
@@ -298,7 +315,7 @@ def load_settings(
         values[field], sources[field] = value, flag(field)
 
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings(**values)  # type: ignore[arg-type]  # text, for the model to read
     except ValidationError as error:
         raise SettingsError(
             [*problems, *_explain(error, values, sources)]
