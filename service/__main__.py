@@ -35,6 +35,7 @@ def main() -> int:
 def serve(settings: Settings) -> NoReturn:
     """Serve until told to stop, then end the process with the server's exit code."""
     import asyncio
+    import contextlib
     import logging
 
     from service.server import serve as serve_until_stopped
@@ -53,7 +54,8 @@ def serve(settings: Settings) -> NoReturn:
     # never ends. The server has closed all that it opened, so what is left to do is to write out what was logged.
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError):  # a full disk, a reader that has gone: the exit code still tells
+            stream.flush()
     os._exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -14,8 +15,8 @@ QUIET_SECONDS = 1.0
 STUCK_NOTICE_SECONDS = 10.0
 """How long ``/livez`` says 503 before a stuck process ends itself, so that somebody sees it."""
 
-LAST_WORDS_SECONDS = 0.3
-"""What is kept of the grace for telling those who still wait."""
+LAST_WORDS_SECONDS = 0.6
+"""What is kept of the grace for telling those who still wait, and for closing."""
 
 _log = structlog.get_logger("lifecycle")
 
@@ -36,6 +37,7 @@ class Lifecycle:
         """Why only a restart can mend this process; ``/livez`` says 503 with it. None while that is not so."""
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
+        self._deadline = math.inf
         self._drain = asyncio.Event()
         self._end = asyncio.Event()
 
@@ -62,32 +64,45 @@ class Lifecycle:
         if self.draining:
             return
         self.draining = True
-        _log.info("draining", reason=reason, grace_seconds=self.drain_timeout)
-        for listener in self._listeners:
-            listener()
+        self._deadline = self._clock() + self.drain_timeout
         self._drain.set()
+        for listener in self._listeners:
+            try:
+                listener()
+            except Exception:  # noqa: BLE001 - one that fails must not keep the others from hearing of it
+                _log.exception("a listener failed")
+        _log.info("draining", reason=reason, grace_seconds=self.drain_timeout)
 
     def end(self) -> None:
         """End now, without grace."""
-        self.draining = True
-        self._drain.set()
+        self.begin_drain("told to end")
         self._end.set()
+
+    @property
+    def work_seconds(self) -> float:
+        """The part of the grace in which work may still be done."""
+        return self.drain_timeout - LAST_WORDS_SECONDS
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the grace, for everything; negative if it is over."""
+        return self._deadline - self._clock()
 
     async def finished(self, *, idle: Callable[[], bool], was_ready: Callable[[], bool]) -> bool:
         """Wait for a signal or a failure, then for the work to end.
 
         Args:
-            idle: whether no accepted work is left.
+            idle: whether nobody waits for an answer.
             was_ready: whether the service was ever ready; if so, it lingers for what still arrives.
 
         Returns:
-            True if all accepted work was finished, False if the grace ran out or a second signal came.
+            True if everybody was answered, False if the grace ran out or a second signal came first.
         """
         await self._drain.wait()
-        deadline = self._clock() + self.drain_timeout - LAST_WORDS_SECONDS
         quiet_since = self._clock()
         quiet_needed = QUIET_SECONDS if was_ready() else 0.0
-        while not self._end.is_set() and (now := self._clock()) < deadline:
+        while not self._end.is_set() and self.seconds_left > LAST_WORDS_SECONDS:
+            now = self._clock()
             if not idle():
                 quiet_since = now
             elif now - quiet_since >= quiet_needed:

@@ -9,6 +9,7 @@ import socket
 import structlog
 from aiohttp import web
 
+from service import wire
 from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
 from service.engines import build_engine
 from service.engines.base import ConfigurationError, Engine
@@ -17,8 +18,6 @@ from service.settings import Settings
 from service.worker import draining
 
 BACKLOG = 512
-KEEPALIVE_SECONDS = 75.0
-"""Longer than the idle timeouts of common load balancers (60 s), so that they close first."""
 
 _log = structlog.get_logger("server")
 
@@ -55,10 +54,9 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
     runner = web.AppRunner(
         app,
         handler_cancellation=True,
-        access_log=None,
         handle_signals=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=LAST_WORDS_SECONDS,
+        shutdown_timeout=LAST_WORDS_SECONDS / 6,  # for answers that are being written; spent twice
+        **wire.OPTIONS,
     )
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=BACKLOG)
@@ -66,16 +64,27 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, engine=settings.engine)
 
-    finished = await lifecycle.finished(
-        idle=lambda: worker.taken == 0, was_ready=lambda: supervisor.was_ready
-    )
-    if not finished:
-        _log.warning("ending with work unfinished", places_taken=worker.taken)
-        worker.abandon(draining)  # a last word to those who still wait
-    await runner.cleanup()
-    code = lifecycle.exit_code or (0 if finished else 1)
+    await lifecycle.finished(idle=lambda: worker.clients == 0, was_ready=lambda: supervisor.was_ready)
+    owed = worker.owed
+    if worker.clients:
+        _log.warning("ending with work unfinished", pictures=owed, uploads=worker.clients - owed)
+        worker.abandon(draining)
+        await asyncio.sleep(LAST_WORDS_SECONDS / 3)  # the loop writes the last words
+    await close(runner, within=max(LAST_WORDS_SECONDS / 3, lifecycle.seconds_left))
+    code = lifecycle.exit_code or (1 if owed else 0)
     _log.info("stopped", exit_code=code)
     return code
+
+
+async def close(runner: web.AppRunner, *, within: float) -> None:
+    """Close everything; what fails or lingers is logged, and does not keep the process from ending."""
+    try:
+        async with asyncio.timeout(within):
+            await runner.cleanup()
+    except TimeoutError:
+        _log.warning("closing took too long", seconds=within)
+    except Exception:  # noqa: BLE001 - the process ends all the same, with the exit code it has earned
+        _log.exception("closing failed")
 
 
 def make_engine(settings: Settings) -> Engine:

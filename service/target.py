@@ -25,7 +25,8 @@ from service.errors import Unavailable
 from service.lifecycle import Lifecycle
 from service.options import Options
 from service.pipeline import Pipeline, Progress
-from service.worker import Kind, Worker, in_daemon_thread
+from service.threads import in_daemon_thread
+from service.worker import Kind, Worker
 from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport
 
 CLIENT_SIDE = 1024
@@ -92,12 +93,14 @@ class EngineTarget:
 
         def phase_began(phase: LoadPhase, detail: str) -> None:
             stopwatch.enter(phase)
+            loop.call_soon_threadsafe(self._worker.heard)
             loop.call_soon_threadsafe(report, phase.value, detail)
 
         try:
-            await in_daemon_thread(lambda: self._engine.prepare(phase_began), name="prepare")
+            await self._worker.before_load(lambda: self._engine.prepare(phase_began))
             self.info = info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
         except ConfigurationError as error:
+            _log.critical("cannot start", error=str(error))
             self._lifecycle.fail(str(error), exit_code=2)
             raise self._load_failed(Outcome.ERROR, error) from error
         except WeightsUnavailable as error:
@@ -145,7 +148,8 @@ class EngineTarget:
         progress = Progress()
 
         def on_start() -> None:
-            self._open_gate()  # requests that waited for the load come right behind the first probe
+            if not self._client_size_owed:
+                self._open_gate()  # requests that waited for the load come right behind the first probe
             started()
 
         try:
@@ -193,7 +197,15 @@ class EngineTarget:
     async def _pass_at_client_size(self) -> None:
         canary = await in_daemon_thread(lambda: picture(CLIENT_SIDE), name="canary")
         with self._worker.probe_place() as place:
-            await self._pipeline.run(canary, Options(), place=place, progress=Progress(), kind=Kind.PROBE)
+            # The gate is still shut at the first probe, so it gets its turn at once: to wait is not to run.
+            await self._pipeline.run(
+                canary,
+                Options(),
+                place=place,
+                progress=Progress(),
+                kind=Kind.PROBE,
+                on_start=self._open_gate,
+            )
         self._client_size_owed = False
 
     def _open_gate(self) -> None:

@@ -23,7 +23,7 @@ class StuckJudge:
     A job that ends after all, within the notice, saves the process.
     """
 
-    def __init__(self, notice_seconds: float = STUCK_NOTICE_SECONDS) -> None:
+    def __init__(self, notice_seconds: float) -> None:
         self._notice_seconds = notice_seconds
         self._since: float | None = None
 
@@ -45,20 +45,27 @@ async def watch(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run for ever."""
-    judge = StuckJudge()
-    while True:
+    """Run until the process has to end: whatever goes wrong in one look is logged, and the next one comes."""
+    judge = StuckJudge(STUCK_NOTICE_SECONDS)
+    while lifecycle.dead is None:
         due = clock() + PERIOD_SECONDS
         await asyncio.sleep(PERIOD_SECONDS)
-        now = clock()
-        metrics.event_loop_lag_seconds.observe(max(0.0, now - due))
-        stuck = worker.stuck
-        first_seen, time_to_end = judge.judge(stuck, now)
-        if first_seen:
-            _log.critical("the GPU thread is stuck", reason=stuck, seconds_until_exit=STUCK_NOTICE_SECONDS)
-        if time_to_end:
-            lifecycle.dead = stuck
-            _log.critical("ending the process: only a restart mends a stuck GPU thread", reason=stuck)
-            lifecycle.fail(f"the GPU thread is stuck: {stuck}")
-            lifecycle.end()
-            return
+        try:
+            _look(worker, lifecycle, metrics, judge, due=due, now=clock())
+        except Exception:  # noqa: BLE001 - nobody else would end a process whose GPU thread is stuck
+            _log.exception("the watch failed to look")
+
+
+def _look(
+    worker: Worker, lifecycle: Lifecycle, metrics: Metrics, judge: StuckJudge, *, due: float, now: float
+) -> None:
+    stuck = worker.stuck
+    first_seen, time_to_end = judge.judge(stuck, now)
+    if time_to_end:
+        lifecycle.dead = stuck
+        lifecycle.fail(f"the GPU thread is stuck: {stuck}")
+        lifecycle.end()
+        _log.critical("ending the process: only a restart mends a stuck GPU thread", reason=stuck)
+    elif first_seen:
+        _log.critical("the GPU thread is stuck", reason=stuck, seconds_until_exit=STUCK_NOTICE_SECONDS)
+    metrics.event_loop_lag_seconds.observe(max(0.0, now - due))

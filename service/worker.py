@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from service.errors import Draining, QueueFull, ServiceError
+from service.threads import contained, deliverable, in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,29 +82,61 @@ class _Job:
 
 
 class Place:
-    """The right to hold one request in memory. Use it as a context manager.
+    """The right to hold one request in memory. Use it as a context manager, in the task that serves the request.
 
     Leaving the context gives the place back as soon as every thread that still works for it has ended.
     """
 
-    __slots__ = ("_counted", "_holds", "_left", "_worker", "queued")
+    __slots__ = (
+        "_cancelling",
+        "_counted",
+        "_holds",
+        "_interruption",
+        "_task",
+        "_worker",
+        "accepted",
+        "left",
+        "queued",
+        "served",
+    )
 
     def __init__(self, worker: Worker, *, counted: bool) -> None:
         self._worker = worker
         self._counted = counted
         self._holds = 0
-        self._left = False
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._interruption: Callable[[], ServiceError] | None = None
+        self.accepted = False
+        """The body is in: the picture is owed an answer."""
         self.queued = False
         """True from the moment the body is in until the GPU thread is done with it: work that others wait for."""
+        self.served = False
+        """The GPU thread is done with it."""
+        self.left = False
+        """Nobody waits any more; what keeps the place is a thread that cannot be stopped."""
 
     def __enter__(self) -> Place:
+        self._task = asyncio.current_task()
+        if self._task is not None:
+            self._cancelling = self._task.cancelling()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left = True
+        self.left = True
+        task, self._task = self._task, None
         self._settle()
+        # As asyncio.timeout does it: a cancellation by anybody else, a client that leaves, stays what it is.
+        if (
+            self._interruption is not None
+            and task is not None
+            and task.uncancel() <= self._cancelling
+            and kind is not None
+            and issubclass(kind, asyncio.CancelledError)
+        ):
+            raise self._interruption() from None
 
     def queue_up(self) -> None:
         """The body is in: join the work that is waited for.
@@ -111,15 +144,24 @@ class Place:
         Raises:
             QueueFull: what is ahead would outlast the deadline.
             Draining: what is ahead would outlast the grace.
+            Unavailable: the engine cannot serve any more.
         """
         if not self._counted:
             return
         self._worker.check_wait()
-        self.queued = True
+        self.accepted = self.queued = True
+
+    def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
+        """Whoever waits gets this error instead of a picture; too late once the answer is being written."""
+        answering = self.served and self._holds == 0
+        if self._task is None or answering or self._interruption is not None:
+            return
+        self._interruption = make_error
+        self._task.cancel()
 
     async def in_pool(self, fn: Callable[..., T], *args: Any) -> T:
         """Run ``fn`` beside the GPU thread (decoding, composing, encoding), holding the place until it ends."""
-        future = self._worker.pool.submit(fn, *args)
+        future = self._worker.pool.submit(contained(fn), *args)
         loop = asyncio.get_running_loop()
         self._holds += 1
 
@@ -129,7 +171,10 @@ class Place:
                 loop.call_soon_threadsafe(self._let_go)
 
         future.add_done_callback(ended)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # an error and the frame it came through would keep each other, and the picture, alive
 
     async def in_gpu_thread(
         self, fn: Callable[[], T], *, kind: Kind = Kind.REQUEST, on_start: Callable[[], None] | None = None
@@ -140,6 +185,7 @@ class Place:
 
     def _served(self) -> None:
         self.queued = False
+        self.served = True
         self._let_go()
 
     def _let_go(self) -> None:
@@ -147,7 +193,7 @@ class Place:
         self._settle()
 
     def _settle(self) -> None:
-        if self._left and self._holds == 0 and self._counted:
+        if self.left and self._holds == 0 and self._counted:
             self._counted = False  # given back exactly once
             self._worker.give_back(self)
 
@@ -159,7 +205,7 @@ class Worker:
         queue_size: requests that may hold a place besides the one that runs.
         request_timeout: seconds; nobody is admitted whose expected wait exceeds it.
         hang_timeout: seconds a job may run before the thread counts as stuck.
-        load_timeout: the same for the load.
+        load_timeout: the same for the load, and for what comes before it without a word of how far it is.
         pool_size: threads for decoding, composing and encoding.
         clock: monotonic seconds.
     """
@@ -178,12 +224,14 @@ class Worker:
         self.capacity = queue_size + 1
         self.pool = ThreadPoolExecutor(pool_size, thread_name_prefix="codec")
         self._request_timeout = request_timeout
+        self._load_timeout = load_timeout
         self._limits = {Kind.LOAD: load_timeout, Kind.PROBE: hang_timeout, Kind.REQUEST: hang_timeout}
         self._clock = clock
         self._places: set[Place] = set()
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._started_at = 0.0
+        self._last_word_at: float | None = None
         self._recent: float | None = None
         self._gate_open = False
         self._refusal: Callable[[], ServiceError] | None = None
@@ -218,8 +266,7 @@ class Worker:
             Draining: the service is ending and the work would not fit the grace.
             Unavailable: the engine cannot serve; the reason is the one given to ``refuse``.
         """
-        if self._refusal is not None:
-            raise self._refusal()
+        self._check_refusal()
         if len(self._places) >= self.capacity:
             raise QueueFull(
                 "Every place in the queue is taken. Wait as long as Retry-After says, then send it again.",
@@ -245,8 +292,9 @@ class Worker:
         """Refuse work that could not be done before its deadline.
 
         Raises:
-            QueueFull, Draining: see ``place``.
+            QueueFull, Draining, Unavailable: see ``place``.
         """
+        self._check_refusal()
         expected = self.expected_seconds
         if self._drain_until is not None:
             left = self._drain_until - self._clock()
@@ -258,6 +306,10 @@ class Worker:
                 "Wait as long as Retry-After says, then send it again.",
                 retry_after=max(1.0, expected + self.service_seconds - self._request_timeout),
             )
+
+    def _check_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal()
 
     @property
     def service_seconds(self) -> float:
@@ -275,6 +327,16 @@ class Worker:
         return len(self._places)
 
     @property
+    def clients(self) -> int:
+        """Requests that still wait for their answer, the upload of some of them not yet in."""
+        return sum(1 for place in self._places if not place.left)
+
+    @property
+    def owed(self) -> int:
+        """Requests whose picture is in and whose answer is not out."""
+        return sum(1 for place in self._places if place.accepted and not place.left)
+
+    @property
     def queue_depth(self) -> int:
         """Requests that hold a place and do not run; at most ``queue_size``."""
         running = self._running is not None and self._running.kind is Kind.REQUEST
@@ -289,10 +351,12 @@ class Worker:
         self._dispatch()
 
     def refuse(self, make_error: Callable[[], ServiceError]) -> None:
-        """The engine cannot serve: refuse new requests with this error, and those that wait as well."""
+        """The engine cannot serve: refuse with this error who comes, and who has not had a turn."""
         self._gate_open = False
         self._refusal = make_error
-        self.abandon(make_error)
+        for place in tuple(self._places):
+            if not place.served:
+                place.interrupt(make_error)
 
     def drain(self, seconds: float) -> None:
         """Admit only what fits into the grace of ``seconds`` from now."""
@@ -301,18 +365,9 @@ class Worker:
             self.abandon(draining)
 
     def abandon(self, make_error: Callable[[], ServiceError]) -> None:
-        """Tell every request, waiting or running, that it will get no answer but this error."""
-        waiting, self._waiting = self._waiting, deque()
-        for job in waiting:
-            if job.kind is Kind.REQUEST:
-                self._discard(job)
-                if not job.future.done():
-                    job.future.set_exception(make_error())
-            else:
-                self._waiting.append(job)
-        running = self._running
-        if running is not None and running.kind is Kind.REQUEST and not running.future.done():
-            running.future.set_exception(make_error())
+        """Tell every request that has no answer yet, wherever it is, that it will get none but this error."""
+        for place in tuple(self._places):
+            place.interrupt(make_error)
 
     # -- turns -----------------------------------------------------------------------------------------------
 
@@ -349,6 +404,26 @@ class Worker:
             if job in self._waiting:  # whoever waited has gone
                 self._waiting.remove(job)
                 self._discard(job)
+            del (
+                future,
+                job,
+            )  # an error and the frame it came through would keep each other, and the picture, alive
+
+    async def before_load(self, fn: Callable[[], T]) -> T:
+        """Run ``fn`` in a thread of its own: what may take as long as it likes, a download, if it says so.
+
+        It counts as stuck when ``heard`` was not called for as long as a load may take.
+        """
+        self._last_word_at = self._clock()
+        try:
+            return await in_daemon_thread(fn, name="prepare")
+        finally:
+            self._last_word_at = None
+
+    def heard(self) -> None:
+        """What runs before the load is getting on."""
+        if self._last_word_at is not None:
+            self._last_word_at = self._clock()
 
     @property
     def busy(self) -> bool:
@@ -369,6 +444,14 @@ class Worker:
     @property
     def stuck(self) -> str | None:
         """Why the thread counts as stuck, for a log line and an answer; None if it does not."""
+        if (
+            self._last_word_at is not None
+            and (silent := self._clock() - self._last_word_at) > self._load_timeout
+        ):
+            return (
+                f"the preparation of the load has said nothing for {silent:.0f} s, "
+                f"over its limit of {self._load_timeout:g} s"
+            )
         job = self._running
         if job is None or (running := self._clock() - job.started) <= job.limit:
             return None
@@ -420,38 +503,9 @@ class Worker:
             try:
                 result = job.fn()
             except BaseException as caught:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
-                # A future cannot hold a StopIteration; anything that is no Exception would end the loop, not the job.
-                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
-                if isinstance(error, StopIteration):
-                    error = RuntimeError(repr(error))
+                error = deliverable(caught)
             try:
                 self._loop.call_soon_threadsafe(self._finished, job, result, error)
             except RuntimeError:
                 return  # the loop is closed: the process is ending
             del job, result, error  # or the last picture would stay in memory until the next one comes
-
-
-async def in_daemon_thread(fn: Callable[[], T], *, name: str) -> T:
-    """Run ``fn`` in a thread of its own that never blocks the exit, however long it takes (a download)."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def deliver(result: T | None, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # a T whenever there is no error
-
-    def main() -> None:
-        result, error = None, None
-        try:
-            result = fn()
-        except Exception as caught:  # noqa: BLE001 - delivered to whoever waits
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: the process is ending
-            loop.call_soon_threadsafe(deliver, result, error)
-
-    threading.Thread(target=main, name=name, daemon=True).start()
-    return await future

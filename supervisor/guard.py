@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -40,7 +40,8 @@ async def _keep_alive(supervisor: Supervisor, stopping: asyncio.Event) -> None:
             await asyncio.wait({life, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if stopping.is_set():
                 break
-            _report_death(supervisor, life)
+            with suppress(Exception):  # what it died of may well be the log or the metrics
+                _report_death(supervisor, life)
             await supervisor.clock.wait(stopping, RESTART_SECONDS)
     finally:
         stopped.cancel()

@@ -161,9 +161,10 @@ class Supervisor:
         if probe is not None and withdrawn:
             probe.counted = True
             probe.task.cancel()
-        if withdrawn or (self._waiters and probe is None):
-            self._recorder.skipped("draining")
+        skipped = withdrawn or (self._waiters and probe is None)
         self._answer(self.snapshot())
+        if skipped:
+            self._recorder.skipped("draining")
         self._note_state()
         self._wake.set()
 
@@ -245,8 +246,8 @@ class Supervisor:
         if isinstance(result, Failure):
             self._evidence = self._evidence.after_failed_load(result.outcome, now, self._jitter())
             self._failure = result.without_error()
-            self._recorder.load_failed(self._evidence, seconds, result)
             self._answer(self.snapshot())
+            self._recorder.load_failed(self._evidence, seconds, result)
             return
         self._evidence = self._evidence.after_load(now)
         self._phase = self._failure = self._invalidation = None
@@ -288,8 +289,8 @@ class Supervisor:
         seconds = now - probe.began
         if isinstance(result, Failure) and result.outcome is Outcome.SKIPPED:
             self._evidence = self._evidence.after_skip(now, self._jitter())
-            self._recorder.skipped(result.message)
             self._answer(self._could_not_run(result.message))
+            self._recorder.skipped(result.message)
             return
         first = False
         if isinstance(result, Failure):
@@ -303,10 +304,10 @@ class Supervisor:
             self._failure = None
             self._report = result
         self._probe_seconds = seconds
+        self._answer(self.snapshot())
         self._recorder.probed(self._evidence, seconds, result if isinstance(result, Failure) else None)
         if first:
             self._recorder.first_success(probe_seconds=seconds, process_seconds=self._process_age())
-        self._answer(self.snapshot())
 
     # -- helpers ---------------------------------------------------------------------------------------------
 

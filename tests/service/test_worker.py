@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from service.errors import DeadlineExceeded, Draining, QueueFull, Unavailable
-from service.worker import Kind, Worker, in_daemon_thread
+from service.worker import Kind, Worker
 
 
 class FakeClock:
@@ -43,6 +43,13 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def serve_one(worker: Worker, job: Callable[[], object] = lambda: None) -> None:
+    """What a handler does with a picture."""
+    with worker.place() as place:
+        place.queue_up()
+        await place.in_gpu_thread(job)
 
 
 @pytest.fixture
@@ -230,7 +237,7 @@ async def test_refusing_tells_those_who_wait_and_those_who_come_until_the_gate_o
     hold = Gatekeeper()
     running = asyncio.create_task(worker.run(hold, kind=Kind.PROBE))
     await until(hold.running.is_set)
-    waiting = asyncio.create_task(worker.run(lambda: None, kind=Kind.REQUEST))
+    waiting = asyncio.create_task(serve_one(worker))
     await settle()
     worker.refuse(lambda: Unavailable("no weights"))
     with pytest.raises(Unavailable, match="no weights"):
@@ -257,7 +264,7 @@ async def test_draining_admits_what_fits_the_grace(worker: Worker, clock: FakeCl
 async def test_draining_before_the_load_lets_everybody_go_at_once() -> None:
     worker = Worker(queue_size=2, request_timeout=10, hang_timeout=300, load_timeout=600, pool_size=1)
     worker.start()
-    waiting = asyncio.create_task(worker.run(lambda: None, kind=Kind.REQUEST))
+    waiting = asyncio.create_task(serve_one(worker))
     await settle()
     worker.drain(8.0)
     with pytest.raises(Draining):
@@ -320,13 +327,3 @@ async def test_an_abandoned_runner_is_told_and_its_place_stays_until_the_thread_
     assert worker.taken == 1
     hold.release.set()
     await until(lambda: worker.taken == 0)
-
-
-async def test_a_daemon_thread_delivers_results_and_errors() -> None:
-    assert await in_daemon_thread(lambda: threading.current_thread().daemon, name="x") is True
-
-    def fail() -> None:
-        raise ValueError("boom")
-
-    with pytest.raises(ValueError, match="boom"):
-        await in_daemon_thread(fail, name="x")
