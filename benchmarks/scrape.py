@@ -138,10 +138,11 @@ async def latencies(session: ClientSession, url: str, seconds: float) -> list[fl
 async def cpu_per_scrape(session: ClientSession, url: str, count: int = 200) -> tuple[float, int]:
     """CPU seconds of the service for one scrape, by its own account, and the size in bytes of one."""
     before = await cpu_seconds(session, url)
+    size = 0
     for _ in range(count):
-        text = await scrape(session, url)
+        size = len(await scrape(session, url))
     after = await cpu_seconds(session, url)
-    return (after - before) / (count + 1), len(text)
+    return (after - before) / (count + 1), size
 
 
 async def cpu_seconds(session: ClientSession, url: str) -> float:

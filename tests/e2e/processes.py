@@ -222,6 +222,8 @@ class Monitoring:
     Args:
         prometheus, alertmanager: paths of the programs.
         services: what is scraped, each as a job of its own.
+        pace: changes the durations of a parsed configuration.
+        flags: further flags of Prometheus.
     """
 
     def __init__(
@@ -232,6 +234,7 @@ class Monitoring:
         prometheus: str,
         alertmanager: str,
         pace: Callable[[Any], Any],
+        flags: Sequence[str] = (),
     ) -> None:
         metrics = ROOT / "metrics"
         self._folder = folder
@@ -283,6 +286,7 @@ class Monitoring:
                 "--query.lookback-delta=5s",  # 5m
                 "--rules.alert.resend-delay=1s",  # 1m
                 "--log.level=warn",
+                *flags,
             ],
             folder / "prometheus.log",
         )

@@ -1,0 +1,66 @@
+"""A service that scales to zero: its sidecar pushes what it scrapes, and every instance has a name of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e import scaling
+from tests.e2e.processes import ROOT, Monitoring, Program, Service, free_port, until
+from tests.programs import program
+
+pytestmark = pytest.mark.e2e
+
+
+def sidecar(prometheus: str, folder: Path, service: Service, receiver: str) -> Program:
+    """The shipped agent for one instance, at another pace, with this test's addresses."""
+    config = scaling.configuration(yaml.safe_load((ROOT / "deploy" / "prometheus-agent.yml").read_text()))
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{service.port}"]
+    config["remote_write"][0]["url"] = f"{receiver}/api/v1/write"
+    path = folder / f"agent-{service.name}.yml"
+    path.write_text(yaml.safe_dump(config))
+    command = [
+        prometheus,
+        "--enable-feature=agent,expand-external-labels",
+        f"--config.file={path}",
+        f"--storage.agent.path={folder / f'agent-{service.name}'}",
+        f"--web.listen-address=127.0.0.1:{free_port()}",
+    ]
+    return Program(command, folder / f"agent-{service.name}.log", {"HOST": f"pod-{service.name}"})
+
+
+def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> None:
+    prometheus = program("prometheus")
+    services = [Service(name, tmp_path, settings={"WARMUP_INTERVAL": "1"}) for name in ("a", "b")]
+    receiver = Monitoring(
+        tmp_path,
+        [],
+        prometheus=prometheus,
+        alertmanager=program("alertmanager"),
+        pace=scaling.configuration,
+        flags=["--web.enable-remote-write-receiver"],
+    )
+    agents = [sidecar(prometheus, tmp_path, service, receiver.url) for service in services]
+    programs: list[Program] = [*services, *agents]
+    try:
+        receiver.start()
+        for one in programs:
+            one.start()
+        for metric in ("inspyrenet_ready", "up", "instance:inspyrenet_ready_peers:sum"):
+            until(
+                lambda name=metric: len(receiver.query(name)) == 2,
+                seconds=60,
+                what=f"{metric} of both is there",
+            )  # type: ignore[misc]
+            series = [sample["metric"] for sample in receiver.query(metric)]
+            assert {(labels["job"], labels["instance"]) for labels in series} == {
+                ("inspyrenet", "pod-a"),
+                ("inspyrenet", "pod-b"),
+            }
+            assert all("host" not in labels for labels in series)
+    finally:
+        for one in reversed(programs):
+            one.end()
+        receiver.end()
