@@ -14,18 +14,19 @@ from prometheus_client import CollectorRegistry
 from metrics import Metrics
 from service import pages
 from service.body import MULTIPART_OVERHEAD
-from service.cors import cors
+from service.cors import Cors
 from service.cpu import available_cpus
 from service.engines.base import Engine
 from service.engines.resize import safe_canary_size
 from service.handlers import Live, Process, Scrape, Warmth
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
-from service.middleware import observe, render_errors
+from service.middleware import observe, render_errors, stamp
 from service.pipeline import Pipeline
 from service.process import process_age
 from service.settings import Settings
 from service.target import EngineTarget
+from service.transfers import Transfers
 from service.version import __version__
 from service.watch import watch
 from service.worker import Worker
@@ -81,7 +82,7 @@ def create_app(
         process_age=process_age,
     )
     lifecycle.on_drain(supervisor.drain)
-    lifecycle.on_drain(lambda: worker.drain(settings.drain_timeout))
+    lifecycle.on_drain(lambda: worker.drain(lifecycle.work_seconds))
     keys = KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     process = Process(
         settings=settings,
@@ -91,19 +92,18 @@ def create_app(
         target=target,
         keys=keys,
         metrics=metrics,
-        lifecycle=lifecycle,
+        transfers=Transfers(),
     )
     warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
     bind_gauges(metrics, worker, engine)
 
+    cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[
-            observe(metrics, lifecycle),
-            cors(settings.cors_origins),
-            render_errors(metrics),
-        ],
+        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
+    app.on_response_prepare.append(stamp(lifecycle))
+    app.on_response_prepare.append(cors.on_prepare)
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [

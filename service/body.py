@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, cast
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import (
+    BadContentDispositionHeader,
+    BadContentDispositionParam,
+    BodyPartReader,
+    MultipartReader,
+    hdrs,
+    web,
+)
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+# aiohttp warns of a header that a client got wrong, with the header: one line in the log, and one entry that Python
+# remembers for ever, for each new one. What is wrong with it is told to the client.
+warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
+warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 """Names of the file part, in the order in which they are documented."""
@@ -53,7 +71,7 @@ def check_declared(request: web.BaseRequest, max_upload_bytes: int) -> None:
 
     Raises:
         TooLarge: the declared length is over the limit.
-        UnsupportedType: the declared type is none that can hold a picture.
+        UnsupportedType: the declared type is none that can hold a picture, or the body is compressed.
         BadRequest: the body is declared empty.
     """
     content_type = request.content_type
@@ -70,6 +88,12 @@ def check_declared(request: web.BaseRequest, max_upload_bytes: int) -> None:
                 "Send the picture as multipart/form-data with a file part called 'image', or its raw bytes with "
                 "a Content-Type of image/* or application/octet-stream."
             )
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+        # Pictures are compressed already; what this would buy is bombs, inflated before any check is made.
+        raise UnsupportedType(
+            "The body has a Content-Encoding: send the picture's bytes as they are.",
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+        )
     length = request.content_length
     if length is not None and length > limit:
         raise _too_large(max_upload_bytes)
@@ -84,13 +108,13 @@ async def invite(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
-async def read(request: web.Request, *, max_upload_bytes: int, read_timeout: float) -> Body:
+async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio.Timeout) -> Body:
     """The whole body.
 
     Args:
         request: its headers have passed ``check_declared``.
-        max_upload_bytes: limit on the picture, after any Content-Encoding has been undone.
-        read_timeout: seconds for all of it to arrive.
+        max_upload_bytes: limit on the picture.
+        deadline: when all of it must be in; not yet entered.
 
     Raises:
         BadRequest: empty, malformed, no picture or more than one.
@@ -98,38 +122,72 @@ async def read(request: web.Request, *, max_upload_bytes: int, read_timeout: flo
         TooLarge: it streamed past the limit.
     """
     try:
-        async with asyncio.timeout(read_timeout):
+        async with deadline:
             if is_multipart(request):
                 return await _read_form(request, max_upload_bytes)
-            return Body(await _collect(request, max_upload_bytes), ())
+            return Body(await _read_raw(request, max_upload_bytes), ())
     except TimeoutError:
-        raise BodyTimeout(f"The body did not arrive within {read_timeout:g} s.") from None
+        raise too_slow() from None
     except _MALFORMED as error:
         # The end is set by hand, or aiohttp would try to read on, fail, and close before the answer is out.
         request.content.feed_eof()
         raise BadRequest(
-            "The body is malformed: it is not what its Content-Type, Content-Encoding or boundary says."
+            "The body is malformed: it is not what its Content-Type or boundary says."
         ) from error
 
 
-async def _collect(request: web.Request, max_upload_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+def too_slow() -> BodyTimeout:
+    """What a client is told whose body did not arrive in time, or whose place somebody faster needed."""
+    return BodyTimeout(
+        "The body did not arrive in time; slow ones are given up first when many come at once."
+    )
+
+
+async def _read_raw(request: web.Request, max_upload_bytes: int) -> bytes:
+    buffer = BytesIO()  # gives its bytes away without a copy, and does not mind how small the pieces are
     while chunk := await request.content.readany():
-        size += len(chunk)
-        if size > max_upload_bytes:
+        if buffer.tell() + len(chunk) > max_upload_bytes:
             raise _too_large(max_upload_bytes)
-        chunks.append(chunk)
-    if not size:
+        buffer.write(chunk)
+    if not buffer.tell():
         raise BadRequest("The body is empty: send the bytes of a picture.")
-    return b"".join(chunks)
+    return buffer.getvalue()
+
+
+class _Bounded:
+    """A body's stream, as far as ``MultipartReader`` reads one: what lies outside the parts counts too."""
+
+    def __init__(self, content: StreamReader, limit: int, too_long: TooLarge) -> None:
+        self.at_eof = content.at_eof
+        self._content = content
+        self._left = limit
+        self._too_long = too_long
+
+    async def read(self, n: int) -> bytes:
+        return self._count(await self._content.read(n))
+
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        return self._count(await self._content.readline(max_line_length=max_line_length))
+
+    def unread_data(self, data: bytes) -> None:
+        self._left += len(data)
+        self._content.unread_data(data)
+
+    def _count(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise self._too_long
+        return data
 
 
 async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
     image: bytes | None = None
     fields: list[tuple[str, str]] = []
     parts = 0
-    reader = await request.multipart()
+    stream = _Bounded(
+        request.content, max_upload_bytes + MULTIPART_OVERHEAD + CHUNK_BYTES, _too_large(max_upload_bytes)
+    )
+    reader = MultipartReader(request.headers, cast("StreamReader", stream))
     while (part := await reader.next()) is not None:
         parts += 1
         if parts > MAX_PARTS:
@@ -169,14 +227,12 @@ def _check_encoding(part: BodyPartReader) -> None:
 
 
 async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+    buffer = BytesIO()
     while chunk := await part.read_chunk(CHUNK_BYTES):
-        size += len(chunk)
-        if size > limit:
+        if buffer.tell() + len(chunk) > limit:
             raise too_long
-        chunks.append(chunk)
-    return b"".join(chunks)
+        buffer.write(chunk)
+    return buffer.getvalue()
 
 
 def _too_large(max_upload_bytes: int) -> TooLarge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -18,10 +19,11 @@ from service.engines.base import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
-from service.middleware import DISCONNECT_STAGE, DISCONNECTED, REQUEST_ID, stamp
+from service.middleware import DISCONNECT_STAGE, DISCONNECTED
 from service.pipeline import CutOut, Pipeline, Progress
 from service.settings import Settings
 from service.target import EngineTarget
+from service.transfers import Transfers
 from service.worker import Place, Worker
 from supervisor import Snapshot, Supervisor
 
@@ -39,7 +41,7 @@ class Process:
         target: EngineTarget,
         keys: KeyRing,
         metrics: Metrics,
-        lifecycle: Lifecycle,
+        transfers: Transfers,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -48,7 +50,7 @@ class Process:
         self._target = target
         self._keys = keys
         self._metrics = metrics
-        self._lifecycle = lifecycle
+        self._transfers = transfers
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
@@ -57,13 +59,11 @@ class Process:
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
             options.parse(request.query.items())
         body.check_declared(request, self._settings.max_upload_bytes)
-        with self._worker.place() as place:
-            await body.invite(request)
-            received = await body.read(
-                request,
-                max_upload_bytes=self._settings.max_upload_bytes,
-                read_timeout=self._settings.read_timeout,
-            )
+        if self._worker.taken >= self._worker.capacity:
+            self._transfers.make_way()
+        with ExitStack() as holding:
+            place = holding.enter_context(self._worker.place())
+            received = await self._receive(request, holding)
             wanted = options.parse([*request.query.items(), *received.fields])
             place.queue_up()
             progress = Progress()
@@ -72,7 +72,25 @@ class Process:
             running = self._run(request, image, wanted, place, progress)
             del image
             cut_out = await running
-            return await self._respond(request, cut_out, progress)
+            return await self._respond(request, cut_out, progress, holding)
+
+    async def _receive(self, request: web.Request, holding: ExitStack) -> body.Body:
+        """Read the body, at the client's pace as long as nobody waits for the place that ``holding`` gives back."""
+        loop = asyncio.get_running_loop()
+        deadline = asyncio.timeout(self._settings.read_timeout)
+
+        def end() -> None:
+            holding.close()
+            deadline.reschedule(loop.time())
+
+        with self._transfers.transfer(moved=lambda: request.content.total_bytes, end=end) as transfer:
+            await body.invite(request)
+            received = await body.read(
+                request, max_upload_bytes=self._settings.max_upload_bytes, deadline=deadline
+            )
+        if transfer.gave_way:  # its last bytes came together with the one who needed the place
+            raise body.too_slow()
+        return received
 
     async def _run(
         self, request: web.Request, image: bytes, wanted: options.Options, place: Place, progress: Progress
@@ -109,7 +127,9 @@ class Process:
             if progress.size is not None:
                 self._metrics.input_pixels.observe(math.prod(progress.size))
 
-    async def _respond(self, request: web.Request, cut_out: CutOut, progress: Progress) -> web.StreamResponse:
+    async def _respond(
+        self, request: web.Request, cut_out: CutOut, progress: Progress, holding: ExitStack
+    ) -> web.StreamResponse:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""
         request[DISCONNECT_STAGE] = "response"
         response = web.Response(body=cut_out.body, content_type=cut_out.content_type)
@@ -118,17 +138,27 @@ class Process:
             f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in progress.seconds.items()
         )
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
-        stamp(response, request[REQUEST_ID])
-        if self._lifecycle.draining:
-            response.force_close()
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                await response.prepare(request)
-                await response.write_eof()
-        except (ConnectionError, TimeoutError):  # it has gone, or it takes no more
+        transport, size = request.transport, len(cut_out.body)
+
+        def cut_off() -> None:
             request[DISCONNECTED] = True
-            if request.transport is not None:
-                request.transport.abort()
+            if transport is not None:
+                transport.abort()
+
+        def moved() -> int:
+            return max(0, size - (transport.get_write_buffer_size() if transport is not None else 0))
+
+        def end() -> None:
+            holding.close()
+            cut_off()
+
+        try:
+            with self._transfers.transfer(moved=moved, end=end):
+                async with asyncio.timeout(self._settings.request_timeout):
+                    await response.prepare(request)
+                    await response.write_eof()
+        except (ConnectionError, TimeoutError):  # it has gone, or it takes no more
+            cut_off()
         return response
 
 
@@ -159,8 +189,6 @@ class Warmth:
         self._settings = settings
         self._engine = engine
         self._canary_side = canary_side
-        # A path stays unsaid: this answer is open to all.
-        self._weights_kind = settings.weights if settings.weights in {"official", "dummy"} else "file"
 
     async def get(self, _: web.Request) -> web.Response:
         """The last evidence, at once."""
@@ -193,7 +221,7 @@ class Warmth:
             "precision_reason": info.precision_reason if info else None,
             "mode": info.mode if info else self._settings.mode,
             "resize": info.resize if info else self._settings.resize,
-            "weights": info.weights if info else self._weights_kind,
+            "weights": info.weights if info else self._settings.weights_kind,
             "weights_note": info.weights_note if info else None,
             "image_size": [self._canary_side, self._canary_side],
             "configured_warmup_size": self._settings.warmup_size,

@@ -30,7 +30,7 @@ class KeyRing:
         self._fixed = frozenset(map(_digest, keys))
         self._file = file
         self._from_file: frozenset[bytes] | None = frozenset()
-        self._stamp: tuple[int, int, int] | None = None
+        self._seen = b""
 
     @property
     def required(self) -> bool:
@@ -60,20 +60,21 @@ class KeyRing:
             raise _unauthorized("The API key is wrong.")
 
     def _refresh(self, file: Path) -> None:
+        """Read the file each time: a time stamp can miss a change, and a revoked key must not open anything."""
         try:
-            status = file.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if stamp == self._stamp:
-                return
-            lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
+            text = file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             if self._from_file is not None:
                 _log.error(
-                    "the file of API keys cannot be read: its keys no longer open anything", error=str(error)
+                    "the file of API keys cannot be read: its keys no longer open anything",
+                    error=type(error).__name__,
                 )
-            self._from_file, self._stamp = None, None
+            self._from_file, self._seen = None, b""
             return
-        self._from_file, self._stamp = frozenset(_digest(line) for line in lines if line), stamp
+        if (seen := _digest(text)) == self._seen:
+            return
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        self._from_file, self._seen = frozenset(_digest(line) for line in lines if line), seen
         _log.info("read the file of API keys", keys=len(self._from_file))
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
@@ -25,6 +26,11 @@ DISCONNECT_STAGE = web.RequestKey("disconnect_stage", str)
 DISCONNECTED = web.RequestKey("disconnected", bool)
 """Set by a handler that found its client gone while it wrote the answer."""
 
+SERVER = "inspyrenet-api"
+
+PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+"""For ``app.on_response_prepare``."""
+
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: counted, but kept out of the access log. So is GET /warmup."""
 
@@ -33,12 +39,11 @@ _access = structlog.get_logger("access")
 _log = structlog.get_logger("http")
 
 
-def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
+def observe(metrics: Metrics) -> Middleware:
     """The outermost middleware: request id, metrics, access log.
 
     Args:
         metrics: where requests are counted, in ``finally``.
-        lifecycle: while it drains, every answer closes its connection.
     """
 
     @web.middleware
@@ -60,10 +65,6 @@ def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
             response = await handler(request)
             if not request.get(DISCONNECTED, False):
                 status = response.status
-            if not response.prepared:
-                stamp(response, request_id)
-                if lifecycle.draining:
-                    response.force_close()
             return response
         finally:
             seconds = time.perf_counter() - start
@@ -86,10 +87,22 @@ def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
     return middleware
 
 
-def stamp(response: web.StreamResponse, request_id: str) -> None:
-    """Headers that every answer carries; also for a response that a handler prepares by itself."""
-    response.headers["X-Request-Id"] = request_id
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+def stamp(lifecycle: Lifecycle) -> PrepareHook:
+    """Headers that every answer carries, set just before it is written, by whomever.
+
+    Args:
+        lifecycle: while it drains, every answer closes its connection.
+    """
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers[hdrs.SERVER] = SERVER  # the default names the versions of Python and aiohttp
+        if lifecycle.draining:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"  # aiohttp has decided on this one already
+
+    return on_prepare
 
 
 def render_errors(metrics: Metrics) -> Middleware:

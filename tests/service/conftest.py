@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import structlog
 from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from service import wire
 from service.app import SUPERVISOR, WORKER, create_app
 from service.engines.base import Engine
 from service.settings import Settings
@@ -103,7 +104,9 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         application = await asyncio.to_thread(
             lambda: create_app(Settings(**settings), engine=engine, registry=registry, **(app or {}))
         )
-        service = Service(await aiohttp_client(application), engine, registry)
+        server = TestServer(application)
+        await server.start_server(**wire.OPTIONS)
+        service = Service(await aiohttp_client(server), engine, registry)
         if wait:
             await service.ready()
         return service
