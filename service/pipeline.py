@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service import compose, images
-from service.engines.base import Alpha, Engine
+from service.engines.base import Alpha, Engine, OutOfMemory
 from service.options import Options
 from service.worker import Kind, Place
 
@@ -93,9 +93,25 @@ class Pipeline:
 
         Raises:
             ServiceError: the picture or the wish cannot be met; see ``service.errors``.
-            EngineError: the engine failed.
+            EngineError: the engine failed, or there was no memory, on the device or beside it.
             compose.BadMask: the engine returned something that is no mask of this picture.
         """
+        running = self._run(data, options, place, progress, kind, on_start)
+        del data
+        try:
+            return await running
+        except MemoryError as error:
+            raise OutOfMemory("the process could not get the memory it asked for") from error
+
+    async def _run(
+        self,
+        data: bytes,
+        options: Options,
+        place: Place,
+        progress: Progress,
+        kind: Kind,
+        on_start: Callable[[], None] | None,
+    ) -> CutOut:
         engine = self._engine
         picture = await place.in_pool(progress.timed("decode", _Decode(data, self._max_pixels, options)))
         del data

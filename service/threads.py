@@ -29,9 +29,9 @@ def contained(fn: Callable[..., T]) -> Callable[..., T]:
         try:
             return fn(*args)
         except BaseException as error:
-            if (delivered := deliverable(error)) is error:
+            if deliverable(error) is error:
                 raise
-            raise delivered from None
+            raise deliverable(error) from None
 
     return run
 
