@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             )
         if path.suffix == ".safetensors" or head[8:9] == b"{":
             return _read_safetensors(path)
-        return _read_torch(path)
+        return _read_torch(path, head)
     except OSError as error:
         raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -75,19 +75,23 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
     network.requires_grad_(requires_grad=False)
 
 
-def _read_torch(path: Path) -> dict[str, torch.Tensor]:
+def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
+    damaged = (
+        f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and fetch the weights again"
+    )
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # its directory is at the end
+        raise WeightsUnavailable(damaged)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
+    except (OSError, MemoryError, WeightsUnavailable):
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsUnavailable(
             f"{path} is not a plain checkpoint: it is damaged, or holds other objects than tensors, "
             "which are not loaded"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsUnavailable(
-            f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and fetch the weights again"
-        ) from error
-    return _only_tensors(state, path)
+    except Exception as error:  # an unpickler that is fed rubbish raises anything
+        raise WeightsUnavailable(damaged) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -25,9 +25,9 @@ from service.engines.upstream import mode_config
 SEED = 20240229
 """Any number will do; changing it changes every dummy mask."""
 
-CALIBRATION_PICTURES = 4
-CALIBRATION_SIDE = 128
-"""Pixels. Small, since a dummy load should be quick: statistics of a few thousand positions are enough."""
+CALIBRATION_PICTURES = 16
+CALIBRATION_SIDE = 96
+"""Pixels. Many small pictures: what the attention stages sum up varies between pictures, not within one."""
 
 LINEAR_STD = 0.02
 """Of the transformer's weights, as Swin is initialised: larger ones make its residual stream chaotic."""
@@ -69,12 +69,19 @@ def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = Fals
 
 
 def smooth_noise(generator: torch.Generator, *, side: int) -> torch.Tensor:
-    """A picture of smooth noise: 1 x 3 x side x side, float32, normalised as the network's input is, about [-2, 2]."""
-    picture = torch.zeros(1, 3, side, side)
-    for cells in (2, 4, 8, 16, 32):
-        coarse = torch.randn(1, 3, cells, cells, generator=generator) / math.sqrt(cells)
-        picture += functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False)
-    return picture
+    """A picture of smooth noise: 1 x 3 x side x side, float32, in the range of the network's normalised input.
+
+    Its contrast, its brightness and the share of fine detail are drawn too: photographs differ in all three.
+    """
+    contrast, fineness = torch.rand(2, generator=generator).tolist()
+    picture: torch.Tensor = torch.randn(1, 3, 1, 1, generator=generator) / 2
+    for cells in (2, 4, 8, 16, 32, 64):
+        coarse = torch.randn(1, 3, cells, cells, generator=generator) * cells ** -(1.2 - fineness)
+        picture = picture + functional.interpolate(
+            coarse, size=(side, side), mode="bicubic", align_corners=False
+        )
+    picture = picture * (0.3 + contrast)
+    return picture.clamp(-2.1, 2.6)  # black and white, after the normalisation
 
 
 def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: float) -> None:
@@ -105,8 +112,7 @@ def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: fl
 def _calibrate(network: nn.Module, generator: torch.Generator) -> None:
     """Set every BatchNorm's statistics to those of a few pictures, all layers in the same pass.
 
-    One batch, so that the statistics hold the variance between pictures too: the attention stages sum over a whole
-    picture, and what those sums feed varies far more between pictures than within one.
+    One batch, so that the statistics hold the variance between pictures too.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

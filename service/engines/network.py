@@ -115,6 +115,8 @@ def _skip_initialisation() -> Iterator[None]:
             kwargs = kwargs or {}
             if getattr(func, "__module__", None) == "torch.nn.init":
                 return kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if func in {torch.Tensor.normal_, torch.Tensor.uniform_}:  # kaiming_normal_ gets here by itself
+                return args[0]
             return func(*args, **kwargs)
 
     with SkipInit():

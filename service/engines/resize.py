@@ -41,7 +41,7 @@ def model_input_size(
 
     Each side is a multiple of 32 and at least 32, and the product is at most ``max_model_pixels``; where the
     package's own answer already fulfils that, it is the answer. Larger inputs are scaled down keeping the ratio,
-    to the nearest size below the bound; a side never falls under 32, so only there the ratio gives way.
+    as far as multiples of 32 allow; a side never falls under 32.
 
     Args:
         width: of the image, at least 1.
@@ -67,13 +67,13 @@ def model_input_size(
 
 
 def _scaled_down(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    """The largest size of about that ratio, in multiples of 32, of at most ``max_pixels``."""
+    """A size of about that ratio, in multiples of 32, of at most ``max_pixels`` and not far below."""
     scale = math.sqrt(max_pixels / (width * height))
-    short = max(STRIDE, math.floor(min(width, height) * scale / STRIDE) * STRIDE)
-    # The long side follows from the ratio, but never beyond what the short side leaves of the bound.
-    long = min(max(width, height) * short / min(width, height), max_pixels / short)
-    long = max(STRIDE, math.floor(long / STRIDE) * STRIDE)
-    return (long, short) if width >= height else (short, long)
+    w, h = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
+    # Rounding up, or raising a thin side to 32, may have gone over the bound: then the long side gives way.
+    if w >= h:
+        return min(w, max_pixels // h // STRIDE * STRIDE), h
+    return w, min(h, max_pixels // w // STRIDE * STRIDE)
 
 
 def safe_canary_size(requested: int) -> int:

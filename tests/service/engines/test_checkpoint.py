@@ -1,0 +1,148 @@
+"""Reading checkpoints: what can be read is in memory, what cannot is explained."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from service.engines.base import WeightsUnavailable
+from service.engines.checkpoint import assign_weights, read_checkpoint
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def save(state: Any, path: Path) -> Path:
+    torch.save(state, path)
+    return path
+
+
+def mapped_files() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path, network: nn.Module) -> None:
+    state = read_checkpoint(save(network.state_dict(), tmp_path / "x.pth"))
+    assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_the_old_format_of_torch_can_be_read(tmp_path: Path, network: nn.Module) -> None:
+    torch.save(network.state_dict(), tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    assert read_checkpoint(tmp_path / "x.pth").keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
+def test_safetensors_are_known_by_name_or_by_content(tmp_path: Path, network: nn.Module, name: str) -> None:
+    safetensors.torch.save_file(network.state_dict(), tmp_path / name)
+    assert read_checkpoint(tmp_path / name).keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_no_tensor_maps_the_file_so_overwriting_it_in_place_kills_nobody(tmp_path: Path, suffix: str) -> None:
+    state = {"weight": torch.ones(1 << 20)}
+    path = tmp_path / f"mapped-or-not.{suffix}"
+    if suffix == "pth":
+        torch.save(state, path)
+    else:
+        safetensors.torch.save_file(state, path)
+    network = nn.ParameterDict({"weight": torch.zeros(1 << 20)})
+    assign_weights(network, read_checkpoint(path), "x")
+    assert path.name not in mapped_files()
+    os.truncate(path, 0)
+    assert float(network["weight"].sum()) == 1 << 20
+
+
+def half(path: Path, network: nn.Module) -> None:
+    save({"weight": torch.ones(10_000)}, path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def script(path: Path, network: nn.Module) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.system, ("true",)
+
+    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path, _: path.write_bytes(b""), "is empty"),
+        (lambda path, _: path.write_bytes(b"<!DOCTYPE html><html>404</html>"), "web page"),
+        (half, "truncated or damaged"),
+        (lambda path, _: path.write_bytes(b"PK\x03\x04" + b"\0" * 1000), "truncated or damaged"),
+        (lambda path, _: path.write_bytes(bytes(range(256)) * 10), "damaged"),
+        (script, "holds other objects than tensors"),
+        (lambda path, network: save(network, path), "holds other objects than tensors"),
+        (lambda path, _: save([torch.ones(2)], path), "plain dictionary of tensors"),
+        (lambda path, _: save({"epoch": 3, "model": {}}, path), "plain dictionary of tensors"),
+        (lambda path, _: path.mkdir(), "Is a directory"),
+        (lambda path, _: None, "No such file"),
+    ],
+)
+def test_what_cannot_be_read_is_explained(
+    tmp_path: Path, network: nn.Module, write: Callable[[Path, nn.Module], object], message: str
+) -> None:
+    path = tmp_path / "x.pth"
+    write(path, network)
+    with pytest.raises(WeightsUnavailable, match=message) as told:
+        read_checkpoint(path)
+    assert str(path) in str(told.value)
+
+
+def test_a_cut_off_safetensors_file_is_explained(tmp_path: Path, network: nn.Module) -> None:
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    os.truncate(path, path.stat().st_size - 8)
+    with pytest.raises(WeightsUnavailable, match="not a whole safetensors file"):
+        read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@settings(max_examples=200)
+@given(start=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]), rest=st.binary(min_size=1, max_size=60))
+def test_no_rubbish_is_taken_for_a_checkpoint_or_breaks_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "rubbish.pth"
+    path.write_bytes(start + rest)
+    with pytest.raises(WeightsUnavailable):
+        read_checkpoint(path)
+
+
+def test_weights_are_assigned_frozen_and_in_float32(network: nn.Module) -> None:
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    assign_weights(network, state, "x")
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_checkpoint_of_another_network_is_named_with_examples(network: nn.Module) -> None:
+    state = network.state_dict()
+    state["2.weight"] = state.pop("0.weight")
+    with pytest.raises(
+        WeightsUnavailable, match=r"another network.*1 are missing.*0\.weight.*1 are unknown.*2\.weight"
+    ):
+        assign_weights(network, state, "x.pth")
+
+
+def test_wrong_shapes_are_named_with_both_shapes(network: nn.Module) -> None:
+    state = network.state_dict() | {"0.weight": torch.zeros(4, 9)}
+    with pytest.raises(WeightsUnavailable, match=r"another size.*0\.weight: \[4, 9\] instead of \[4, 3\]"):
+        assign_weights(network, state, "x.pth")
