@@ -96,7 +96,7 @@ class Pipeline:
             EngineError: the engine failed, or there was no memory, on the device or beside it.
             compose.BadMask: the engine returned something that is no mask of this picture.
         """
-        running = self._run(data, options, place, progress, kind, on_start)
+        running = self._run(data, options, place=place, progress=progress, kind=kind, on_start=on_start)
         del data
         try:
             return await running
@@ -107,6 +107,7 @@ class Pipeline:
         self,
         data: bytes,
         options: Options,
+        *,
         place: Place,
         progress: Progress,
         kind: Kind,

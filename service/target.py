@@ -109,6 +109,8 @@ class EngineTarget:
             self.note_device_error(error)
             outcome = Outcome.OOM if isinstance(error, OutOfMemory) else Outcome.DEVICE_ERROR
             raise self._load_failed(outcome, error) from error
+        except MemoryError as error:
+            raise self._load_failed(Outcome.OOM, error) from error
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
         self._judge = Judge(self._side)
