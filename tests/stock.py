@@ -31,7 +31,7 @@ RUNS = {
     ("base", "dynamic"): ("astronaut", "coffee", "chelsea"),
     ("base", "static"): ("astronaut",),
     ("fast", "dynamic"): ("coffee",),
-    ("fast", "static"): ("astronaut", "coffee", "chelsea"),
+    ("fast", "static"): ("coffee", "chelsea"),
 }
 TYPES = ("map", "rgba", "green", "white", "[10, 200, 30]", "blur", "overlay")
 
@@ -59,7 +59,9 @@ def main(out: str, base: str, fast: str) -> None:
         for name in names:
             results[f"rgba/{mode}/{resize}/{name}"] = np.array(remover.process(photograph(name), type="rgba"))
             results[f"alpha/{mode}/{resize}/{name}"] = seen.pop()
-    for kind in TYPES:  # the last remover is the cheap one
+    mask = remover.model(remover.transform(photograph("chelsea")).unsqueeze(0)).detach()
+    remover.model = lambda _: mask  # what it would compute anew each time
+    for kind in TYPES:
         for variant, options in (
             ("", {}),
             ("/threshold", {"threshold": 0.5}),

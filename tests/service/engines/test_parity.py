@@ -45,6 +45,6 @@ def test_masks_and_colours_are_those_of_the_package(
 
 
 def test_colours_are_exactly_the_packages_for_the_same_mask(stock: Mapping[str, Any]) -> None:
-    for name in ("astronaut", "coffee", "chelsea"):
+    for name in RUNS["fast", "static"]:
         colours = estimate_foreground(stock[f"image/{name}"], stock[f"alpha/fast/static/{name}"])
         assert np.array_equal(colours, stock[f"rgba/fast/static/{name}"][..., :3])
