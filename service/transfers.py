@@ -12,26 +12,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 GRACE_SECONDS = 2.0
-"""No transfer gives way before this: a slow start is no slow client."""
+"""No transfer gives way before this: a slow start is no slow client. Paces are averages over at least as long."""
 
 FAIR_PACE = 64 * 1024
-"""Bytes a second, on average; a transfer at this pace or above never gives way. 0.5 Mbit/s is a poor mobile line."""
+"""Bytes a second; a transfer at this pace or above never gives way. 0.5 Mbit/s is a poor mobile line."""
 
 
 class Transfer:
     """A body on its way in, or an answer on its way out."""
 
-    __slots__ = ("_end", "_moved", "gave_way", "started")
+    __slots__ = ("_end", "_moved", "_moved_before", "_since", "gave_way")
 
-    def __init__(self, started: float, moved: Callable[[], int], end: Callable[[], None]) -> None:
-        self.started = started
+    def __init__(self, now: float, moved: Callable[[], int], end: Callable[[], None]) -> None:
         self.gave_way = False
-        self._moved = moved
         self._end = end
+        self._moved = moved
+        self._moved_before = 0
+        self._since = now
 
-    def pace(self, now: float) -> float:
-        """Bytes a second, on average since it began."""
-        return self._moved() / (now - self.started)
+    def pace(self, now: float) -> float | None:
+        """Bytes a second; None while it is too early to tell.
+
+        A fair one is judged anew from here on, so that a fast start, or what the kernel's own buffers took in one
+        gulp, does not excuse a stall for long.
+        """
+        if now - self._since < GRACE_SECONDS:
+            return None
+        moved = self._moved()
+        pace = (moved - self._moved_before) / (now - self._since)
+        if pace >= FAIR_PACE:
+            self._since, self._moved_before = now, moved
+        return pace
 
     def give_way(self) -> None:
         """Give the place back and end the transfer."""
@@ -68,8 +79,12 @@ class Transfers:
     def make_way(self) -> None:
         """End the slowest transfer, if one is past its grace and below the fair pace."""
         now = self._clock()
-        old = [transfer for transfer in self._under_way if now - transfer.started >= GRACE_SECONDS]
-        slowest = min(old, key=lambda transfer: transfer.pace(now), default=None)
-        if slowest is not None and slowest.pace(now) < FAIR_PACE:
+        slow = {
+            transfer: pace
+            for transfer in self._under_way
+            if (pace := transfer.pace(now)) is not None and pace < FAIR_PACE
+        }
+        if slow:
+            slowest = min(slow, key=slow.__getitem__)
             self._under_way.discard(slowest)
             slowest.give_way()
