@@ -39,6 +39,10 @@ demo: $(STAMP) ## start the service, cut a photograph out, show how warm it is, 
 test: $(STAMP) ## the whole test suite; REQUIRE_E2E=1 makes a missing program a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## the long reliability runs: 10,000 small pictures, 1,000 of all kinds; ARGS=... as in tests/soak
+	$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, format, types, import contracts, alert rules
 	$(BIN)/ruff check .

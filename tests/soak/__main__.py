@@ -1,0 +1,123 @@
+"""A long run against a real process: ``python -m tests.soak --help``. Exit code 1 if anything was lost or grew."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.service.live import Live, live
+from tests.soak import report, traffic
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "scripted": {},
+    "grabcut": {"engine": "grabcut"},
+    "inspyrenet": {"mode": "fast", "weights": "dummy", "device": "auto"},
+}
+REST_SECONDS = 6.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run, write the figures, say what was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument(
+        "--engine", choices=SETTINGS, default="scripted", help="scripted costs next to nothing"
+    )
+    parser.add_argument("--small", type=int, default=10_000, help="requests with a small photograph")
+    parser.add_argument("--mixed", type=int, default=1_000, help="requests of all kinds, bad ones among them")
+    parser.add_argument("--clients", type=int, default=8, help="requests at a time")
+    parser.add_argument("--out", type=Path, default=Path("out/soak"), help="where figures and plot go")
+    args = parser.parse_args(argv)
+
+    command = None if args.engine == "scripted" else ["-m", "service"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        live(Path(folder), command=command, ready=False, **SETTINGS[args.engine]) as service,
+    ):
+        service.until(lambda: service.status("/readyz") == 200, seconds=600)
+        summary, samples = _run(service, args)
+        service.terminate()
+        summary["exit_code"] = service.exit_code()
+    problems: list[str] = summary["problems"]
+    if summary["exit_code"]:
+        problems.append(f"it ended with exit code {summary['exit_code']}")
+    report.write(args.out, args.engine, summary, samples)
+    print(f"{summary['title']}\n{args.out / args.engine}.json, .png")
+    for phase in summary["phases"]:
+        print(phase)
+    print(f"resident memory at rest: {summary['rest_rss_mb']} MB")
+    print("\n".join(problems) or "nothing was lost, and nothing grew")
+    return 1 if problems else 0
+
+
+def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[report.Sample]]:
+    url = f"http://127.0.0.1:{service.port}"
+    sampler = report.Sampler(service.process.pid, url)
+    tallies: list[traffic.Tally] = []
+    rest = []
+    try:
+        for name, posts, count in (
+            (
+                "warm-up",
+                traffic.mixed(),
+                max(args.mixed // 5, 1),
+            ),  # every format once: codecs and pools are set up
+            ("small", traffic.small(), args.small),
+            ("mixed", traffic.mixed(), args.mixed),
+        ):
+            sampler.phase = name
+            tallies.append(asyncio.run(traffic.send(name, posts, count, url=url, clients=args.clients)))
+            sampler.phase = f"rest after {name}"
+            time.sleep(REST_SECONDS)
+            rest.append(sampler.samples[-1].rss_mb)
+    finally:
+        sampler.stop()
+    problems = list(itertools.chain.from_iterable(tally.wrong[:5] for tally in tallies))
+    for phase in ("small", "mixed"):
+        problems += report.not_flat(sampler.samples, phase)
+    problems += _unaccounted(report.scrape(url), tallies)
+    sent = sum(tally.sent for tally in tallies)
+    summary = {
+        "title": f"{args.engine}: {sent} requests, {args.clients} at a time",
+        "engine": args.engine,
+        "phases": [
+            {
+                "name": tally.name,
+                "sent": tally.sent,
+                "statuses": {str(status): n for status, n in sorted(tally.statuses.items())},
+                "wrong": len(tally.wrong),
+                "seconds": round(tally.seconds, 1),
+                "per_second": round(tally.sent / tally.seconds, 1),
+            }
+            for tally in tallies
+        ],
+        "rest_rss_mb": rest,
+        "problems": problems,
+    }
+    return summary, sampler.samples
+
+
+def _unaccounted(metrics: str, tallies: Sequence[traffic.Tally]) -> list[str]:
+    """What clients sent and the service counted must be the same, request by request."""
+    problems = []
+    sent = sum(tally.sent for tally in tallies)
+    left = sum(tally.statuses[traffic.LEFT] for tally in tallies)
+    answered = report.total(metrics, "http_requests_total", route="/process")
+    disconnected = report.total(metrics, "client_disconnects_total")
+    if (answered, disconnected) != (sent - left, left):
+        problems.append(
+            f"sent {sent}, of whom {left} left; counted {answered:.0f} answers and {disconnected:.0f} disconnects"
+        )
+    if in_progress := report.total(metrics, "http_requests_in_progress", route="/process"):
+        problems.append(f"{in_progress:.0f} requests are still in progress")
+    return problems
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
