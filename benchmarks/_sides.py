@@ -1,0 +1,260 @@
+"""The two sides as processes: the service, started as in production, and stock ``transparent-background``.
+
+Each gets a home, cache and temporary folder of its own, so that what it keeps from one start to the next is exactly
+what stands there: hand out a new folder and it starts on a fresh disk, wherever its code puts its caches. The compiled
+``.pyc`` files of the installed packages stay: they come with an image. numba's cache does not: without
+``NUMBA_CACHE_DIR`` it lies beside the package, and is made by the first start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks._harness import ROOT
+
+POLL_SECONDS = 0.005
+START_LIMIT_SECONDS = 600
+
+
+def weights(folder: Path, *, hostile: bool = False) -> Path:
+    """A dummy checkpoint of the ``base`` network as a file, the same for both sides; made once (367 MB)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("hostile.pth" if hostile else "benign.pth")
+    if not path.exists():
+        code = f"from service.engines.dummy import write_dummy; write_dummy({str(path)!r}, 'base', hostile={hostile})"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    return path
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    """The variables of a process whose caches all lie under ``home``."""
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+        if name in os.environ
+    }
+    return {
+        **kept,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "TMPDIR": str(home / "tmp"),
+        "NUMBA_CACHE_DIR": str(home / "numba"),
+        "PYTHONUNBUFFERED": "1",
+        **extra,
+    }
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """``python -m service`` in a process of its own, ended on exit.
+
+    Args:
+        home: folder of all its caches.
+        settings: without the prefix, such as ``WEIGHTS``.
+        command: what to run, if not the service itself; it listens on ``INSPYRENET_PORT``.
+    """
+
+    def __init__(
+        self, home: Path, *, command: tuple[str, ...] = ("-m", "service"), **settings: object
+    ) -> None:
+        self.port = free_port()
+        values = {"HOST": "127.0.0.1", "PORT": self.port, **settings}
+        env = environment(home, **{f"INSPYRENET_{name}": str(value) for name, value in values.items()})
+        self._log = (home / "service.log").open("wb")
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=env, stdout=self._log, stderr=self._log
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """One request on a new connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_LIMIT_SECONDS)
+        try:
+            connection.request(
+                method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+            )
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def wait(self, path: str) -> float:
+        """Seconds from the start of the process until ``path`` first answers 200."""
+        while time.perf_counter() - self.started < START_LIMIT_SECONDS:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the service ended with {self.process.returncode}; see {self._log.name}")
+            with contextlib.suppress(OSError):
+                if self.request("GET", path)[0] == 200:
+                    return time.perf_counter() - self.started
+            time.sleep(POLL_SECONDS)
+        raise TimeoutError(f"{path} did not answer 200; see {self._log.name}")
+
+    def cut_out(self, picture: bytes, query: str = "") -> bytes:
+        """``POST /process``.
+
+        Raises:
+            RuntimeError: the answer is not 200.
+        """
+        status, answer = self.request(
+            "POST", f"/process{query}", picture, content_type="application/octet-stream"
+        )
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer[:300]!r}")
+        return answer
+
+    def warmup(self) -> dict[str, Any]:
+        """The body of ``GET /warmup``."""
+        found: dict[str, Any] = json.loads(self.request("GET", "/warmup")[1])
+        return found
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """The samples of one metric, by the text of their labels."""
+        lines = self.request("GET", "/metrics")[1].decode().splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+        return {key.removeprefix(name): float(value) for key, _, value in found}
+
+    def peak_memory(self) -> int:
+        """The most bytes it ever had resident (``VmHWM``)."""
+        return _status(self.process.pid, "VmHWM")
+
+    def memory(self) -> int:
+        """Bytes resident now."""
+        return _status(self.process.pid, "VmRSS")
+
+
+class Stock:
+    """Stock ``transparent-background`` in a process of its own: see ``stock_process``.
+
+    Args:
+        home: folder of all its caches.
+        checkpoint: the weights.
+        resize: ``static`` or ``dynamic``.
+    """
+
+    def __init__(self, home: Path, checkpoint: Path, *, resize: str = "dynamic") -> None:
+        # Without it, albumentations asks the network for its newest version at every import.
+        env = environment(home, NO_ALBUMENTATIONS_UPDATE="1")
+        self._log = (home / "stock.log").open("wb")
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.stock_process", str(checkpoint), resize],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+        self._log.close()
+
+    def ask(self, **order: object) -> dict[str, Any]:
+        """One order, and its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"stock ended; see {self._log.name}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def cut_out(self, picture: Path, out: Path, *, kind: str = "rgba") -> float:
+        """Seconds from the file's bytes to the PNG's bytes, in its process; the PNG is then written to ``out``."""
+        return float(self.ask(picture=str(picture), out=str(out), kind=kind)["seconds"])
+
+    def peak_memory(self) -> int:
+        """The most bytes it ever had resident."""
+        return _status(self.process.pid, "VmHWM")
+
+
+def _status(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
+
+
+def jpeg(width: int, height: int, name: str = "astronaut") -> bytes:
+    """A photograph of that size as a JPEG of quality 90."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from benchmarks.scenes import photograph
+
+    buffer = BytesIO()
+    Image.fromarray(photograph(name, width, height)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for homes, pictures and weights' links; removed afterwards."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "out") as folder:
+        yield Path(folder)
+
+
+def fresh_home(folder: Path, checkpoint: Path) -> tuple[Path, Path]:
+    """An empty home, and the checkpoint linked into a folder in which nothing else lies."""
+    number = sum(1 for _ in folder.iterdir())
+    home = folder / f"home-{number}"
+    (home / "weights").mkdir(parents=True)
+    linked = home / "weights" / checkpoint.name
+    linked.hardlink_to(checkpoint)
+    return home, linked
+
+
+def caches_elsewhere(since: float, roots: Mapping[str, Path] | None = None) -> list[Path]:
+    """Files written after ``since`` (seconds of the epoch) beside the code: a cache that no fresh home would clear."""
+    import site
+
+    places = list((roots or {}).values()) or [Path(path) for path in site.getsitepackages()] + [
+        ROOT / name for name in ("service", "supervisor", "metrics")
+    ]
+    return [
+        path
+        for place in places
+        for path in place.rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".py"} and path.stat().st_mtime > since
+    ]

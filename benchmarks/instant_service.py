@@ -1,0 +1,71 @@
+"""For ``plumbing``: the service with an engine and codecs that return at once, or a bare aiohttp handler.
+
+``python -m benchmarks.instant_service service|bare``; listens on ``INSPYRENET_PORT``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from unittest import mock
+
+import numpy as np
+from aiohttp import web
+
+ANSWER = bytes(1_000_000)
+
+
+def bare() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=ANSWER, content_type="image/png")
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application(client_max_size=1 << 26)
+    app.router.add_post("/process", handler)
+    app.router.add_get("/warmup", live)
+    web.run_app(app, host="127.0.0.1", port=int(os.environ["INSPYRENET_PORT"]), print=None, access_log=None)
+
+
+def service() -> None:
+    from service import compose, images
+    from service.engines.base import RGB, Alpha
+    from service.engines.grabcut import GrabCutEngine
+    from service.server import serve
+    from service.settings import load_settings
+
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    decode, encode, compose_real = images.decode, images.encode, compose.compose
+
+    class Instant(GrabCutEngine):
+        def infer(self, image: RGB) -> Alpha:
+            return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
+
+        def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol
+            return image
+
+    def decode_at_once(data: bytes, **options: int) -> images.Picture:
+        return images.Picture(pixels) if len(data) > 100_000 else decode(data, **options)
+
+    def encode_at_once(*given: object, **more: object) -> bytes:
+        return ANSWER if given[0] is pixels else encode(*given, **more)  # type: ignore[arg-type]
+
+    def compose_at_once(picture: images.Picture, *given: object) -> object:
+        return pixels if picture.rgb is pixels else compose_real(picture, *given)  # type: ignore[arg-type]
+
+    with (
+        mock.patch.object(images, "decode", decode_at_once),
+        mock.patch.object(images, "encode", encode_at_once),
+        mock.patch.object(compose, "compose", compose_at_once),
+    ):
+        sys.exit(
+            asyncio.run(serve(load_settings({}, os.environ)[0], engine=Instant(max_model_pixels=1 << 22)))
+        )
+
+
+if __name__ == "__main__":
+    {"service": service, "bare": bare}[sys.argv[1]]()
