@@ -36,6 +36,10 @@ T = TypeVar("T")
 SMOOTHING = 0.3
 """Weight of the newest job in the recent service time: about the last five jobs count."""
 
+HEADROOM = 0.8
+"""Share of the deadline that the expected wait and run may take: the estimate knows nothing of decoding and encoding,
+nor of a picture larger than the recent ones."""
+
 _log = structlog.get_logger("worker")
 
 
@@ -300,11 +304,11 @@ class Worker:
             left = self._drain_until - self._clock()
             if not self._gate_open or expected + self.service_seconds > left:
                 raise draining()
-        elif expected and expected + self.service_seconds > self._request_timeout:
+        elif expected and (excess := expected + self.service_seconds - HEADROOM * self._request_timeout) > 0:
             raise QueueFull(
                 f"The expected wait of {expected:.0f} s would outlast the deadline of {self._request_timeout:g} s. "
                 "Wait as long as Retry-After says, then send it again.",
-                retry_after=max(1.0, expected + self.service_seconds - self._request_timeout),
+                retry_after=max(1.0, excess),
             )
 
     def _check_refusal(self) -> None:
