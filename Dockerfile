@@ -16,9 +16,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/var/cache/inspyrenet \
     XDG_CACHE_HOME=/var/cache/inspyrenet \
     TMPDIR=/var/cache/inspyrenet \
-    NUMBA_CACHE_DIR=/var/cache/inspyrenet \
-    # code compiled while the image is built must fit the machine that runs it; the host's own costs as much time
-    NUMBA_CPU_NAME=generic \
     # transparent-background keeps its checkpoints in .transparent-background/ below this
     TRANSPARENT_BACKGROUND_FILE_PATH=/opt/weights \
     # it would ask the network for a newer version at every import
@@ -41,9 +38,7 @@ RUN python3 -m venv /opt/venv \
     # transparent-background asks for opencv-python, which needs libGL; both write into cv2/, so the headless one goes last
     && python -m pip uninstall --yes opencv-python \
     && python -m pip install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless \
-    && python -m pip uninstall --yes wheel pip \
-    # compiled code is found again by its source's time, which a layer keeps in whole seconds only
-    && find /opt/venv -path '*/pymatting/*.py' -exec touch --date=2000-01-01 {} +
+    && python -m pip uninstall --yes wheel pip
 
 
 FROM base AS weights
@@ -74,8 +69,6 @@ COPY supervisor supervisor
 COPY service service
 RUN python -m compileall -q .
 USER 10001:0
-# What numba compiles for the edges' colours is compiled here, once, instead of at every cold start.
-RUN python -c 'from service.engines.foreground import prime; prime()'
 
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python", "-m", "service", "check"]

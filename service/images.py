@@ -7,6 +7,7 @@ everything else (EXIF with its GPS position, XMP, comments, further frames). See
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -269,8 +270,8 @@ def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> b
     settings: dict[str, Any]
     # Chosen on a 2 MP cut-out: where more effort costs several times the time for a few percent of size.
     match output_format:
-        case Format.PNG:  # levels 1, 3, 6: 0.16 s 2.8 MB, 0.24 s 2.6 MB, 0.70 s 2.3 MB
-            settings = {"compress_level": 3}
+        case Format.PNG:  # a megapixel, levels 6, 3, 1 by runs: 257 ms 1.03 MB, 99 ms 1.19 MB, 59 ms 1.06 MB
+            settings = {"compress_level": 1, "compress_type": zlib.Z_RLE}
         case Format.WEBP:  # methods 2, 4: 0.20 s 107 kB, 0.31 s 101 kB; a mask must stay exact
             settings = {"lossless": True, "method": 2} if grey else {"quality": 90, "method": 2}
         case Format.JPEG:  # full colour resolution: cut-outs have hard edges in colour

@@ -62,12 +62,12 @@ class InspyrenetEngine:
         self._checkpoint = self._weights.obtain(lambda line: report(LoadPhase.WEIGHTS, line))
 
     def load(self, report: ReportPhase) -> EngineInfo:
-        """Import torch, read the weights, set the device up, decide the precision, compile the foreground's code."""
+        """Import torch, read the weights, set the device up, decide the precision."""
         if self._checkpoint is None:
             raise RuntimeError("prepare() has to succeed before load()")
         self._runtime = None  # a second load must not need room for two networks
         report(LoadPhase.IMPORT, "importing torch and the network")
-        from service.engines import foreground, runtime  # noqa: PLC0415  # seconds: only once the port is open
+        from service.engines import runtime, unmixing  # noqa: PLC0415, F401  # seconds: only once the port is open
 
         device = runtime.set_up_device(self._device)
         report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
@@ -76,7 +76,6 @@ class InspyrenetEngine:
         loaded = runtime.Runtime(network, device)
         precision, reason = loaded.settle_precision(self._precision)
         _log.info("precision %s: %s", precision, reason)
-        foreground.prime()
         self._runtime = loaded
         return EngineInfo(
             engine=self.name,
@@ -109,8 +108,8 @@ class InspyrenetEngine:
         return self._runtime.infer(image, self.model_input_size(image.shape[1], image.shape[0]))
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
-        """The foreground's colours; see :func:`service.engines.foreground.estimate_foreground`."""
-        from service.engines.foreground import estimate_foreground  # noqa: PLC0415  # imports numba
+        """The foreground's colours; see :func:`service.engines.unmixing.estimate_foreground`."""
+        from service.engines.unmixing import estimate_foreground  # noqa: PLC0415  # imports OpenCV
 
         return estimate_foreground(image, alpha)
 
