@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+# Several workers each run torch on every core. By default its idle threads spin, and take the cores from one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
