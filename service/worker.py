@@ -408,10 +408,8 @@ class Worker:
             if job in self._waiting:  # whoever waited has gone
                 self._waiting.remove(job)
                 self._discard(job)
-            del (
-                future,
-                job,
-            )  # an error and the frame it came through would keep each other, and the picture, alive
+            # With these in it, an error and the frame it came through would keep each other, and the picture, alive.
+            del future, job
 
     async def before_load(self, fn: Callable[[], T]) -> T:
         """Run ``fn`` in a thread of its own: what may take as long as it likes, a download, if it says so.
