@@ -18,7 +18,7 @@ from tests.soak import report, traffic
 SETTINGS: dict[str, dict[str, object]] = {
     "scripted": {},
     "grabcut": {"engine": "grabcut"},
-    "inspyrenet": {"mode": "fast", "weights": "dummy", "device": "auto"},
+    "inspyrenet": {"mode": "fast", "weights": "dummy", "resize": "static"},
 }
 REST_SECONDS = 6.0
 
