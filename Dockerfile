@@ -41,6 +41,18 @@ RUN python3 -m venv /opt/venv \
     && python -m pip uninstall --yes wheel pip
 
 
+FROM base AS sbom
+# What is inside, as CycloneDX: docker run --rm --entrypoint cat inspyrenet-api sbom.cdx.json
+ARG PIP_ARGS=""
+ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY --from=dependencies /opt/venv /opt/venv
+COPY pyproject.toml constraints.txt ./
+RUN /usr/local/bin/python3 -m venv /tmp/tool \
+    && /tmp/tool/bin/python -m pip install --constraint constraints.txt ${PIP_ARGS} cyclonedx-bom \
+    && /tmp/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+       --output-file /sbom.cdx.json /opt/venv/bin/python
+
+
 FROM base AS weights
 # base, fast or base-nightly: the official checkpoint; dummy: /opt/weights/dummy.pth; none: nothing.
 ARG WEIGHTS=none
@@ -63,6 +75,7 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /var/cache/inspyrene
     && install --directory --owner=10001 --group=0 --mode=2775 /var/cache/inspyrenet
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=weights /stage /
+COPY --from=sbom /sbom.cdx.json ./
 COPY LICENSE ./
 COPY metrics metrics
 COPY supervisor supervisor

@@ -44,11 +44,12 @@ soak: $(STAMP) ## the long reliability runs: 10,000 small pictures, 1,000 of all
 	$(BIN)/python -m tests.soak $(ARGS)
 
 .PHONY: check
-check: $(STAMP) ## lint, format, types, import contracts, alert rules
+check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities, alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python deploy/audit.py
 	@if command -v promtool >/dev/null; then set -x; promtool check rules metrics/alerts.yml && promtool test rules metrics/alerts_test.yml; \
 	elif [ "$$REQUIRE_E2E" = 1 ]; then echo "check: promtool is missing (Debian: apt-get install prometheus)" >&2; exit 1; \
 	else echo "check: the alert rules were SKIPPED: promtool is missing (Debian: apt-get install prometheus)"; fi
