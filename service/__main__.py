@@ -35,7 +35,6 @@ def main() -> int:
 def serve(settings: Settings) -> NoReturn:
     """Serve until told to stop, then end the process with the server's exit code."""
     import asyncio
-    import contextlib
     import logging
 
     from service.server import serve as serve_until_stopped
@@ -54,8 +53,7 @@ def serve(settings: Settings) -> NoReturn:
     # never ends. The server has closed all that it opened, so what is left to do is to write out what was logged.
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # a full disk, a reader that has gone: the exit code still tells
-            stream.flush()
+        stream.flush()
     os._exit(code)
 
 

@@ -36,7 +36,8 @@ async def test_out_of_memory_leaves_nothing_of_its_picture_behind(start: Start) 
     try:
         for _ in range(3):
             assert (await service.post(PHOTO))[0] == 503
-        await service.until(lambda: [picture() for picture in pictures] == [None] * 3)
+        await service.until(lambda: all(picture() is None for picture in pictures))
+        assert len(pictures) == 3
     finally:
         gc.enable()
     engine.on_infer = disc
@@ -115,6 +116,25 @@ async def test_a_sticky_error_tells_those_who_had_no_turn_and_lets_finished_work
     assert [(await task)[0] for task in posted] == [503] * 3
     assert service.value("device_errors_total", kind="sticky") >= 1
     assert (await service.post(PHOTO))[0] == 503
+
+
+async def test_on_a_gpu_requests_that_waited_for_the_load_come_behind_both_passes(start: Start) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    engine.device = "cuda:0"
+
+    def load() -> None:
+        hold.reached.set()
+        hold.release.wait(60)
+
+    engine.on_load = load
+    service = await start(engine, wait=False)
+    posted = asyncio.create_task(service.post(PHOTO))
+    await service.until(lambda: hold.reached.is_set() and service.worker.taken == 1)
+    hold.release.set()
+    assert (await posted)[0] == 200
+    assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], (
+        "a pass that waits would count the wait as running"
+    )
 
 
 @pytest.mark.parametrize("where", ["request", "probe"])
