@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import structlog
-from aiohttp import web
+from aiohttp import TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 from PIL import Image
@@ -106,7 +106,9 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         )
         server = TestServer(application)
         await server.start_server(**wire.OPTIONS)
-        service = Service(await aiohttp_client(server), engine, registry)
+        # As many connections at once as a test likes.
+        client = await aiohttp_client(server, connector=TCPConnector(limit=0))
+        service = Service(client, engine, registry)
         if wait:
             await service.ready()
         return service

@@ -81,8 +81,9 @@ async def test_only_200_and_429_and_everything_else_goes_on(start: Start, second
     assert load.retry_after <= {1, 2}, "the whole queue is done within its deadline"
     assert load.most_taken == 5
     assert {status for _, status in seen} == {200}, seen
-    assert min(seen.values()) >= 3
-    assert max(slowest.values()) < 1.0, slowest
+    assert len(seen) == 4
+    # All clients live in this one event loop too: what is bounded here is that nobody waits for the queue.
+    assert max(slowest.values()) < 2.0, slowest
     assert service.value("warmup_runs_total", outcome="success") - probes >= 2, "probes get through"
     assert service.value("warmup_consecutive_failures") == 0
     await service.until(lambda: service.worker.taken == 0)
