@@ -434,8 +434,8 @@ class Worker:
 
     @property
     def started_at(self) -> float:
-        """Wall-clock time in seconds at which the running job started; 0 if none runs."""
-        return self._started_at if self._running is not None else 0.0
+        """Wall-clock time in seconds at which the running job started; 0 if none runs. The load does not count."""
+        return 0.0 if self._running is None or self._running.kind is Kind.LOAD else self._started_at
 
     @property
     def job_seconds(self) -> float:

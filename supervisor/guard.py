@@ -48,6 +48,7 @@ async def _keep_alive(supervisor: Supervisor, stopping: asyncio.Event) -> None:
         if life is not None:
             life.cancel()
             await asyncio.gather(life, stopped, return_exceptions=True)
+        supervisor.dismiss()
 
 
 def _report_death(supervisor: Supervisor, life: asyncio.Task[None]) -> None:

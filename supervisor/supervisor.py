@@ -24,6 +24,7 @@ HEARTBEAT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 """How long ``close`` waits for tasks that it cancelled: a target that ignores that must not hold up the exit."""
 
+_NOT_RUNNING = "the warmup supervisor is not running"
 
 _log = structlog.get_logger("supervisor")
 
@@ -120,8 +121,8 @@ class Supervisor:
 
         While the engine loads, waits for the first probe. Answers at once if the load has failed (it is tried again
         on its own schedule, which callers cannot hurry), if a probe passed so lately that the next may not run yet,
-        if one that timed out still holds the worker, or if the end has begun. Cancelling a caller cancels nothing
-        but its wait.
+        if one that timed out still holds the worker, if the supervisor itself is dead, or if the end has begun.
+        Cancelling a caller cancels nothing but its wait.
         """
         if self._evidence.draining:
             self._recorder.skipped("draining")
@@ -131,6 +132,9 @@ class Supervisor:
         if self._probe is not None and self._probe.counted:
             self._recorder.skipped("the probe that timed out still runs")
             return self._could_not_run("the probe that timed out still runs")
+        if not self.alive:
+            self._recorder.skipped(_NOT_RUNNING)
+            return self._could_not_run(_NOT_RUNNING)
         waiter: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         self._wake.set()
@@ -167,6 +171,12 @@ class Supervisor:
             self._recorder.skipped("draining")
         self._note_state()
         self._wake.set()
+
+    def dismiss(self) -> None:
+        """Answer everybody who waits that nothing could run; for the guard, when no next life will come."""
+        if self._waiters:
+            self._recorder.skipped(_NOT_RUNNING)
+            self._answer(self._could_not_run(_NOT_RUNNING))
 
     async def close(self) -> None:
         """Drain, and cancel what is under way; for the owner, after the last ``run`` has ended."""

@@ -132,3 +132,19 @@ async def test_two_lives_at_once_are_refused(world: World) -> None:
     with pytest.raises(RuntimeError, match="alive already"):
         await world.supervisor.run()
     assert world.supervisor.alive
+
+
+async def test_somebody_who_asks_a_dead_supervisor_is_told_at_once(world: World) -> None:
+    await world.becomes_ready()
+    await kill(world)
+    said = await asyncio.wait_for(world.supervisor.demand(), timeout=5)
+    assert (said.http_status, said.outcome) == (503, Outcome.SKIPPED)
+    assert "not running" in said.message
+
+
+async def test_somebody_who_waits_is_told_when_no_next_life_will_come(world: World) -> None:
+    waiting = asyncio.create_task(world.supervisor.demand())
+    await settle()
+    task("warmup guard").cancel()
+    said = await asyncio.wait_for(waiting, timeout=5)
+    assert said.http_status == 503
