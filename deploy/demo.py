@@ -51,7 +51,8 @@ def main() -> int:
         stop(service)
     except (DemoFailed, OSError, http.client.HTTPException) as error:
         print(
-            f"FAILED: {str(error) or type(error).__name__}\nthe end of {log.relative_to(ROOT)}:", file=sys.stderr
+            f"FAILED: {str(error) or type(error).__name__}\nthe end of {log.relative_to(ROOT)}:",
+            file=sys.stderr,
         )
         print(*log.read_text(errors="replace").splitlines()[-20:], sep="\n", file=sys.stderr)
         return 1
