@@ -53,3 +53,7 @@ check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities,
 	@if command -v promtool >/dev/null; then set -x; promtool check rules metrics/alerts.yml && promtool test rules metrics/alerts_test.yml; \
 	elif [ "$$REQUIRE_E2E" = 1 ]; then echo "check: promtool is missing (Debian: apt-get install prometheus)" >&2; exit 1; \
 	else echo "check: the alert rules were SKIPPED: promtool is missing (Debian: apt-get install prometheus)"; fi
+
+.PHONY: bench
+bench: $(STAMP) ## the benchmarks, side by side with stock transparent-background; about an hour on a quiet machine
+	for each in scrape foreground plumbing cold warm; do $(BIN)/python -m benchmarks.$$each || exit 1; done

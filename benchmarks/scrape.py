@@ -1,7 +1,8 @@
-"""What a scrape costs, idle and under full load: its latency, and its share of a core.
+"""Whether the event loop stays free: the latency of ``/livez`` and ``/metrics``, idle and while the model runs.
 
-``python -m benchmarks.scrape [--seconds 10] [--json FILE]`` starts the real service with the embedded engine, keeps
-every place in its queue taken, and scrapes it meanwhile.
+``python -m benchmarks.scrape [--engine inspyrenet] [--seconds 10] [--json FILE]`` starts the real service, with the
+embedded engine or with InSPyReNet on dummy weights (``fast``), keeps every place in its queue taken, and asks it
+meanwhile. It also tells what a scrape costs: its share of a core.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ CLIENTS = 17
 """As many as there are places with the default queue: the one that runs and sixteen that wait."""
 SCRAPE_INTERVAL = 15.0
 """Seconds, as in metrics/prometheus.yml; the share of a core is the cost of one scrape over this."""
-PAUSE = 0.1
-"""Seconds between scrapes while their latency is measured."""
+PAUSE = 0.02
+"""Seconds between requests while their latency is measured."""
+PATHS = ("/livez", "/metrics")
 
 
-def main(seconds: float, output: Path | None) -> None:
+def main(engine: str, seconds: float, output: Path | None) -> None:
     """Start the service, measure, print a table, stop the service."""
     port = free_port()
     command = [
@@ -40,7 +42,11 @@ def main(seconds: float, output: Path | None) -> None:
         "-m",
         "service",
         "--engine",
-        "grabcut",
+        engine,
+        "--weights",
+        "dummy",
+        "--mode",
+        "fast",
         "--host",
         "127.0.0.1",
         "--port",
@@ -52,10 +58,10 @@ def main(seconds: float, output: Path | None) -> None:
     finally:
         service.terminate()
         service.wait()
-    print(f"{'':>12} {'scrapes':>8} {'median':>9} {'95 %':>9} {'longest':>9}")
-    for name in ("idle", "full load"):
+    print(f"{'':>20} {'asked':>8} {'median':>9} {'99 %':>9} {'longest':>9}")
+    for name in (f"{path} {load}" for path in PATHS for load in ("idle", "full load")):
         row = figures[name]
-        print(f"{name:>12} {row['count']:8.0f} {row['p50']:7.1f}ms {row['p95']:7.1f}ms {row['max']:7.1f}ms")
+        print(f"{name:>20} {row['count']:8.0f} {row['p50']:7.1f}ms {row['p99']:7.1f}ms {row['max']:7.1f}ms")
     cost = figures["one scrape"]
     print(
         f"one scrape: {cost['bytes'] / 1024:.0f} KiB, {cost['cpu_seconds'] * 1000:.2f} ms of CPU; every "
@@ -70,7 +76,7 @@ async def measure(url: str, seconds: float) -> dict[str, dict[str, float]]:
     """Figures by what they are of; latencies in milliseconds."""
     async with ClientSession() as session:
         await ready(session, url)
-        idle = await latencies(session, url, seconds)
+        idle = {path: await latencies(session, url + path, seconds) for path in PATHS}
         cpu, size = await cpu_per_scrape(session, url)
         answered = [0]
         async with AsyncExitStack() as stack:
@@ -78,11 +84,11 @@ async def measure(url: str, seconds: float) -> dict[str, dict[str, float]]:
                 stack.callback(asyncio.create_task(post_for_ever(session, url, answered)).cancel)
             await asyncio.sleep(1)
             began, before = time.monotonic(), answered[0]
-            loaded = await latencies(session, url, seconds)
+            loaded = {path: await latencies(session, url + path, seconds) for path in PATHS}
             rate = (answered[0] - before) / (time.monotonic() - began)
     return {
-        "idle": summary(idle),
-        "full load": summary(loaded),
+        **{f"{path} idle": summary(idle[path]) for path in PATHS},
+        **{f"{path} full load": summary(loaded[path]) for path in PATHS},
         "one scrape": {"bytes": size, "cpu_seconds": cpu, "share_of_a_core": cpu / SCRAPE_INTERVAL},
         "load": {"clients": CLIENTS, "cut_outs_per_second": rate},
     }
@@ -124,12 +130,14 @@ async def post_for_ever(session: ClientSession, url: str, answered: list[int]) -
 
 
 async def latencies(session: ClientSession, url: str, seconds: float) -> list[float]:
-    """Milliseconds each scrape took."""
+    """Milliseconds each answer took."""
     took = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.perf_counter()
-        await scrape(session, url)
+        async with session.get(url) as response:
+            response.raise_for_status()
+            await response.read()
         took.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(PAUSE)
     return took
@@ -161,21 +169,20 @@ async def scrape(session: ClientSession, url: str) -> str:
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Count, median, 95th percentile and longest."""
+    """Count, median, 99th percentile and longest."""
     ordered = sorted(milliseconds)
     return {
         "count": len(ordered),
         "p50": statistics.median(ordered),
-        "p95": ordered[int(0.95 * (len(ordered) - 1))],
+        "p99": ordered[int(0.99 * (len(ordered) - 1))],
         "max": ordered[-1],
     }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="how long to scrape, idle and loaded each"
-    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is asked, idle and loaded")
+    parser.add_argument("--engine", choices=("grabcut", "inspyrenet"), default="grabcut")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     given = parser.parse_args()
-    main(given.seconds, given.json)
+    main(given.engine, given.seconds, given.json)
