@@ -49,7 +49,7 @@ def observe(metrics: Metrics) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        canonical = resource.canonical if resource is not None else ""
+        canonical = resource.canonical if resource is not None else request.path  # a 405 has no resource
         route = metrics.fold_route("/static" if canonical.startswith("/static/") else canonical)
         request_id = _request_id(request)
         request[REQUEST_ID] = request_id
@@ -95,7 +95,8 @@ def stamp(lifecycle: Lifecycle) -> PrepareHook:
     """
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Request-Id"] = request[REQUEST_ID]
+        # A refused Expect never comes to the middlewares.
+        response.headers["X-Request-Id"] = request.get(REQUEST_ID) or _request_id(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers[hdrs.SERVER] = SERVER  # the default names the versions of Python and aiohttp
         if lifecycle.draining:

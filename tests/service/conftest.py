@@ -23,9 +23,6 @@ from service.settings import Settings
 from service.worker import Worker
 from tests.engine import ScriptedEngine
 
-# Plain lines: a rendered traceback reads source files, in the loop's thread.
-structlog.configure(processors=[structlog.processors.KeyValueRenderer()], cache_logger_on_first_use=False)
-
 Client = TestClient[web.Request, web.Application]
 
 
@@ -82,6 +79,12 @@ class Start(Protocol):
         app: dict[str, Any] | None = None,
         **settings: Any,
     ) -> Awaitable[Service]: ...
+
+
+@pytest.fixture(autouse=True)
+def plain_log_lines() -> None:
+    """A rendered traceback would read source files, in the loop's thread."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], cache_logger_on_first_use=False)
 
 
 @pytest.fixture(autouse=True)

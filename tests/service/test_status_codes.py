@@ -261,6 +261,9 @@ async def test_unknown_paths_and_wrong_methods(
         assert response.status == status
         assert response.headers.get("Allow") == allow
         error_of(await response.read())
+    counted = {"GET": "GET", "POST": "POST"}.get(method, "other")
+    route = path if status == 405 else "other"
+    assert service.value("http_requests_total", method=counted, route=route, code=str(status)) == 1
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_408(start: Start) -> None:
@@ -460,3 +463,14 @@ async def test_cors_headers_stand_on_errors_and_preflights(start: Start) -> None
         "/process", data=b"x", headers=RAW | {"Origin": "https://evil.example"}
     ) as response:
         assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/livez", "/warmup", "/process", "/nothing"])
+async def test_an_expectation_that_nobody_knows_gets_an_answer(start: Start, path: str) -> None:
+    service = await start()
+    method = "POST" if path == "/process" else "GET"
+    answer = await raw_exchange(
+        service, f"{method} {path} HTTP/1.1\r\nHost: x\r\nExpect: tea\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
+    assert b"x-request-id" in answer.lower()
