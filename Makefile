@@ -56,4 +56,4 @@ check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities,
 
 .PHONY: bench
 bench: $(STAMP) ## the benchmarks, side by side with stock transparent-background; about an hour on a quiet machine
-	for each in scrape foreground plumbing cold warm; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+	for each in scrape goodput foreground plumbing cold warm; do $(BIN)/python -m benchmarks.$$each || exit 1; done

@@ -1,0 +1,81 @@
+"""Whether overload lowers what is served: pictures per second with 200 clients, against just enough to saturate.
+
+``python -m benchmarks.goodput`` runs the real application on a real socket around an engine that takes 20 ms a picture,
+with 5 clients (as many as there are places) and with 200 that obey ``Retry-After``, in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import structlog
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.test_utils import TestServer
+
+from benchmarks._harness import Report, Row, alternate, options
+from service.app import SUPERVISOR, create_app
+from service.settings import Settings
+from tests.engine import ScriptedEngine
+from tests.service.conftest import encoded
+from tests.service.test_overload import taking
+
+QUEUE = 4
+SECONDS_A_PICTURE = 0.02
+HEADERS = {"Content-Type": "application/octet-stream"}
+
+
+async def goodput(clients: int, seconds: float) -> float:
+    """Pictures served per second."""
+    engine = ScriptedEngine()
+    app = create_app(Settings(queue_size=QUEUE), engine=engine)
+    async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:
+        url = server.make_url("/process")
+        while not app[SUPERVISOR].ready:
+            await asyncio.sleep(0.01)
+        engine.on_infer = taking(SECONDS_A_PICTURE)
+        picture, served = encoded(), 0
+        end = time.monotonic() + seconds
+
+        async def client() -> None:
+            nonlocal served
+            while time.monotonic() < end:
+                async with session.post(url, data=picture, headers=HEADERS) as response:
+                    await response.read()
+                    served += response.status == 200
+                    if response.status == 429:
+                        await asyncio.sleep(float(response.headers["Retry-After"]))
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+        return served / seconds
+
+
+def main() -> None:
+    """Measure and print."""
+    given = options(__doc__)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    seconds = 2.0 if given.quick else 8.0
+    samples = alternate(
+        {
+            "saturated": lambda: asyncio.run(goodput(QUEUE + 1, seconds)),
+            "overloaded": lambda: asyncio.run(goodput(200, seconds)),
+        },
+        given.rounds,
+    )
+    report = Report("goodput", given)
+    report.add(
+        Row(
+            "pictures served, 200 clients",
+            "1/s",
+            samples["overloaded"],
+            samples["saturated"],
+            other="5 clients",
+            reach="within 10 %",
+        )
+    )
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
