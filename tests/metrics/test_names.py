@@ -22,7 +22,7 @@ from tests.programs import program
 
 Series = dict[str, list[dict[str, str]]]
 
-TARGET_LABELS = {"job", "instance", "cluster"}
+TARGET_LABELS = {"job", "instance", "cluster", "namespace"}
 """Put on by the scrape, not by the service."""
 
 PROMETHEUS_S_OWN = {
