@@ -99,6 +99,18 @@ def test_a_load_reports_its_phases_in_order_and_what_it_loaded(checkpoint: str) 
     assert info.weights_note.startswith("unverified")
 
 
+def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_and_in_its_own_thread(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.engines import runtime
+
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(runtime, "available_cpus", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: given.append((count, threading.get_ident())))
+    start(engine(checkpoint))
+    assert given == [(3, threading.get_ident())]
+
+
 def test_a_checkpoint_overwritten_in_place_harms_nobody(checkpoint: str, tmp_path: Path) -> None:
     copy = tmp_path / "mine.pth"
     shutil.copy(checkpoint, copy)
