@@ -113,7 +113,9 @@ def test_only_what_cannot_serve_wakes_people() -> None:
         rule for rule in pages if rule["alert"] not in {"InspyrenetErrorBudgetBurn", "InspyrenetAbsent"}
     ]
     assert len(of_an_instance) == 6
-    no_peer = re.compile(r"unless (instance:inspyrenet_ready_peers:sum > 0|avg_over_time\(instance:inspyrenet_ready_peers:sum\[)")
+    no_peer = re.compile(
+        r"unless (instance:inspyrenet_ready_peers:sum > 0|avg_over_time\(instance:inspyrenet_ready_peers:sum\[)"
+    )
     assert all(no_peer.search(rule["expr"]) for rule in of_an_instance)
 
 

@@ -127,7 +127,10 @@ def test_a_fallback_is_said(server: Server, capsys: pytest.CaptureFixture[str]) 
         (503, {"status": "error", "outcome": "weights_unavailable", "message": "Not warm"}, FAILING),
         (503, {"status": "error", "outcome": "success", "message": "the last success is too old"}, FAILING),
         (503, {"status": "pending", "outcome": None, "message": "the model is loading"}, CANNOT_TELL),
-        (503, {"status": "error", "outcome": "skipped", "message": "shutting down"}, CANNOT_TELL),
+        (503, {"status": "error", "outcome": "skipped", "state": "draining"}, CANNOT_TELL),
+        # A dead supervisor: what it knew is still fresh, and no longer.
+        (503, {"status": "error", "outcome": "skipped", "state": "ready"}, CANNOT_TELL),
+        (503, {"status": "error", "outcome": "skipped", "state": "failing"}, FAILING),
         (503, b"upstream connect error", CANNOT_TELL),
         (502, b"Bad Gateway", CANNOT_TELL),
         (404, b"", CANNOT_TELL),
@@ -199,6 +202,25 @@ def test_an_answer_that_does_not_come_is_2(server: Server, capsys: pytest.Captur
 def test_a_request_that_cannot_be_made_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert probe_cli.main(arguments) == CANNOT_TELL
     assert said(capsys).startswith("CANNOT TELL: ")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e300", "soon"])
+def test_a_wait_that_is_none_is_2(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        probe_cli.main(["http://127.0.0.1:9", "--timeout", seconds])
+    assert ended.value.code == CANNOT_TELL
+    assert f"invalid number of seconds above 0 value: '{seconds}'" in capsys.readouterr().err
+
+
+def test_whatever_breaks_in_the_check_itself_is_2(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError("nested too deep")
+
+    monkeypatch.setattr(probe_cli, "judge_warmup", broken)
+    assert probe_cli.main([server.url]) == CANNOT_TELL
+    assert "nested too deep" in said(capsys)
 
 
 def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixture[str]) -> None:
