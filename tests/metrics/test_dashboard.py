@@ -10,6 +10,7 @@ import pytest
 from tests.metrics.sources import dashboard, panels
 
 SUBJECTS = {
+    "is it there": ["up{"],
     "is it warm": ["inspyrenet_ready", "inspyrenet_warmup_success"],
     "since when": ["inspyrenet_warmup_last_success_timestamp_seconds"],
     "why not": ["inspyrenet_warmup_runs_total", "inspyrenet_warmup_supervisor_up", "ALERTS"],
@@ -42,6 +43,13 @@ def test_every_panel_follows_the_variables(panel: dict[str, Any]) -> None:
         assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     for target in panel["targets"]:
         assert "$job" in target["expr"] or "ALERTS" in target["expr"]
+
+
+def test_single_numbers_are_of_now_and_say_when_there_is_none() -> None:
+    stats = [panel for panel in panels() if panel["type"] == "stat"]
+    assert stats
+    assert all(target["instant"] and not target["range"] for panel in stats for target in panel["targets"])
+    assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in stats)
 
 
 def test_data_source_job_and_instance_are_variables() -> None:
