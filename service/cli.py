@@ -192,7 +192,11 @@ def _weights(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _write_dummy(file: Path, mode: str) -> int:
-    if not os.access(file.parent, os.W_OK):  # torch would say so too, but later and in a traceback
+    # torch would say so too, but later and in a traceback
+    if file.is_dir():
+        _complain(f"{file}: is a directory; name a file")
+        return 1
+    if not os.access(file.parent, os.W_OK):
         _complain(f"{file}: cannot write in {file.parent}")
         return 1
     from service.engines.dummy import write_dummy  # noqa: PLC0415 - imports torch

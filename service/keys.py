@@ -62,7 +62,7 @@ class KeyRing:
     def _refresh(self, file: Path) -> None:
         """Read the file each time: a time stamp can miss a change, and a revoked key must not open anything."""
         try:
-            text = file.read_text()
+            text = file.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             if self._from_file is not None:
                 _log.error(

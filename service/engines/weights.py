@@ -100,7 +100,13 @@ class Weights:
             _log.warning("INSPYRENET_WEIGHTS=dummy: %s", note)
             return Checkpoint(DUMMY, None, "", note, None)
         if self.spec == OFFICIAL:
-            return fetch(self.mode, progress=False, say=say, url=self.url)
+            try:
+                return fetch(self.mode, progress=False, say=say, url=self.url)
+            except WeightsUnavailable as error:
+                raise WeightsUnavailable(
+                    f"{error}. Run `python -m service weights` where there is a network, or set INSPYRENET_WEIGHTS to "
+                    "the path of a checkpoint"
+                ) from error
         return _given_file(Path(self.spec).expanduser())
 
 
@@ -146,7 +152,7 @@ def fetch(mode: str, *, progress: bool = True, say: Say | None = None, url: str 
         url: instead of upstream's address; for tests.
 
     Raises:
-        WeightsUnavailable: what was expected, what was found, and what would mend it.
+        WeightsUnavailable: what was expected, what was found, and why nothing better could be had.
     """
     from service.engines.download import download  # noqa: PLC0415  # an HTTP client, for the few starts that need one
 
@@ -163,10 +169,7 @@ def fetch(mode: str, *, progress: bool = True, say: Say | None = None, url: str 
     try:
         download(url or config.url, path, md5=config.md5, progress=progress, say=say)
     except WeightsUnavailable as error:
-        raise WeightsUnavailable(
-            f"{problem}, and it could not be downloaded: {error}. Run `python -m service weights` where there is a "
-            "network, or set INSPYRENET_WEIGHTS to the path of a checkpoint"
-        ) from error
+        raise WeightsUnavailable(f"{problem}, and it could not be downloaded: {error}") from error
     return _verify_official(path, config)
 
 

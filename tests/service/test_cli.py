@@ -179,6 +179,17 @@ def test_dummy_weights_for_a_directory_that_is_missing_end_with_1(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_dummy_weights_in_place_of_a_directory_are_refused_before_they_are_computed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def compute(*_: object) -> Path:
+        raise AssertionError("must not compute")
+
+    monkeypatch.setattr("service.engines.dummy.write_dummy", compute)
+    assert cli.main(["weights", "--dummy", str(tmp_path)], {}, serve=never) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}: is a directory; name a file\n"
+
+
 def test_the_program_ends_with_2_and_no_traceback_when_a_setting_is_wrong() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service"],

@@ -38,6 +38,14 @@ async def test_keys_are_rotated_through_the_file_without_a_restart(start: Start,
         assert [await opens(key) for key in bad] == [False] * len(bad)
 
 
+async def test_a_byte_order_mark_is_no_part_of_the_first_key(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    await asyncio.to_thread(file.write_bytes, b"\xef\xbb\xbffirst\r\nsecond\r\n")
+    service = await start(api_keys_file=file)
+    for key in ("first", "second"):
+        assert (await service.post(encoded(), headers=PICTURE | {"X-Api-Key": key}))[0] == 200
+
+
 async def test_a_file_of_keys_that_is_gone_opens_nothing(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     await asyncio.to_thread(file.write_text, "key\n")

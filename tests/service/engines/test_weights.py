@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from service import cli
 from service.engines import download as downloads
 from service.engines import weights
 from service.engines.base import WeightsUnavailable
@@ -148,8 +150,26 @@ def test_a_damaged_checkpoint_is_never_used_when_nothing_better_can_be_had(serve
     with pytest.raises(WeightsUnavailable) as told:
         get(server)
     assert path.read_bytes() == b"PK damaged"
-    for word in (MD5, hashlib.md5(b"PK damaged").hexdigest(), "404", "python -m service weights"):
+    for word in (MD5, hashlib.md5(b"PK damaged").hexdigest(), "404"):
         assert word in str(told.value)
+
+
+def test_only_a_service_is_told_to_run_the_command_that_fetches(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(_: object) -> int:
+        raise AssertionError("must not serve")
+
+    server.answers = [whole(b"", status=404)]
+    advice = "python -m service weights"
+    with pytest.raises(WeightsUnavailable, match=f"404.*{advice}.*INSPYRENET_WEIGHTS"):
+        Weights("official", "base", url=server.url).obtain(lambda _: None)
+    monkeypatch.setattr(weights, "fetch", partial(fetch, url=server.url, progress=False))
+    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
+    assert cli.main(["weights"], {}, serve=never) == 1
+    told = capsys.readouterr().err
+    assert "404" in told
+    assert advice not in told
 
 
 def test_a_download_with_a_wrong_hash_is_thrown_away(server: Server) -> None:
