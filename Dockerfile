@@ -4,10 +4,15 @@
 #   docker build -t inspyrenet-api --build-arg TORCH_INDEX=URL .      torch from PyTorch's own index, CPU or a CUDA version
 #   docker build -t inspyrenet-api --build-arg WEIGHTS=base .         with the official checkpoint inside
 #
+# WEIGHTS is none (the default), base, fast, base-nightly or dummy; the image serves with what it holds: fast and base-nightly
+# set INSPYRENET_MODE, dummy sets INSPYRENET_WEIGHTS=/opt/weights/dummy.pth (random, for tests).
+#
 #   docker run --read-only --mount type=tmpfs,target=/var/cache/inspyrenet -p 8080:8080 inspyrenet-api
 #
 # Everything written goes to /var/cache/inspyrenet, the one directory that must be writable. Checkpoints are looked for in
 # /opt/weights: baked in, mounted there, or else downloaded, for which it stands for the directory above.
+
+ARG WEIGHTS=none
 
 FROM docker.io/library/python:3.11-slim-bookworm AS base
 ENV PATH=/opt/venv/bin:$PATH \
@@ -54,23 +59,38 @@ RUN /usr/local/bin/python3 -m venv /tmp/tool \
 
 
 FROM base AS weights
-# base, fast or base-nightly: the official checkpoint; dummy: /opt/weights/dummy.pth; none: nothing.
-ARG WEIGHTS=none
+ARG WEIGHTS
 ENV HOME=/root TMPDIR=/tmp XDG_CACHE_HOME=/tmp
 COPY --from=dependencies /opt/venv /opt/venv
 COPY service service
 COPY metrics metrics
 COPY supervisor supervisor
+# The hash that is remembered beside a checkpoint holds for its time of change, of which a layer keeps whole seconds: so the
+# second run, which reads the file again. Then no start of a container has to.
 RUN mkdir -p /stage/opt \
     && case "$WEIGHTS" in \
          none) ln -s /var/cache/inspyrenet /stage/opt/weights ;; \
          dummy) mkdir /stage/opt/weights && python -m service weights --dummy /stage/opt/weights/dummy.pth ;; \
-         *) TRANSPARENT_BACKGROUND_FILE_PATH=/stage/opt/weights python -m service weights --mode "$WEIGHTS" ;; \
+         *) export TRANSPARENT_BACKGROUND_FILE_PATH=/stage/opt/weights \
+            && python -m service weights --mode "$WEIGHTS" \
+            && touch --date="@$(date +%s)" "$TRANSPARENT_BACKGROUND_FILE_PATH"/.transparent-background/*.pth \
+            && python -m service weights --mode "$WEIGHTS" ;; \
        esac \
     && chmod -R a+rX /stage
 
 
-FROM base
+# What each value of WEIGHTS makes the image serve with.
+FROM base AS with-none
+FROM base AS with-base
+FROM base AS with-fast
+ENV INSPYRENET_MODE=fast
+FROM base AS with-base-nightly
+ENV INSPYRENET_MODE=base-nightly
+FROM base AS with-dummy
+ENV INSPYRENET_WEIGHTS=/opt/weights/dummy.pth
+
+
+FROM with-${WEIGHTS}
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /var/cache/inspyrenet --shell /usr/sbin/nologin inspyrenet \
     && install --directory --owner=10001 --group=0 --mode=2775 /var/cache/inspyrenet
 COPY --from=dependencies /opt/venv /opt/venv

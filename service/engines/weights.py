@@ -202,7 +202,8 @@ def file_hash(path: Path, algorithm: str) -> tuple[str, Fingerprint]:
     """The hex digest of a file, and the state of the file that it belongs to.
 
     The digest is remembered beside the file, so that a warm start reads the checkpoint once, to load it; a changed
-    size, time or inode makes it void. Where nothing can be written beside the file, each start takes it anew.
+    size or time makes it void. Not so the inode, which is another in every container made from one image. Where
+    nothing can be written beside the file, each start takes it anew.
 
     Raises:
         WeightsUnavailable: the file cannot be read, or changes while it is.
@@ -210,7 +211,7 @@ def file_hash(path: Path, algorithm: str) -> tuple[str, Fingerprint]:
     memory = path.with_name(f"{path.name}.{algorithm}.json")
     try:
         fingerprint = Fingerprint.of(path)
-        stamp = {"size": fingerprint.size, "mtime_ns": fingerprint.mtime_ns, "inode": fingerprint.inode}
+        stamp = {"size": fingerprint.size, "mtime_ns": fingerprint.mtime_ns}
         remembered = _remembered(memory, algorithm, stamp)
         if remembered:
             return remembered, fingerprint

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -321,11 +322,26 @@ def test_a_hash_is_taken_once_and_remembered(server: Server, monkeypatch: pytest
     assert get(server).hash == f"md5:{MD5}"
 
 
+def test_a_remembered_hash_travels_with_the_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    get(server)
+    shutil.copytree(official_path("base").parent, tmp_path / "image" / ".transparent-background")
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path / "image"))
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the file was read again")
+
+    monkeypatch.setattr(hashlib, "file_digest", forbidden)
+    checkpoint = get(server)
+    assert (checkpoint.path, checkpoint.hash) == (official_path("base"), f"md5:{MD5}")
+
+
 def test_a_remembered_hash_is_void_once_the_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(b"one")
     first, _ = file_hash(path, "md5")
-    path.write_bytes(b"two")
+    path.write_bytes(b"two")  # as long as before
     os.utime(path, ns=(1, 1))
     second, _ = file_hash(path, "md5")
     assert (first, second) == (hashlib.md5(b"one").hexdigest(), hashlib.md5(b"two").hexdigest())
