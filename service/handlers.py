@@ -21,10 +21,11 @@ from service.keys import KeyRing
 from service.lifecycle import Lifecycle
 from service.middleware import DISCONNECT_STAGE, DISCONNECTED
 from service.pipeline import CutOut, Pipeline, Progress
+from service.place import Place
 from service.settings import Settings
 from service.target import EngineTarget
 from service.transfers import Transfers
-from service.worker import Place, Worker
+from service.worker import Worker
 from supervisor import Snapshot, Supervisor
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from service import compose, images
 from service.engines.base import Alpha, Engine, OutOfMemory
 from service.options import Options
-from service.worker import Kind, Place
+from service.place import Kind, Place
 
 T = TypeVar("T")
 

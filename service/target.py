@@ -25,8 +25,9 @@ from service.errors import Unavailable
 from service.lifecycle import Lifecycle
 from service.options import Options
 from service.pipeline import Pipeline, Progress
+from service.place import Kind
 from service.threads import in_daemon_thread
-from service.worker import Kind, Worker
+from service.worker import Worker
 from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport
 
 CLIENT_SIDE = 1024

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from service.errors import DeadlineExceeded, Draining, QueueFull, Unavailable
-from service.worker import HEADROOM, Kind, Worker
+from service.place import Kind
+from service.worker import HEADROOM, Worker
 
 
 class FakeClock:
