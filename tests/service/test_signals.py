@@ -25,6 +25,8 @@ def test_while_it_is_not_warm_it_ends_promptly_and_well_and_tells_who_waits(
         service.until(lambda: service.status("/livez") == 200)
         waiting = service.posting(PHOTO)
         service.until(lambda: service.metric('http_requests_in_progress{route="/process"}') == 1)
+        if stage == "probe":  # before its turn comes, this is still a load
+            service.until(lambda: service.metric("inference_started_timestamp_seconds") > 0)
         sent = service.terminate()
         answer = waiting.result(timeout=10)
         assert service.exit_code() == (0 if stage != "probe" else 1)
