@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _MALFORMED = (
     AssertionError,
 )
 
+_EXTENDED = re.compile(r"\*[^=;]*=")
+_KNOWN_CHARSET = re.compile(r"\*=\s*(?:utf-8|iso-8859-1)'", re.IGNORECASE)
 _PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
 
 
@@ -180,6 +183,24 @@ class _Bounded:
         return data
 
 
+class _FormReader(MultipartReader):
+    """Looks at a part's name before aiohttp decodes it.
+
+    Python remembers every character set that it is asked for and does not know, for ever: a client that invents them
+    would fill the memory.
+    """
+
+    async def fetch_next_part(self) -> MultipartReader | BodyPartReader:
+        part = await super().fetch_next_part()
+        disposition = part.headers.get(hdrs.CONTENT_DISPOSITION, "")
+        for extended in _EXTENDED.finditer(disposition):
+            if not _KNOWN_CHARSET.match(disposition, extended.start()):
+                raise BadRequest(
+                    "A form part's name must be plain, or in UTF-8 (RFC 8187, without continuations)."
+                )
+        return part
+
+
 async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
     image: bytes | None = None
     fields: list[tuple[str, str]] = []
@@ -187,7 +208,7 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
     stream = _Bounded(
         request.content, max_upload_bytes + MULTIPART_OVERHEAD + CHUNK_BYTES, _too_large(max_upload_bytes)
     )
-    reader = MultipartReader(request.headers, cast("StreamReader", stream))
+    reader = _FormReader(request.headers, cast("StreamReader", stream))
     while (part := await reader.next()) is not None:
         parts += 1
         if parts > MAX_PARTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -82,7 +82,8 @@ class Process:
 
         def end() -> None:
             holding.close()
-            deadline.reschedule(loop.time())
+            with suppress(RuntimeError):  # it expires this very moment, or has not begun
+                deadline.reschedule(loop.time())
 
         with self._transfers.transfer(moved=lambda: request.content.total_bytes, end=end) as transfer:
             await body.invite(request)
@@ -253,7 +254,10 @@ class Scrape:
 
     async def get(self, request: web.Request) -> web.Response:
         """Collected beside the loop: it reads /proc, and hundreds of series take milliseconds to write out."""
-        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        try:
+            encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        except (TypeError, ValueError):  # a version that is none: the library compares it all the same
+            encode, content_type = choose_encoder("")
         body = await asyncio.to_thread(encode, self._registry)
         response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
         response.enable_compression()

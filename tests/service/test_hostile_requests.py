@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings
 import gzip
 import io
 import json
@@ -102,6 +103,40 @@ async def test_a_header_that_a_client_got_wrong_is_not_remembered(start: Start) 
         form = part(b"Content-Disposition: form-data; name=secret-4711; =") + b"--x--\r\n"
         assert (await refusal(service, head(len(form), FORM) + form))[0] == 400
     assert not caught
+
+
+@pytest.mark.parametrize(
+    "parameter", ["name*={}''%61", "name*0*={}''%61", "name=a; filename*={}''%61", "name*=\"{}''a\""]
+)
+async def test_a_character_set_that_a_client_made_up_is_not_remembered(start: Start, parameter: str) -> None:
+    """Python keeps each name of a codec that it has looked for, for ever: another leak that a client could feed."""
+    service = await start()
+    before = set(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(20):
+        disposition = parameter.format(f"madeup{number}")
+        form = part(f"Content-Disposition: form-data; {disposition}".encode()) + b"--x--\r\n"
+        assert (await refusal(service, head(len(form), FORM) + form))[0] == 400
+    assert not [name for name in set(encodings._cache) - before if "madeup" in name]  # type: ignore[attr-defined]
+
+
+async def test_a_name_in_utf_8_is_understood(start: Start) -> None:
+    service = await start()
+    form = (
+        part(b"Content-Disposition: form-data; name=image; filename*=UTF-8''f%C3%BC.png", encoded())
+        + b"--x--\r\n"
+    )
+    assert (await refusal(service, head(len(form), FORM) + form))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text;version=x", "application/openmetrics-text;version=\xff;q=zz", "*/*;q="],
+)
+async def test_a_scraper_that_asks_for_nonsense_gets_the_text(start: Start, accept: str) -> None:
+    service = await start()
+    async with service.client.get("/metrics", headers={"Accept": accept}) as response:
+        assert response.status == 200
+        assert "inspyrenet_warmup_success" in await response.text()
 
 
 # -- bodies --------------------------------------------------------------------------------------------------

@@ -251,3 +251,21 @@ async def test_every_request_has_one_outcome_whatever_its_client_does(start: Sta
     assert answered + left == len(sent)
     assert left > 0
     assert service.value("http_requests_total", method="POST", route="/process", code="500") == 0
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_even_if_nobody_wants_its_place(start: Start) -> None:
+    service = await start(request_timeout=2.0)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (1500, 1500, 3), np.uint8)
+    from tests import photos
+
+    large = await asyncio.to_thread(photos.save, noise, "PNG")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, (service.client.host, service.client.port))
+        await loop.sock_sendall(connection, head(len(large)) + large)
+        await service.until(lambda: service.value("client_disconnects_total", stage="response") == 1)
+        await service.until(lambda: service.worker.taken == 0)
+    assert service.value("http_requests_total", method="POST", route="/process", code="200") == 0
