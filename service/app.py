@@ -36,8 +36,6 @@ LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 WORKER = web.AppKey("worker", Worker)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)
 
-CODEC_THREADS_PER_CPU = 1
-
 _log = structlog.get_logger("app")
 
 
@@ -67,7 +65,7 @@ def create_app(
         request_timeout=settings.request_timeout,
         hang_timeout=settings.hang_timeout,
         load_timeout=settings.load_timeout,
-        pool_size=max(2, CODEC_THREADS_PER_CPU * available_cpus()),
+        pool_size=max(2, available_cpus()),
     )
     pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
     target = EngineTarget(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 
 import pytest
 
@@ -34,3 +35,12 @@ def program(name: str) -> str:
     if os.environ.get("REQUIRE_E2E") == "1":
         pytest.fail(f"{reason}, and REQUIRE_E2E=1 asks for it")
     pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.e2e import scaling
-from tests.e2e.processes import ROOT, Monitoring, Program, Service, free_port, until
-from tests.programs import program
+from tests.e2e.processes import ROOT, Monitoring, Program, Service, until
+from tests.programs import free_port, program
 
 pytestmark = pytest.mark.e2e
 

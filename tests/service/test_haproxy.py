@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.programs import program
+from tests.programs import free_port, program
 from tests.service.conftest import Service, Start, encoded
 from tests.service.raw import head, read_answer
 
@@ -19,14 +18,6 @@ CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 RAW = {"Content-Type": "application/octet-stream"}
 
 pytestmark = pytest.mark.e2e
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def at_this_pace(folder: Path, service_port: int) -> tuple[Path, int]:
