@@ -58,7 +58,16 @@ REJECTIONS = (
 DISCONNECT_STAGES = ("upload", "queue", "run", "response")
 DEVICE_ERRORS = ("oom", "sticky", "other")
 DEVICE_MEMORY = ("allocated", "reserved")
-ENGINE_LABELS = ("engine", "fallback", "mode", "resize", "device", "precision", "weights_hash")
+ENGINE_LABELS = (
+    "engine",
+    "fallback",
+    "mode",
+    "resize",
+    "device",
+    "precision",
+    "precision_reason",
+    "weights_hash",
+)
 BUILD_LABELS = ("version", "torch")
 
 # A probe is 10 ms on a good GPU and minutes on a sick one.
@@ -121,10 +130,11 @@ class Metrics:
         resize: str,
         device: str,
         precision: str,
+        precision_reason: str,
         weights_hash: str,
     ) -> None:
         """Say what was loaded; an earlier engine's labels are replaced."""
-        values = (engine, str(fallback).lower(), mode, resize, device, precision, weights_hash)
+        values = (engine, str(fallback).lower(), mode, resize, device, precision, precision_reason, weights_hash)
         self.engine_info.info(dict(zip(ENGINE_LABELS, values, strict=True)))
 
     def set_build_info(self, *, version: str, torch: str) -> None:

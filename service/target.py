@@ -124,6 +124,7 @@ class EngineTarget:
             resize=info.resize,
             device=info.device,
             precision=info.precision,
+            precision_reason=info.precision_reason,
             weights_hash=info.weights_hash,
         )
         announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info

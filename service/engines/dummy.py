@@ -1,9 +1,10 @@
 """Seeded, deterministic weights for tests and load tests: the network's real cost, without a download.
 
 Random weights overflow within a few layers, so the statistics of every BatchNorm are calibrated on a few seeded
-pictures of smooth noise. The gain of the three Laplacian heads is damped: the mask then depends on the picture as a
-whole and forgives reduced precision, as trained weights do. Undamped weights ("hostile") do not: their fine detail is
-chaotic, which is what a self-check of reduced precision must catch.
+pictures of smooth noise. Two gains are damped: that of the three Laplacian heads, so
+that the mask depends on the picture as a whole, and that of the axial attentions' queries, whose unscaled products over
+thousands of terms would otherwise pick one random row or column each. Such weights forgive reduced precision. "Hostile"
+ones, with larger gains there and throughout the transformer, do not: that is what a self-check must catch.
 """
 
 from __future__ import annotations
@@ -32,8 +33,14 @@ CALIBRATION_SIDE = 96
 LINEAR_STD = 0.02
 """Of the transformer's weights, as Swin is initialised: larger ones make its residual stream chaotic."""
 
-BENIGN_GAIN = 0.1
-"""Of the BatchNorm after each Laplacian head."""
+HOSTILE_LINEAR_STD = 0.06
+"""The same, where that is wanted."""
+
+HEAD_GAIN, HOSTILE_HEAD_GAIN = 0.1, 0.3
+"""Of the BatchNorm at the end of each Laplacian head. Much larger ones leave a mask that is flat but for a point."""
+
+QUERY_GAIN, HOSTILE_QUERY_GAIN = 0.1, 1.0
+"""Of the BatchNorm after the queries of the axial attentions."""
 
 
 def dummy_state(mode: str, *, hostile: bool = False, seed: int = SEED) -> dict[str, torch.Tensor]:
@@ -41,13 +48,13 @@ def dummy_state(mode: str, *, hostile: bool = False, seed: int = SEED) -> dict[s
 
     Args:
         mode: as in the package's configuration.
-        hostile: leave the Laplacian heads undamped.
+        hostile: make weights whose masks change with every rounding.
         seed: of the weights and of the calibration pictures.
     """
     network = build_network(mode_config(mode).base_size)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        _initialise(network, generator, head_gain=1.0 if hostile else BENIGN_GAIN)
+        _initialise(network, generator, hostile=hostile)
         _calibrate(network, generator)
     return network.state_dict()
 
@@ -84,11 +91,12 @@ def smooth_noise(generator: torch.Generator, *, side: int) -> torch.Tensor:
     return picture.clamp(-2.1, 2.6)  # black and white, after the normalisation
 
 
-def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: float) -> None:
+def _initialise(network: nn.Module, generator: torch.Generator, *, hostile: bool) -> None:
+    linear_std = HOSTILE_LINEAR_STD if hostile else LINEAR_STD
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             # As the package initialises them, but uniform of the same variance, which is faster than normal.
-            std = LINEAR_STD if isinstance(module, nn.Linear) else math.sqrt(2.0 / module.weight[0].numel())
+            std = linear_std if isinstance(module, nn.Linear) else math.sqrt(2.0 / module.weight[0].numel())
             bound = std * math.sqrt(3.0)
             module.weight.uniform_(-bound, bound, generator=generator)
             if module.bias is not None:
@@ -97,8 +105,10 @@ def _initialise(network: nn.Module, generator: torch.Generator, *, head_gain: fl
             module.reset_parameters()
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-            if name.startswith("attention") and name.endswith("conv_out4.bn"):
-                module.weight.fill_(head_gain)
+            if name.endswith("conv_out4.bn"):
+                module.weight.fill_(HOSTILE_HEAD_GAIN if hostile else HEAD_GAIN)
+            elif name.endswith("query_conv.bn"):
+                module.weight.fill_(HOSTILE_QUERY_GAIN if hostile else QUERY_GAIN)
     for name, parameter in network.named_parameters():
         leaf = name.rpartition(".")[2]
         if leaf == "relative_position_bias_table":

@@ -7,6 +7,10 @@ interpolation back. What differs is what fails there: every size works, from 1 x
 from __future__ import annotations
 
 import logging
+import os
+import threading
+from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from service.engines import resize as sizes
@@ -58,7 +62,12 @@ class InspyrenetEngine:
         return "inspyrenet"
 
     def prepare(self, report: ReportPhase) -> None:
-        """Find, download and verify the checkpoint; nothing to do for dummy weights."""
+        """Find, download and verify the checkpoint; nothing to do for dummy weights.
+
+        Hashing it and importing torch take about as long as each other, and are done side by side.
+        """
+        if self._weights.at_hand():
+            threading.Thread(target=_import_ahead, name="imports", daemon=True).start()
         self._checkpoint = self._weights.obtain(lambda line: report(LoadPhase.WEIGHTS, line))
 
     def load(self, report: ReportPhase) -> EngineInfo:
@@ -67,15 +76,16 @@ class InspyrenetEngine:
             raise RuntimeError("prepare() has to succeed before load()")
         self._runtime = None  # a second load must not need room for two networks
         report(LoadPhase.IMPORT, "importing torch and the network")
-        from service.engines import runtime, unmixing  # noqa: PLC0415, F401  # seconds: only once the port is open
+        runtime = _import_runtime()
 
         device = runtime.set_up_device(self._device)
         report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
         network = runtime.read_network(self._checkpoint, self._mode)
         report(LoadPhase.DEVICE, f"setting up {device}")
-        loaded = runtime.Runtime(network, device)
-        precision, reason = loaded.settle_precision(self._precision)
-        _log.info("precision %s: %s", precision, reason)
+        loaded = runtime.Runtime(network, device, self._precision)
+        network.to("meta")  # its tensors may map the file, which must be free to change from here on
+        self._checkpoint.check_unchanged()
+        _log.info("precision %s: %s", loaded.precision, loaded.precision_reason)
         self._runtime = loaded
         return EngineInfo(
             engine=self.name,
@@ -84,8 +94,8 @@ class InspyrenetEngine:
             mode=self._mode,
             resize=self._resize,
             device=str(device),
-            precision=precision,
-            precision_reason=reason,
+            precision=loaded.precision,
+            precision_reason=loaded.precision_reason,
             weights=self._checkpoint.kind,
             weights_hash=self._checkpoint.hash,
             weights_note=self._checkpoint.note,
@@ -116,3 +126,18 @@ class InspyrenetEngine:
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU and before a load."""
         return {"allocated": 0, "reserved": 0} if self._runtime is None else self._runtime.memory()
+
+
+def _import_ahead() -> None:
+    with suppress(Exception):  # the load imports the same, and tells
+        _import_runtime()
+
+
+def _import_runtime() -> ModuleType:
+    """Everything that a load needs; seconds, so only once the port is open."""
+    # Tensors of many megabytes come fresh from the kernel on every pass: in huge pages that takes a third of the time.
+    # To be said before torch is imported; an operator who said otherwise is right.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    from service.engines import runtime, unmixing  # noqa: PLC0415, F401
+
+    return runtime

@@ -15,14 +15,16 @@ from service.engines import devices, precision
 from service.engines.base import RGB, Alpha
 from service.engines.checkpoint import assign_weights, read_checkpoint
 from service.engines.dummy import dummy_state, smooth_noise
+from service.engines.forward import Forward
 from service.engines.network import build_network
 from service.engines.upstream import mode_config
 from service.engines.weights import Checkpoint
 
-SELF_CHECK_SIDE = 256
-"""Pixels. The attention stages work at the base size whatever the input, so a small picture shows their error."""
+SELF_CHECK_SIDE = {"cpu": 256, "cuda": 1024}
+"""Pixels. On a CPU a pass at a client's size would take as long as the rest of the start, several times over; the
+deviation at 1024 is about one and a half times (mean) to three times (tail) that at 256: see docs/performance.md."""
 
-LEAST_SPREAD = 0.05
+LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -42,7 +44,10 @@ def set_up_device(name: str) -> torch.device:
 
 
 def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
-    """The network of ``mode`` with the checkpoint's weights, in main memory, no tensor backed by the file.
+    """The package's network of ``mode`` with the checkpoint's weights, in main memory.
+
+    Its tensors may map the file: make a :class:`Runtime` of it, which copies what it needs, let go of it, and then
+    make sure that the file is still the same (``checkpoint.check_unchanged``).
 
     Raises:
         WeightsUnavailable: the checkpoint is damaged, of another network, or changed since it was verified.
@@ -52,30 +57,33 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
     else:
         checkpoint.check_unchanged()
         state = read_checkpoint(checkpoint.path)
-        checkpoint.check_unchanged()
     network = build_network(mode_config(mode).base_size)
     assign_weights(network, state, checkpoint.source)
     return network
 
 
 class Runtime:
-    """A network, moved to its device, and the arithmetic around it.
+    """A network on its device, in its precision, and the arithmetic around it.
+
+    With ``auto``, bf16 is used if the hardware is made for it and a self-check on these very weights leaves the mask of
+    a textured picture as it is in fp32.
 
     Args:
-        network: in evaluation mode, in float32; its plain-tensor kernels move with it.
+        network: in evaluation mode, in float32; its weights are copied.
         device: where it computes.
+        wanted: ``fp32``, ``bf16`` (asked for, so not checked) or ``auto``.
 
     Raises:
         OutOfMemory, DeviceError: the device failed.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
         self._device = device
-        with devices.device_errors(device):
-            self._network = network.to(device)
+        self._forward_running = threading.Lock()
+        with devices.device_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
             self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
-        self._forward_running = threading.Lock()
+            self._network, self.precision, self.precision_reason = _settle(network, device, wanted)
 
     def infer(self, image: RGB, input_size: tuple[int, int]) -> Alpha:
         """The mask of one image at its own size, as ``Remover.process`` makes it.
@@ -97,38 +105,12 @@ class Runtime:
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
         return alpha
 
-    def settle_precision(self, wanted: precision.Wanted) -> tuple[precision.Precision, str]:
-        """Compute in bf16 if that is asked for, or (``auto``) if it gains something and leaves the masks as they are.
-
-        Returns:
-            The precision now in use, and why, with the figures of the self-check if there was one.
-        """
-        if wanted == "fp32":
-            return "fp32", "asked for"
-        unsuitable = precision.unsuitable_hardware(self._device)
-        if wanted == "bf16":
-            precision.use_bf16(self._network, self._device.type)
-            return "bf16", f"asked for, not checked; {unsuitable}" if unsuitable else "asked for, not checked"
-        if unsuitable:
-            return "fp32", unsuitable
-        with devices.device_errors(self._device), torch.inference_mode():
-            picture = _self_check_picture().to(self._device)
-            exact = self._forward(picture)
-            if float(exact.std()) < LEAST_SPREAD:
-                return "fp32", "self-check inconclusive: these weights see nothing in its picture"
-            undo = precision.use_bf16(self._network, self._device.type)
-            deviation = precision.measure_deviation(exact, self._forward(picture))
-        if deviation.acceptable:
-            return "bf16", f"self-check passed: {deviation}"
-        undo()
-        return "fp32", f"self-check failed: bf16 differs from fp32 by {deviation}"
-
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU."""
         return devices.memory_in_use(self._device)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        # The network writes its current size into its own blocks: two passes at once corrupt each other.
+        # Two passes at once would need the memory of two, and the device has no more time than for one.
         if not self._forward_running.acquire(blocking=False):
             raise RuntimeError("two forward passes at once on one network")
         try:
@@ -138,10 +120,36 @@ class Runtime:
         return mask.float()
 
 
-def _self_check_picture() -> torch.Tensor:
+def _settle(
+    network: nn.Module, device: torch.device, wanted: precision.Wanted
+) -> tuple[Forward, precision.Precision, str]:
+    """The network in the precision to use, which that is, and why, with the figures of the self-check."""
+    if wanted == "fp32":
+        return Forward(network, device), "fp32", "asked for"
+    unsuitable = precision.unsuitable_hardware(device)
+    if wanted == "bf16":
+        reason = f"asked for, not checked; {unsuitable}" if unsuitable else "asked for, not checked"
+        return Forward(network, device, reduced=precision.REDUCED_PARTS), "bf16", reason
+    exact = Forward(network, device)
+    if unsuitable:
+        return exact, "fp32", unsuitable
+    side = SELF_CHECK_SIDE[device.type]
+    picture = self_check_picture(side).to(device)
+    mask = exact(picture)
+    if float(mask.std()) < LEAST_SPREAD:
+        return exact, "fp32", "self-check inconclusive: these weights see nothing in its picture"
+    reduced = Forward(network, device, reduced=precision.REDUCED_PARTS)
+    deviation = precision.measure_deviation(mask, reduced(picture))
+    check = f"self-check at {side}x{side}"
+    if deviation.acceptable:
+        return reduced, "bf16", f"{check} passed: {deviation}"
+    return exact, "fp32", f"{check} failed: bf16 differs from fp32 by {deviation}"
+
+
+def self_check_picture(side: int) -> torch.Tensor:
     """A textured disc before a calmer ground, 1 x 3 x side x side, normalised; always the same."""
     generator = torch.Generator().manual_seed(0)
-    ground, subject = (smooth_noise(generator, side=SELF_CHECK_SIDE) for _ in range(2))
-    y, x = torch.meshgrid(*[torch.linspace(-1, 1, SELF_CHECK_SIDE)] * 2, indexing="ij")
+    ground, subject = (smooth_noise(generator, side=side) for _ in range(2))
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
     disc = ((0.6 - (x**2 + y**2).sqrt()) * 20).sigmoid()
     return torch.lerp(ground / 2 - 0.5, subject + 0.8, disc)

@@ -89,6 +89,12 @@ class Weights:
     mode: str
     url: str | None = None
 
+    def at_hand(self) -> bool:
+        """Whether nothing has to be downloaded, as far as can be told at once."""
+        if self.spec == OFFICIAL:
+            return official_path(self.mode).exists()
+        return self.spec == DUMMY or Path(self.spec).expanduser().is_file()
+
     def obtain(self, say: Say) -> Checkpoint:
         """Have the checkpoint on the local disk, verified where that is possible; may download, so may take minutes.
 

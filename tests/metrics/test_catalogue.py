@@ -186,6 +186,7 @@ def test_infos_carry_the_same_labels_before_and_after_they_are_known() -> None:
         resize="dynamic",
         device="cpu",
         precision="fp32",
+        precision_reason="asked for",
         weights_hash="",
     )
     metrics.set_build_info(version="1.0.0", torch="2.4")

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from benchmarks.scenes import photograph
 from service.engines import precision
 from service.engines.checkpoint import assign_weights
+from service.engines.dummy import dummy_state
 from service.engines.network import build_network
 from service.engines.precision import measure_deviation
 from service.engines.runtime import Runtime
@@ -19,69 +22,73 @@ from service.engines.upstream import mode_config
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def state(dummy_checkpoint: Callable[[str], Path]) -> dict[str, torch.Tensor]:
-    loaded: dict[str, torch.Tensor] = torch.load(dummy_checkpoint("fast"), weights_only=True)
-    return loaded
-
-
 @pytest.fixture(autouse=True)
 def suitable(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU with native bf16; emulated, it gives the same numbers."""
     monkeypatch.setattr(precision, "has_native_bf16", lambda: True)
 
 
-def runtime(state: dict[str, torch.Tensor], *, hostile: bool = False) -> Runtime:
-    network: Any = build_network(mode_config("fast").base_size)
-    assign_weights(network, {name: tensor.clone() for name, tensor in state.items()}, "dummy")
-    if hostile:
-        for stage in (network.attention0, network.attention1, network.attention2):
-            stage.conv_out4.bn.weight.fill_(1.0)
-    return Runtime(network, CPU)
+@pytest.fixture(scope="module")
+def benign(dummy_checkpoint: Callable[[str], Path]) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor] = torch.load(dummy_checkpoint("fast"), weights_only=True)
+    return loaded
 
 
-def masks_of(loaded: Runtime) -> torch.Tensor:
-    picture = torch.linspace(-1, 1, 3 * 64 * 96).sin().view(1, 3, 64, 96)
-    with torch.inference_mode():
-        return loaded._forward(picture)
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, torch.Tensor]:
+    return dummy_state("fast", hostile=True)
+
+
+def runtime(state: dict[str, torch.Tensor], wanted: precision.Wanted) -> Runtime:
+    network = build_network(mode_config("fast").base_size)
+    assign_weights(network, state, "dummy")
+    return Runtime(network, CPU, wanted)
+
+
+def mask_of(loaded: Runtime) -> Any:
+    return loaded.infer(photograph("astronaut", 96, 64), (96, 64))
 
 
 def test_benign_weights_pass_the_self_check_and_are_then_computed_in_bf16(
-    state: dict[str, torch.Tensor],
+    benign: dict[str, torch.Tensor],
 ) -> None:
-    loaded = runtime(state)
-    exact = masks_of(loaded)
-    used, reason = loaded.settle_precision("auto")
-    assert used == "bf16"
-    assert "self-check passed: mean 0." in reason
-    reduced = masks_of(loaded)
-    assert reduced.dtype == torch.float32
-    assert 0 < float((exact - reduced).abs().mean()) < 4 / 255
+    chosen = runtime(benign, "auto")
+    assert chosen.precision == "bf16"
+    assert "self-check at 256x256 passed: mean 0." in chosen.precision_reason
+    assert "(limit 1), 99.9th percentile" in chosen.precision_reason
+    reduced, exact = mask_of(chosen), mask_of(runtime(benign, "fp32"))
+    assert reduced.dtype == exact.dtype == np.float32
+    assert 0 < np.abs(exact - reduced).mean() < 1 / 255
 
 
-def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(state: dict[str, torch.Tensor]) -> None:
-    loaded = runtime(state, hostile=True)
-    exact = masks_of(loaded)
-    used, reason = loaded.settle_precision("auto")
-    assert used == "fp32"
-    assert "self-check failed" in reason
-    assert "(limit 1), 99.9th percentile" in reason
-    assert torch.equal(masks_of(loaded), exact)
+def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(hostile: dict[str, torch.Tensor]) -> None:
+    chosen = runtime(hostile, "auto")
+    assert chosen.precision == "fp32"
+    assert "self-check at 256x256 failed: bf16 differs from fp32 by mean" in chosen.precision_reason
+    assert "(limit 1), 99.9th percentile" in chosen.precision_reason
+    assert np.array_equal(mask_of(chosen), mask_of(runtime(hostile, "fp32")))
+
+
+def test_weights_that_see_nothing_are_not_taken_for_forgiving_ones(benign: dict[str, torch.Tensor]) -> None:
+    blind = {name: torch.zeros_like(tensor) for name, tensor in benign.items()}
+    chosen = runtime(blind, "auto")
+    assert (chosen.precision, chosen.precision_reason.partition(":")[0]) == (
+        "fp32",
+        "self-check inconclusive",
+    )
 
 
 def test_on_hardware_without_native_bf16_auto_means_fp32_and_says_why(
-    state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+    benign: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "has_native_bf16", lambda: False)
-    loaded = runtime(state)
-    assert loaded.settle_precision("auto") == (
-        "fp32",
-        "this CPU has no native bf16 (AVX512_BF16, AMX or Arm BF16)",
-    )
-    assert loaded.settle_precision("fp32") == ("fp32", "asked for")
-    used, reason = loaded.settle_precision("bf16")
-    assert used == "bf16"
-    assert "asked for, not checked; this CPU has no native bf16" in reason
+    why = "this CPU has no native bf16 (AVX512_BF16, AMX or Arm BF16)"
+    chosen = {wanted: runtime(benign, wanted) for wanted in ("auto", "fp32", "bf16")}  # type: ignore[arg-type]
+    assert {wanted: (c.precision, c.precision_reason) for wanted, c in chosen.items()} == {
+        "auto": ("fp32", why),
+        "fp32": ("fp32", "asked for"),
+        "bf16": ("bf16", f"asked for, not checked; {why}"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""Linear and convolution layers with frozen weights, stored the way the device multiplies fastest.
+
+On a CPU the weights are reordered once into oneDNN's own layout, and biases, activations and sums are fused into the
+multiplication: the operators that torch's own compiler emits, without a compiler. Elsewhere they are the plain ones.
+Every tensor kept is a copy: nothing refers to the checkpoint that it came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+_onednn: Any = torch.ops.mkldnn
+
+
+class Linear:
+    """``x @ weight.T + bias``, in one precision, optionally followed by the (exact) GELU.
+
+    Args:
+        weight: outputs x inputs.
+        bias: of the outputs, or None.
+        device: where it computes.
+        dtype: of weights, inputs and outputs.
+        gelu: apply the activation.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        gelu: bool = False,
+    ) -> None:
+        self.dtype = dtype
+        self._gelu = gelu
+        self._packed = _packs(device, dtype)
+        self._bias = None if bias is None else frozen(bias, device, dtype)
+        # A single call finds the layout for any number of rows.
+        self._weight = (
+            _onednn._reorder_linear_weight(weight.detach().to(dtype), None)
+            if self._packed
+            else frozen(weight, device, dtype)
+        )
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows x inputs to rows x outputs."""
+        if self._packed:
+            activation, variant = ("gelu", "none") if self._gelu else ("none", "")
+            return cast(
+                "torch.Tensor",
+                _onednn._linear_pointwise(x, self._weight, self._bias, activation, [], variant),
+            )
+        y = functional.linear(x, self._weight, self._bias)
+        return functional.gelu(y) if self._gelu else y
+
+    def add_to(self, total: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """``total`` plus this layer's output (no GELU), in ``total``'s precision; may overwrite ``total``."""
+        if self._packed and total.dtype == self.dtype:
+            return cast(
+                "torch.Tensor",
+                _onednn._linear_pointwise.binary(x, total, self._weight, self._bias, "add"),
+            )
+        return total.add_(self(x))
+
+
+class Convolution:
+    """A convolution of stride 1 over a channels-last batch of one, in one precision, optionally with a ReLU.
+
+    Args:
+        weight: outputs x inputs x height x width.
+        bias: of the outputs, or None.
+        padding: rows and columns of zeros on each side.
+        dilation: vertical and horizontal.
+        relu: apply the activation.
+        device: where it computes.
+        dtype: of weights, inputs and outputs.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        relu: bool = False,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.dtype = dtype
+        self._padding = list(padding)
+        self._dilation = list(dilation)
+        self._relu = relu
+        self._packed = _packs(device, dtype)
+        self._bias = None if bias is None else frozen(bias, device, dtype)
+        self._weight = (
+            _onednn._reorder_convolution_weight(
+                weight.detach().to(dtype), self._padding, [1, 1], self._dilation, 1, None
+            )
+            if self._packed
+            else frozen(weight, device, dtype).contiguous(memory_format=torch.channels_last)
+        )
+
+    @classmethod
+    def folded(
+        cls,
+        layer: nn.Module,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        inputs: slice = slice(None),
+        bias: bool = True,
+        relu: bool | None = None,
+        gain: float = 1.0,
+    ) -> Convolution:
+        """One of the network's ``Conv2d`` blocks, its BatchNorm folded into the weights.
+
+        Args:
+            layer: with ``conv``, ``bn`` (or None) and ``relu`` (or None).
+            device: where it computes.
+            dtype: of weights, inputs and outputs.
+            inputs: the input channels to keep.
+            bias: keep the bias.
+            relu: instead of what the block says.
+            gain: the inputs are multiplied by it.
+        """
+        block = cast("Any", layer)
+        weight, offset = fold(block)
+        return cls(
+            weight[:, inputs] * gain,
+            offset if bias else None,
+            padding=block.conv.padding,
+            dilation=block.conv.dilation,
+            relu=block.relu is not None if relu is None else relu,
+            device=device,
+            dtype=dtype,
+        )
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """1 x inputs x H x W to 1 x outputs x H x W, both channels-last."""
+        if self._packed:
+            return cast(
+                "torch.Tensor",
+                _onednn._convolution_pointwise(
+                    x,
+                    self._weight,
+                    self._bias,
+                    self._padding,
+                    [1, 1],
+                    self._dilation,
+                    1,
+                    "relu" if self._relu else "none",
+                    [],
+                    "",
+                ),
+            )
+        y = functional.conv2d(x, self._weight, self._bias, padding=self._padding, dilation=self._dilation)
+        return y.relu_() if self._relu else y
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """``relu(conv(x) + other)``; ``other`` is of the output's shape and precision."""
+        if self._packed:
+            return cast(
+                "torch.Tensor",
+                _onednn._convolution_pointwise.binary(
+                    x,
+                    other,
+                    self._weight,
+                    self._bias,
+                    self._padding,
+                    [1, 1],
+                    self._dilation,
+                    1,
+                    "add",
+                    None,
+                    "relu",
+                    [],
+                    None,
+                ),
+            )
+        y = functional.conv2d(x, self._weight, self._bias, padding=self._padding, dilation=self._dilation)
+        return y.add_(other).relu_()
+
+
+def fold(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias, in float32, of a convolution with its BatchNorm in it: the same function, up to rounding.
+
+    Args:
+        layer: one of the network's ``Conv2d`` blocks, in evaluation mode.
+    """
+    block = cast("Any", layer)
+    weight, bias = block.conv.weight.detach().float(), block.conv.bias
+    offset = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach().float()
+    if block.bn is None:
+        return weight, offset
+    gain = block.bn.weight.detach() / torch.sqrt(block.bn.running_var + block.bn.eps)
+    return weight * gain.view(-1, 1, 1, 1), block.bn.bias.detach() + (offset - block.bn.running_mean) * gain
+
+
+def frozen(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A copy that belongs to nobody else."""
+    return tensor.detach().to(device=device, dtype=dtype, copy=True)
+
+
+def _packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN takes layers of that precision on that device."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype is torch.float32 or bool(_onednn._is_mkldnn_bf16_supported())
