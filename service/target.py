@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -79,6 +80,7 @@ class EngineTarget:
         self._judge = Judge(canary_side)
         self._gate_owed = False
         self._client_size_owed = False
+        self._settle_owed = False
 
     async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
         """Prepare on a thread of its own, load in the GPU thread.
@@ -99,7 +101,7 @@ class EngineTarget:
 
         try:
             await self._worker.before_load(lambda: self._engine.prepare(phase_began))
-            self.info = info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
         except ConfigurationError as error:
             _log.critical("cannot start", error=str(error))
             self._lifecycle.fail(str(error), exit_code=2)
@@ -114,9 +116,21 @@ class EngineTarget:
             raise self._load_failed(Outcome.OOM, error) from error
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
-        self._judge = Judge(self._side)
         self._gate_owed = True
+        self._settle_owed = False
+        self._prove_anew(info)
+        self._adopt(info)
+        announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
+        announce("engine loaded", **info.labels())
+        return stopwatch.stop()
+
+    def _prove_anew(self, info: EngineInfo) -> None:
+        """Nothing that was proved of what served before counts for this."""
+        self._judge = Judge(self._side)
         self._client_size_owed = info.device.startswith("cuda")
+
+    def _adopt(self, info: EngineInfo) -> None:
+        self.info = info
         self._metrics.set_engine_info(
             engine=info.engine,
             fallback=info.fallback,
@@ -127,12 +141,12 @@ class EngineTarget:
             precision_reason=info.precision_reason,
             weights_hash=info.weights_hash,
         )
-        announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
-        announce("engine loaded", **_loggable(info))
-        return stopwatch.stop()
 
     async def probe(self, started: Callable[[], None]) -> ProbeReport:
         """One canary, bytes in to bytes out, through the path clients take.
+
+        What the load left open is settled by the second probe, before its canary: requests wait for that, so that the
+        first of them is served as every later one.
 
         Raises:
             ProbeError: what failed, and how.
@@ -150,13 +164,17 @@ class EngineTarget:
                 "height and width must be > 0",
             )
         progress = Progress()
+        settles, self._settle_owed = self._settle_owed, False
+        leaves_open = self.info is not None and self.info.pending is not None and not settles
 
         def on_start() -> None:
-            if not self._client_size_owed:
-                self._open_gate()  # requests that waited for the load come right behind the first probe
+            if not self._client_size_owed and not leaves_open:
+                self._open_gate()  # requests that waited for the load come right behind this probe
             started()
 
         try:
+            if settles:
+                await self._settle(started)
             with self._worker.probe_place() as place:
                 cut_out = await self._pipeline.run(
                     self._canary,
@@ -168,16 +186,19 @@ class EngineTarget:
                 )
                 await place.in_pool(self._judge.check, cut_out.body)
             if self._client_size_owed:
-                await self._pass_at_client_size()
+                await self._pass_at_client_size(opens=not leaves_open)
+            self._settle_owed = leaves_open
         except EngineError as error:
             self.note_device_error(error)
             raise ProbeError(_outcome(error), str(error)) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
         finally:
-            self._open_gate()
+            if not self._settle_owed:
+                self._open_gate()
         return ProbeReport(
             image_size=(side, side),
+            again=self._settle_owed,
             model_input_size=progress.model_input_size or (width, height),
             running_seconds=progress.running_seconds,
         )
@@ -198,7 +219,22 @@ class EngineTarget:
             )
             self._lifecycle.fail(f"the device has failed for good: {error}")
 
-    async def _pass_at_client_size(self) -> None:
+    async def _settle(self, started: Callable[[], None]) -> None:
+        """Finish what the load left open; if that fails, what was proved goes on serving."""
+        before = self.info
+        assert before is not None and before.pending is not None  # noqa: S101, PT018 - it is owed
+        try:
+            after = await self._worker.run(before.pending, kind=Kind.PROBE, on_start=started)
+        except EngineError as error:
+            reason = f"the self-check could not be made: {error}"
+            self._adopt(replace(before, precision_reason=reason, pending=None))
+            raise
+        if after.precision != before.precision:
+            self._prove_anew(after)
+        self._adopt(after)
+        _log.info("engine settled", **after.labels())
+
+    async def _pass_at_client_size(self, *, opens: bool) -> None:
         canary = await in_daemon_thread(lambda: picture(CLIENT_SIDE), name="canary")
         with self._worker.probe_place() as place:
             # The gate is still shut at the first probe, so it gets its turn at once: to wait is not to run.
@@ -208,7 +244,7 @@ class EngineTarget:
                 place=place,
                 progress=Progress(),
                 kind=Kind.PROBE,
-                on_start=self._open_gate,
+                on_start=self._open_gate if opens else None,
             )
         self._client_size_owed = False
 
@@ -232,10 +268,6 @@ def _outcome(error: EngineError) -> Outcome:
     if isinstance(error, DeviceError):
         return Outcome.DEVICE_ERROR
     return Outcome.ERROR
-
-
-def _loggable(info: EngineInfo) -> dict[str, str | bool]:
-    return {name: getattr(info, name) for name in EngineInfo.__slots__}
 
 
 class _PhaseStopwatch:

@@ -31,6 +31,8 @@ class ProbeReport:
     model_input_size: tuple[int, int]
     running_seconds: float
     """How long it worked, without the wait for its turn; the next one keeps a distance of 20 times that."""
+    again: bool = False
+    """True if the next probe is due at once: it has more to prove."""
 
 
 class _Failed(Exception):

@@ -98,8 +98,10 @@ class Evidence:
         """Still not loaded, and why is known; tried again with backoff."""
         return replace(self._after_failure(outcome, now, jitter), load_failed=True)
 
-    def after_success(self, now: float, *, began: float, running_seconds: float) -> Evidence:
-        """A probe that was sent at ``began`` has passed."""
+    def after_success(
+        self, now: float, *, began: float, running_seconds: float, again: bool = False
+    ) -> Evidence:
+        """A probe that was sent at ``began`` has passed; with ``again``, the next one is due at once."""
         stands = self.invalid_since is None or began >= self.invalid_since
         return replace(
             self,
@@ -109,7 +111,7 @@ class Evidence:
             succeeded_at=now,
             running_seconds=running_seconds,
             invalid_since=None if stands else self.invalid_since,
-            next_at=now + self.cadence.stretched(running_seconds) if stands else now,
+            next_at=now + self.cadence.stretched(running_seconds) if stands and not again else now,
         )
 
     def after_failure(self, outcome: Outcome, now: float, jitter: float) -> Evidence:

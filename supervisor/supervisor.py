@@ -309,7 +309,7 @@ class Supervisor:
         else:
             first = not self._evidence.was_ready
             self._evidence = self._evidence.after_success(
-                now, began=probe.began, running_seconds=result.running_seconds
+                now, began=probe.began, running_seconds=result.running_seconds, again=result.again
             )
             self._failure = None
             self._report = result

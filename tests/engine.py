@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class ScriptedEngine:
 
     Attributes:
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
+        on_settle: if set, the load leaves something open, and this is called when it is settled.
+        settled_precision: what serves from then on.
         seen: sizes (width, height) of the pictures that reached the GPU thread.
         threads: names of the threads in which ``infer`` ran.
     """
@@ -36,6 +39,8 @@ class ScriptedEngine:
         self.seen: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.device = "cpu"
+        self.on_settle: Callable[[], None] | None = None
+        self.settled_precision = "bf16"
 
     def prepare(self, report: ReportPhase) -> None:
         report(LoadPhase.WEIGHTS, "looking for the weights")
@@ -58,7 +63,20 @@ class ScriptedEngine:
             weights="dummy",
             weights_hash="",
             weights_note="scripted",
+            pending=None if self.on_settle is None else self._settle,
         )
+
+    def _settle(self) -> EngineInfo:
+        assert self.on_settle is not None
+        self.threads.add(threading.current_thread().name)
+        self.seen.append((0, 0))
+        self.on_settle()
+        on_settle, self.on_settle = self.on_settle, None
+        try:
+            info = self.load(lambda *_: None)
+        finally:
+            self.on_settle = on_settle
+        return replace(info, precision=self.settled_precision, precision_reason="it was checked")
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return self.on_size(width, height)

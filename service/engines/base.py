@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
 
@@ -56,6 +56,13 @@ class EngineInfo:
     """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, verified or not (see the note); empty if none."""
     weights_note: str
     """Anything a person must know of the weights: ``verified``, ``unverified``, ``dummy weights``."""
+    pending: Callable[[], EngineInfo] | None = None
+    """What ``load`` left for after the first proof, lest it delay it: to be called once, in the GPU thread. It returns
+    what serves from then on, which has to be proved anew. None if nothing was left."""
+
+    def labels(self) -> dict[str, str | bool]:
+        """Everything that can be shown, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "pending"}
 
 
 class Engine(Protocol):

@@ -66,12 +66,13 @@ class InspyrenetEngine:
 
         Hashing it and importing torch take about as long as each other, and are done side by side.
         """
+        report(LoadPhase.WEIGHTS, "looking for the weights")
         if self._weights.at_hand():
             threading.Thread(target=_import_ahead, name="imports", daemon=True).start()
         self._checkpoint = self._weights.obtain(lambda line: report(LoadPhase.WEIGHTS, line))
 
     def load(self, report: ReportPhase) -> EngineInfo:
-        """Import torch, read the weights, set the device up, decide the precision."""
+        """Import torch, read the weights, set the device up; whether bf16 is used is decided after the first proof."""
         if self._checkpoint is None:
             raise RuntimeError("prepare() has to succeed before load()")
         self._runtime = None  # a second load must not need room for two networks
@@ -85,20 +86,32 @@ class InspyrenetEngine:
         loaded = runtime.Runtime(network, device, self._precision)
         network.to("meta")  # its tensors may map the file, which must be free to change from here on
         self._checkpoint.check_unchanged()
-        _log.info("precision %s: %s", loaded.precision, loaded.precision_reason)
         self._runtime = loaded
+        return self._info()
+
+    def _settle(self) -> EngineInfo:
+        if self._runtime is None:
+            raise RuntimeError("load() has to succeed before anything is settled")
+        self._runtime.settle()
+        return self._info()
+
+    def _info(self) -> EngineInfo:
+        runtime, checkpoint = self._runtime, self._checkpoint
+        assert runtime is not None and checkpoint is not None  # noqa: S101, PT018 - it is loaded
+        _log.info("precision %s: %s", runtime.precision, runtime.precision_reason)
         return EngineInfo(
             engine=self.name,
             fallback=False,
             fallback_reason="",
             mode=self._mode,
             resize=self._resize,
-            device=str(device),
-            precision=loaded.precision,
-            precision_reason=loaded.precision_reason,
-            weights=self._checkpoint.kind,
-            weights_hash=self._checkpoint.hash,
-            weights_note=self._checkpoint.note,
+            device=str(runtime.device),
+            precision=runtime.precision,
+            precision_reason=runtime.precision_reason,
+            weights=checkpoint.kind,
+            weights_hash=checkpoint.hash,
+            weights_note=checkpoint.note,
+            pending=None if runtime.settled else self._settle,
         )
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:

@@ -63,10 +63,9 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
 
 
 class Runtime:
-    """A network on its device, in its precision, and the arithmetic around it.
+    """A network on its device, and the arithmetic around it.
 
-    With ``auto``, bf16 is used if the hardware is made for it and a self-check on these very weights leaves the mask of
-    a textured picture as it is in fp32.
+    With ``auto`` it computes in fp32 until :meth:`settle` has decided: the first proof need not wait for that.
 
     Args:
         network: in evaluation mode, in float32; its weights are copied.
@@ -78,12 +77,53 @@ class Runtime:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
-        self._device = device
+        self.device = device
+        """Where it computes."""
         self._forward_running = threading.Lock()
+        self._candidate: Forward | None = None
+        unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
             self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
-            self._network, self.precision, self.precision_reason = _settle(network, device, wanted)
+            if wanted == "bf16":
+                self._network = Forward(network, device, reduced=precision.REDUCED_PARTS)
+                self._say("bf16", f"asked for, not checked{unsuitable and f'; {unsuitable}'}")
+                return
+            self._network = Forward(network, device)
+            if wanted == "auto" and not unsuitable:
+                self._candidate = Forward(network, device, reduced=precision.REDUCED_PARTS)
+                self._say("fp32", "until the self-check of bf16, right after the first proof")
+            else:
+                self._say("fp32", unsuitable or "asked for")
+
+    @property
+    def settled(self) -> bool:
+        """Whether the precision is decided."""
+        return self._candidate is None
+
+    def settle(self) -> None:
+        """Decide the precision, if that is open: bf16 if it leaves the mask of a textured picture as it is.
+
+        Raises:
+            OutOfMemory, DeviceError: the device failed; it stays with fp32.
+        """
+        candidate, self._candidate = self._candidate, None
+        if candidate is None:
+            return
+        side = SELF_CHECK_SIDE[self.device.type]
+        with devices.device_errors(self.device), torch.inference_mode():
+            picture = self_check_picture(side).to(self.device)
+            mask = self._forward(picture)
+            inconclusive = float(mask.std()) < LEAST_SPREAD
+            deviation = precision.measure_deviation(mask, candidate(picture))
+        check = f"self-check at {side}x{side}"
+        if inconclusive:
+            self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
+        elif deviation.acceptable:
+            self._network = candidate
+            self._say("bf16", f"{check} passed: {deviation}")
+        else:
+            self._say("fp32", f"{check} failed: bf16 differs from fp32 by {deviation}")
 
     def infer(self, image: RGB, input_size: tuple[int, int]) -> Alpha:
         """The mask of one image at its own size, as ``Remover.process`` makes it.
@@ -97,8 +137,8 @@ class Runtime:
         """
         height, width = image.shape[:2]
         resized = np.array(Image.fromarray(image).resize(input_size, Image.Resampling.BILINEAR))
-        with devices.device_errors(self._device), torch.inference_mode():
-            pixels = torch.from_numpy(resized).to(self._device).permute(2, 0, 1).float()
+        with devices.device_errors(self.device), torch.inference_mode():
+            pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
             # One image a pass: the network stretches the range of the whole batch to [0, 1].
             mask = self._forward(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
@@ -107,7 +147,10 @@ class Runtime:
 
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU."""
-        return devices.memory_in_use(self._device)
+        return devices.memory_in_use(self.device)
+
+    def _say(self, used: precision.Precision, reason: str) -> None:
+        self.precision, self.precision_reason = used, reason
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         # Two passes at once would need the memory of two, and the device has no more time than for one.
@@ -118,32 +161,6 @@ class Runtime:
         finally:
             self._forward_running.release()
         return mask.float()
-
-
-def _settle(
-    network: nn.Module, device: torch.device, wanted: precision.Wanted
-) -> tuple[Forward, precision.Precision, str]:
-    """The network in the precision to use, which that is, and why, with the figures of the self-check."""
-    if wanted == "fp32":
-        return Forward(network, device), "fp32", "asked for"
-    unsuitable = precision.unsuitable_hardware(device)
-    if wanted == "bf16":
-        reason = f"asked for, not checked; {unsuitable}" if unsuitable else "asked for, not checked"
-        return Forward(network, device, reduced=precision.REDUCED_PARTS), "bf16", reason
-    exact = Forward(network, device)
-    if unsuitable:
-        return exact, "fp32", unsuitable
-    side = SELF_CHECK_SIDE[device.type]
-    picture = self_check_picture(side).to(device)
-    mask = exact(picture)
-    if float(mask.std()) < LEAST_SPREAD:
-        return exact, "fp32", "self-check inconclusive: these weights see nothing in its picture"
-    reduced = Forward(network, device, reduced=precision.REDUCED_PARTS)
-    deviation = precision.measure_deviation(mask, reduced(picture))
-    check = f"self-check at {side}x{side}"
-    if deviation.acceptable:
-        return reduced, "bf16", f"{check} passed: {deviation}"
-    return exact, "fp32", f"{check} failed: bf16 differs from fp32 by {deviation}"
 
 
 def self_check_picture(side: int) -> torch.Tensor:

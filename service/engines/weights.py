@@ -17,6 +17,8 @@ OFFICIAL = "official"
 FILE = "file"
 DUMMY = "dummy"
 
+_PIECE_BYTES = 32 << 20
+
 Say = Callable[[str], None]
 """Told, in lines a person can read, what is being done."""
 
@@ -221,14 +223,23 @@ def file_hash(path: Path, algorithm: str) -> tuple[str, Fingerprint]:
         remembered = _remembered(memory, algorithm, stamp)
         if remembered:
             return remembered, fingerprint
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        digest = _digest(path, algorithm)
         if Fingerprint.of(path) != fingerprint:
             raise WeightsUnavailable(f"{path} changed while it was read; is something still writing to it?")
     except OSError as error:
         raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
     _remember(memory, {algorithm: digest, **stamp})
     return digest, fingerprint
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    """In few, large pieces: each has to wait for Python's lock, which the imports beside it hold most of the time."""
+    hasher = hashlib.new(algorithm)
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(piece):
+            hasher.update(piece[:count])
+    return hasher.hexdigest()
 
 
 def _remembered(memory: Path, algorithm: str, stamp: dict[str, int]) -> str | None:

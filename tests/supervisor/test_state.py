@@ -94,6 +94,12 @@ def test_a_slow_probe_stretches_the_interval_up_to_five_times(running: float, ef
     assert not evidence.fresh(10.0 + 3 * effective + 120.1)
 
 
+def test_a_probe_with_more_to_prove_is_followed_by_another_at_once() -> None:
+    evidence = LOADED.after_success(10.0, began=5.0, running_seconds=2.0, again=True)
+    assert evidence.next_at == 10.0
+    assert evidence.state(10.0, 0) is State.READY
+
+
 @pytest.mark.parametrize(("failures", "delay"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (5000, 60)])
 def test_backoff_doubles_from_one_second_up_to_the_interval(failures: int, delay: float) -> None:
     assert failed(READY, failures, at=5.0).next_at == 5.0 + delay

@@ -42,7 +42,10 @@ def hostile() -> dict[str, torch.Tensor]:
 def runtime(state: dict[str, torch.Tensor], wanted: precision.Wanted) -> Runtime:
     network = build_network(mode_config("fast").base_size)
     assign_weights(network, state, "dummy")
-    return Runtime(network, CPU, wanted)
+    loaded = Runtime(network, CPU, wanted)
+    loaded.settle()
+    assert loaded.settled
+    return loaded
 
 
 def mask_of(loaded: Runtime) -> Any:
@@ -61,6 +64,15 @@ def test_benign_weights_pass_the_self_check_and_are_then_computed_in_bf16(
     assert 0 < np.abs(exact - reduced).mean() < 1 / 255
 
 
+def test_until_the_self_check_has_been_made_it_computes_in_fp32(benign: dict[str, torch.Tensor]) -> None:
+    network = build_network(mode_config("fast").base_size)
+    assign_weights(network, benign, "dummy")
+    loaded = Runtime(network, CPU, "auto")
+    assert (loaded.settled, loaded.precision) == (False, "fp32")
+    assert loaded.precision_reason == "until the self-check of bf16, right after the first proof"
+    assert np.array_equal(mask_of(loaded), mask_of(runtime(benign, "fp32")))
+
+
 def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(hostile: dict[str, torch.Tensor]) -> None:
     chosen = runtime(hostile, "auto")
     assert chosen.precision == "fp32"
@@ -74,7 +86,7 @@ def test_weights_that_see_nothing_are_not_taken_for_forgiving_ones(benign: dict[
     chosen = runtime(blind, "auto")
     assert (chosen.precision, chosen.precision_reason.partition(":")[0]) == (
         "fp32",
-        "self-check inconclusive",
+        "self-check at 256x256 inconclusive",
     )
 
 

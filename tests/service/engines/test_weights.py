@@ -318,7 +318,7 @@ def test_a_hash_is_taken_once_and_remembered(server: Server, monkeypatch: pytest
     def forbidden(*_: object) -> None:
         raise AssertionError("the file was read again")
 
-    monkeypatch.setattr(hashlib, "file_digest", forbidden)
+    monkeypatch.setattr(hashlib, "new", forbidden)
     assert get(server).hash == f"md5:{MD5}"
 
 
@@ -332,7 +332,7 @@ def test_a_remembered_hash_travels_with_the_file(
     def forbidden(*_: object) -> None:
         raise AssertionError("the file was read again")
 
-    monkeypatch.setattr(hashlib, "file_digest", forbidden)
+    monkeypatch.setattr(hashlib, "new", forbidden)
     checkpoint = get(server)
     assert (checkpoint.path, checkpoint.hash) == (official_path("base"), f"md5:{MD5}")
 
