@@ -37,6 +37,9 @@ def serve(settings: Settings) -> NoReturn:
     import asyncio
     import logging
 
+    from service.interpreter import put_off_collection
+
+    put_off_collection()
     from service.server import serve as serve_until_stopped
 
     runner = asyncio.Runner()
@@ -58,6 +61,10 @@ def serve(settings: Settings) -> NoReturn:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] not in (["check"], ["probe"]):  # they are over before it pays
+        from service.interpreter import begin_again_with_huge_pages
+
+        begin_again_with_huge_pages()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

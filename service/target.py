@@ -23,6 +23,7 @@ from service.engines.base import (
     WeightsUnavailable,
 )
 from service.errors import Unavailable
+from service.interpreter import resume_collection
 from service.lifecycle import Lifecycle
 from service.options import Options
 from service.pipeline import Pipeline, Progress
@@ -91,6 +92,8 @@ class EngineTarget:
         Raises:
             LoadError: with a reason a person can act on; until a load succeeds, requests are refused with 503.
         """
+        if self._canary is None:
+            self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
         stopwatch = _PhaseStopwatch()
         loop = asyncio.get_running_loop()
 
@@ -116,6 +119,8 @@ class EngineTarget:
             raise self._load_failed(Outcome.OOM, error) from error
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
+        finally:
+            resume_collection()
         self._gate_owed = True
         self._settle_owed = False
         self._prove_anew(info)
@@ -151,8 +156,6 @@ class EngineTarget:
         Raises:
             ProbeError: what failed, and how.
         """
-        if self._canary is None:
-            self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
         side = self._side
         width, height = self._engine.model_input_size(side, side)
         if min(width, height) < 1:
@@ -177,7 +180,7 @@ class EngineTarget:
                 await self._settle(started)
             with self._worker.probe_place() as place:
                 cut_out = await self._pipeline.run(
-                    self._canary,
+                    self._canary or b"",  # load() has made it
                     Options(),
                     place=place,
                     progress=progress,

@@ -7,7 +7,6 @@ interpolation back. What differs is what fails there: every size works, from 1 x
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from contextlib import suppress
 from types import ModuleType
@@ -148,9 +147,6 @@ def _import_ahead() -> None:
 
 def _import_runtime() -> ModuleType:
     """Everything that a load needs; seconds, so only once the port is open."""
-    # Tensors of many megabytes come fresh from the kernel on every pass: in huge pages that takes a third of the time.
-    # To be said before torch is imported; an operator who said otherwise is right.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from service.engines import runtime, unmixing  # noqa: PLC0415, F401
 
     return runtime

@@ -20,9 +20,10 @@ from service.engines.network import build_network
 from service.engines.upstream import mode_config
 from service.engines.weights import Checkpoint
 
-SELF_CHECK_SIDE = {"cpu": 256, "cuda": 1024}
-"""Pixels. On a CPU a pass at a client's size would take as long as the rest of the start, several times over; the
-deviation at 1024 is about one and a half times (mean) to three times (tail) that at 256: see docs/performance.md."""
+SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
+"""Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
+is up to twice (mean) and four times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
+``benchmarks/precision.py``, docs/performance.md."""
 
 LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""

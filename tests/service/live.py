@@ -117,11 +117,11 @@ class Live:
         except (OSError, http.client.HTTPException):
             return 0
 
-    def metric(self, sample: str) -> float:
+    def metric(self, sample: str, *, prefix: str = "inspyrenet_") -> float:
         """A sample by its name with labels, without the prefix."""
         for line in self.ask("/metrics").body.decode().splitlines():
             name, _, value = line.rpartition(" ")
-            if name == f"inspyrenet_{sample}":
+            if name == f"{prefix}{sample}":
                 return float(value)
         raise AssertionError(f"no sample {sample}")
 

@@ -57,7 +57,7 @@ def test_benign_weights_pass_the_self_check_and_are_then_computed_in_bf16(
 ) -> None:
     chosen = runtime(benign, "auto")
     assert chosen.precision == "bf16"
-    assert "self-check at 256x256 passed: mean 0." in chosen.precision_reason
+    assert "self-check at 192x192 passed: mean 0." in chosen.precision_reason
     assert "(limit 1), 99.9th percentile" in chosen.precision_reason
     reduced, exact = mask_of(chosen), mask_of(runtime(benign, "fp32"))
     assert reduced.dtype == exact.dtype == np.float32
@@ -76,7 +76,7 @@ def test_until_the_self_check_has_been_made_it_computes_in_fp32(benign: dict[str
 def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(hostile: dict[str, torch.Tensor]) -> None:
     chosen = runtime(hostile, "auto")
     assert chosen.precision == "fp32"
-    assert "self-check at 256x256 failed: bf16 differs from fp32 by mean" in chosen.precision_reason
+    assert "self-check at 192x192 failed: bf16 differs from fp32 by mean" in chosen.precision_reason
     assert "(limit 1), 99.9th percentile" in chosen.precision_reason
     assert np.array_equal(mask_of(chosen), mask_of(runtime(hostile, "fp32")))
 
@@ -86,7 +86,7 @@ def test_weights_that_see_nothing_are_not_taken_for_forgiving_ones(benign: dict[
     chosen = runtime(blind, "auto")
     assert (chosen.precision, chosen.precision_reason.partition(":")[0]) == (
         "fp32",
-        "self-check at 256x256 inconclusive",
+        "self-check at 192x192 inconclusive",
     )
 
 

@@ -1,0 +1,78 @@
+"""How the process is set up: it begins again with huge pages, once, as the same process; garbage waits for the load."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.interpreter import HUGE_PAGES, put_off_collection, resume_collection
+from tests.service.live import live
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    return {name: value for name, _, value in pairs}
+
+
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+def test_the_service_has_huge_pages_and_is_still_the_process_that_was_started(tmp_path: Path) -> None:
+    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
+        assert environment_of(service.process.pid).items() >= HUGE_PAGES.items()
+
+
+def test_what_an_operator_has_set_is_left_as_it_is(tmp_path: Path) -> None:
+    mine = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"}
+    with live(tmp_path, command=["-m", "service"], engine="grabcut", env=mine) as service:
+        found = environment_of(service.process.pid)
+    assert found["GLIBC_TUNABLES"] == mine["GLIBC_TUNABLES"]
+    assert found["THP_MEM_ALLOC_ENABLE"] == "1"
+
+
+def test_a_command_line_survives_beginning_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "serve", "--port", "not a port"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in HUGE_PAGES},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "not a port" in done.stderr
+
+
+@pytest.mark.usefixtures("collecting")
+def test_garbage_is_collected_again_once_it_was_put_off() -> None:
+    put_off_collection()
+    assert not gc.isenabled()
+    resume_collection()
+    assert gc.isenabled()
+    kept = gc.get_freeze_count()
+    assert kept > 0
+    resume_collection()  # a later load
+    assert gc.get_freeze_count() == kept
+
+
+def test_a_running_service_collects_garbage(tmp_path: Path) -> None:
+    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
+        before = service.metric('python_gc_collections_total{generation="0"}', prefix="")
+        service.until(
+            lambda: (
+                service.metric('python_gc_collections_total{generation="0"}', prefix="") > before
+                or service.ask("/warmup") is None
+            )
+        )
