@@ -55,6 +55,7 @@ check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities,
 	elif [ "$$REQUIRE_E2E" = 1 ]; then echo "check: promtool is missing (Debian: apt-get install prometheus)" >&2; exit 1; \
 	else echo "check: the alert rules were SKIPPED: promtool is missing (Debian: apt-get install prometheus)"; fi
 
+BENCHES ?= png foreground plumbing goodput forward precision scrape cold warm gpu throughput scaling growth
 .PHONY: bench
-bench: $(STAMP) ## the benchmarks, side by side with stock transparent-background; about an hour on a quiet machine
-	for each in scrape foreground plumbing cold warm; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+bench: $(STAMP) ## the benchmarks beside stock transparent-background, about two hours on a quiet machine, most of it cold, warm, throughput, scaling and growth; BENCHES="png cold" runs some, ARGS=... goes to each
+	for each in $(BENCHES); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; done

@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, alternating rounds, ratios with their spread, a table, JSON, a plot."""
+"""What every benchmark shares: options, alternating rounds, ratios with their spread, a table, JSON, plots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,8 +20,11 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "out" / "benchmarks"
 LEAST_ROUNDS = 5
 CONFIDENCE = 0.95
+OURS, OTHER = "#1b7f79", "#a9b0b6"
+"""Colours of the two sides in every plot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +36,22 @@ class Options:
     rounds: int
     out: Path
     """Where JSON and plots go."""
+    more: argparse.Namespace
+    """What this benchmark alone takes."""
 
 
-def options(description: str | None, *, rounds: int = LEAST_ROUNDS) -> Options:
+def options(
+    description: str | None,
+    *,
+    rounds: int = LEAST_ROUNDS,
+    add: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> Options:
     """Read the command line.
 
     Args:
         description: of the benchmark; its first line is shown by ``--help``.
         rounds: how often each side is measured if nothing is said.
+        add: declares what this benchmark takes beside the usual.
     """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run; its figures mean nothing")
@@ -47,23 +59,38 @@ def options(description: str | None, *, rounds: int = LEAST_ROUNDS) -> Options:
         "--rounds", type=int, default=None, help=f"measurements of each side (default {rounds})"
     )
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "out" / "benchmarks", help="folder for JSON and plots"
+        "--out", type=Path, default=None, help=f"folder for JSON and plots (default {RESULTS}; quick/ in it)"
     )
+    if add is not None:
+        add(parser)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    return Options(given.quick, given.rounds or (2 if given.quick else rounds), given.out)
+    # A smoke run must not take the place of real figures.
+    out: Path = given.out or (RESULTS / "quick" if given.quick else RESULTS)
+    out.mkdir(parents=True, exist_ok=True)
+    return Options(given.quick, given.rounds or (2 if given.quick else rounds), out, given)
 
 
-def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure every side once a round, in turn, the order reversed every other round: drift hits all alike."""
+def alternate(
+    sides: Mapping[str, Callable[[], float]], rounds: int, *, quiet: bool = False
+) -> dict[str, list[float]]:
+    """Measure every side once a round, in turn, so that drift hits all alike.
+
+    The order is reversed every other round, and begins with another side every other: nobody always comes first.
+
+    Args:
+        sides: what measures each.
+        rounds: how often.
+        quiet: do not tell how far it is.
+    """
     samples: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
-        names = list(sides) if number % 2 == 0 else list(reversed(sides))
-        for name in names:
+        first = number // 2 % len(sides)
+        names = [*sides][first:] + [*sides][:first]
+        for name in names if number % 2 == 0 else reversed(names):
             samples[name].append(sides[name]())
-            print(
-                f"  round {number + 1}/{rounds} {name}: {samples[name][-1]:.4g}", file=sys.stderr, flush=True
-            )
+            if not quiet:
+                told = f"  round {number + 1}/{rounds} {name}: {samples[name][-1]:.4g}"
+                print(told, file=sys.stderr, flush=True)
     return samples
 
 
@@ -106,60 +133,27 @@ class Row:
     theirs: list[float] | None = None
     other: str = "stock"
     """Who the other side is."""
+    one: str = "service"
+    """Who our side is."""
     reach: str = ""
     """What was aimed at."""
     note: str = ""
+    rate: bool = False
+    """More is better: the ratio says how many times more ours does."""
+
+    @property
+    def ratio(self) -> Ratio | None:
+        """How many times better ours is; None without another side."""
+        if not self.theirs:
+            return None
+        return ratio(self.ours, self.theirs) if self.rate else ratio(self.theirs, self.ours)
 
     def summary(self) -> dict[str, Any]:
         """For JSON."""
         result: dict[str, Any] = {**asdict(self), "median": statistics.median(self.ours)}
-        if self.theirs:
-            result |= {
-                "other_median": statistics.median(self.theirs),
-                "ratio": asdict(ratio(self.theirs, self.ours)),
-            }
+        if self.theirs and self.ratio:
+            result |= {"other_median": statistics.median(self.theirs), "ratio": asdict(self.ratio)}
         return result
-
-
-@dataclass(slots=True)
-class Report:
-    """The figures of one benchmark."""
-
-    name: str
-    given: Options
-    rows: list[Row] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, row: Row) -> None:
-        """Add a line."""
-        self.rows.append(row)
-
-    def finish(self) -> None:
-        """Print the table with the facts of the machine, write ``<name>.json``."""
-        facts = machine()
-        print(f"\n{self.name}{' (QUICK: the figures mean nothing)' if self.given.quick else ''}")
-        print("  " + "; ".join(f"{key} {value}" for key, value in facts.items()))
-        for row in self.rows:
-            line = f"  {row.what:<58} {_spread(row.ours, row.unit):>24}"
-            if row.theirs:
-                line += f" | {row.other} {_spread(row.theirs, row.unit):>24} | {ratio(row.theirs, row.ours)}"
-            print(
-                line + (f" | aim: {row.reach}" if row.reach else "") + (f" | {row.note}" if row.note else "")
-            )
-        path = self.given.out / f"{self.name}.json"
-        content = {
-            "benchmark": self.name,
-            "quick": self.given.quick,
-            "machine": facts,
-            "rows": [row.summary() for row in self.rows],
-            **self.extra,
-        }
-        path.write_text(json.dumps(content, indent=1, default=float) + "\n")
-        print(f"  written to {path}")
-
-
-def _spread(samples: Sequence[float], unit: str) -> str:
-    return f"{statistics.median(samples):.4g} {unit} ({min(samples):.3g}-{max(samples):.3g})"
 
 
 def machine() -> dict[str, str]:
@@ -198,21 +192,132 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+@dataclass(slots=True)
+class Report:
+    """The figures of one benchmark."""
+
+    name: str
+    given: Options
+    rows: list[Row] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=machine)
+    """Of the machine, before the first measurement."""
+
+    def add(self, row: Row) -> None:
+        """Add a line."""
+        self.rows.append(row)
+
+    def finish(self) -> None:
+        """Print the table with the facts of the machine, write ``<name>.json``."""
+        print(f"\n{self.name}{' (QUICK: the figures mean nothing)' if self.given.quick else ''}")
+        print("  " + "; ".join(f"{key} {value}" for key, value in self.facts.items()))
+        for row in self.rows:
+            line = f"  {row.what:<58} {_spread(row.ours, row.unit):>24}"
+            if row.theirs:
+                line += f" | {row.other} {_spread(row.theirs, row.unit):>24} | {row.ratio}"
+            print(
+                line + (f" | aim: {row.reach}" if row.reach else "") + (f" | {row.note}" if row.note else "")
+            )
+        path = self.given.out / f"{self.name}.json"
+        content = {
+            "benchmark": self.name,
+            "quick": self.given.quick,
+            "machine": self.facts,
+            "rows": [row.summary() for row in self.rows],
+            **self.extra,
+        }
+        path.write_text(json.dumps(content, indent=1, default=float) + "\n")
+        print(f"  written to {path}")
+
+
+def _spread(samples: Sequence[float], unit: str) -> str:
+    return f"{statistics.median(samples):.4g} {unit} ({min(samples):.3g}-{max(samples):.3g})"
+
+
+def axes(title: str, x: str, y: str, *, height: float = 4.2) -> tuple[Any, Any]:
     """A figure and its axes, for :func:`save`."""
+    figure, (axis,) = panels(title, 1, height=height)
+    axis.set(xlabel=x, ylabel=y)
+    return figure, axis
+
+
+def panels(
+    title: str, count: int, *, height: float = 4.2, shares: Sequence[float] = ()
+) -> tuple[Any, list[Any]]:
+    """A figure and the axes of its panels, for :func:`save`.
+
+    Args:
+        title: of the figure.
+        count: of panels, side by side, or one above the other if ``shares`` says how high each is.
+        height: of the figure, in inches.
+        shares: of the height, for each panel.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(8, 4.2), dpi=110, layout="constrained")
-    axis.set(title=title, xlabel=x, ylabel=y)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.3)
-    return figure, axis
+    shape: dict[str, Any] = {"nrows": count, "height_ratios": shares} if shares else {"ncols": count}
+    width = 8 if shares else max(8, 5 * count)
+    figure, grid = plt.subplots(
+        figsize=(width, height), dpi=110, layout="constrained", squeeze=False, **shape
+    )
+    figure.suptitle(title, fontsize="medium")
+    for axis in grid.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+        axis.set_axisbelow(True)
+    return figure, list(grid.flat)
 
 
 def save(figure: Any, given: Options, name: str) -> None:
     """Write a figure as ``<name>.png``."""
+    if given.quick:
+        figure.text(0.5, 0.5, "a smoke run", fontsize=40, color="red", alpha=0.25, ha="center", va="center")
     figure.savefig(given.out / f"{name}.png")
     print(f"  plot: {given.out / name}.png")
+
+
+def bars(report: Report, title: str, rows: Sequence[Row] | None = None) -> None:
+    """Draw rows as pairs of bars, a panel for each unit, and save it under the report's name.
+
+    A bar is a median, its whisker spans the middle 90 % of the measurements; a panel whose medians lie far apart is
+    logarithmic.
+    """
+    drawn = report.rows if rows is None else rows
+    units = {row.unit: [other for other in drawn if other.unit == row.unit] for row in drawn}
+    counts = [len(found) for found in units.values()]
+    height = 0.7 + 0.75 * sum(counts) + 0.5 * len(units)
+    figure, places = panels(title, len(units), height=height, shares=counts)
+    for axis, (unit, found) in zip(places, units.items(), strict=True):
+        _panel(axis, unit, found)
+    save(figure, report.given, report.name)
+
+
+def _panel(axis: Any, unit: str, rows: Sequence[Row]) -> None:
+    medians = []
+    for place, row in enumerate(rows):
+        sides = [(row.ours, row.one, OURS)] + ([(row.theirs, row.other, OTHER)] if row.theirs else [])
+        for number, (samples, name, colour) in enumerate(sides):
+            median = statistics.median(samples)
+            medians.append(abs(median))
+            below, above = np.quantile(samples, [0.05, 0.95])
+            y = place + (number - (len(sides) - 1) / 2) * 0.36
+            axis.barh(y, median, height=0.34, color=colour)
+            axis.plot([below, above], [y, y], color="#30363b", linewidth=1.2, marker="|", markersize=5)
+            axis.annotate(
+                f"{name} {median:.3g} {unit}",
+                (max(median, above), y),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize="small",
+            )
+    if min(medians) > 0 and max(medians) / min(medians) > 30:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    axis.margins(x=0.35)
+    labels = ["\n".join([*textwrap.wrap(row.what, 34), str(row.ratio or "")]).rstrip() for row in rows]
+    axis.set_yticks(range(len(rows)), labels, fontsize="small")
+    axis.set(xlabel=unit, ylim=(len(rows) - 0.45, -0.55))
+    axis.grid(visible=False, axis="y")

@@ -3,7 +3,8 @@
 Each gets a home, cache and temporary folder of its own, so that what it keeps from one start to the next is exactly
 what stands there: hand out a new folder and it starts on a fresh disk, wherever its code puts its caches. The compiled
 ``.pyc`` files of the installed packages stay: they come with an image. numba's cache does not: without
-``NUMBA_CACHE_DIR`` it lies beside the package, and is made by the first start.
+``NUMBA_CACHE_DIR`` it lies beside the package, and is made by the first start. The operating
+system's page cache stays too: both sides read their files from memory.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from benchmarks._harness import ROOT
+from benchmarks._harness import RESULTS, ROOT
 
 POLL_SECONDS = 0.005
 START_LIMIT_SECONDS = 600
+UNMEASURED = 3
+"""Pictures after which a side is warm: the first set things up, and the service may be busy behind its first 200."""
 
 
-def weights(folder: Path, *, hostile: bool = False) -> Path:
+def weights(*, hostile: bool = False) -> Path:
     """A dummy checkpoint of the ``base`` network as a file, the same for both sides; made once (367 MB)."""
+    folder = RESULTS / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("hostile.pth" if hostile else "benign.pth")
     if not path.exists():
@@ -43,7 +48,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+        for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
         if name in os.environ
     }
     return {
@@ -71,15 +76,21 @@ class Service:
         home: folder of all its caches.
         settings: without the prefix, such as ``WEIGHTS``.
         command: what to run, if not the service itself; it listens on ``INSPYRENET_PORT``.
+        log: where its output goes, if not into its home.
     """
 
     def __init__(
-        self, home: Path, *, command: tuple[str, ...] = ("-m", "service"), **settings: object
+        self,
+        home: Path,
+        *,
+        command: tuple[str, ...] = ("-m", "service"),
+        log: BinaryIO | None = None,
+        **settings: object,
     ) -> None:
         self.port = free_port()
         values = {"HOST": "127.0.0.1", "PORT": self.port, **settings}
         env = environment(home, **{f"INSPYRENET_{name}": str(value) for name, value in values.items()})
-        self._log = (home / "service.log").open("wb")
+        self._log = log or (home / "service.log").open("wb")
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=env, stdout=self._log, stderr=self._log
@@ -97,20 +108,30 @@ class Service:
             self.process.wait()
         self._log.close()
 
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        """One request on a new connection."""
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, bytes, Message]:
+        """One request on a new connection: the status, the body, the headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_LIMIT_SECONDS)
-        try:
+        with contextlib.closing(connection):
             connection.request(
                 method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
             )
             response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
+            return response.status, response.read(), response.headers
 
     def wait(self, path: str) -> float:
-        """Seconds from the start of the process until ``path`` first answers 200."""
+        """Seconds from the start of the process until ``path`` first answers 200.
+
+        For ``/warmup`` one request waits from the moment the port answers, as a platform's or a page's would: asking
+        again and again would take a fifth of the time from the imports that it waits for.
+        """
+        if path == "/warmup":
+            self.wait("/livez")
+            status, answer = self.request("POST", path)
+            if status != 200:
+                raise RuntimeError(f"{path}: {status} {answer[:300]!r}; see {self._log.name}")
+            return time.perf_counter() - self.started
         while time.perf_counter() - self.started < START_LIMIT_SECONDS:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the service ended with {self.process.returncode}; see {self._log.name}")
@@ -126,12 +147,20 @@ class Service:
         Raises:
             RuntimeError: the answer is not 200.
         """
-        status, answer = self.request(
+        return self._process(picture, query)[0]
+
+    def stages(self, picture: bytes) -> dict[str, float]:
+        """Milliseconds that each stage of one ``POST /process`` took, by its ``Server-Timing``."""
+        stages = self._process(picture, "")[1]["Server-Timing"].split(", ")
+        return {name: float(value) for name, _, value in (stage.partition(";dur=") for stage in stages)}
+
+    def _process(self, picture: bytes, query: str) -> tuple[bytes, Message]:
+        status, answer, headers = self.request(
             "POST", f"/process{query}", picture, content_type="application/octet-stream"
         )
         if status != 200:
             raise RuntimeError(f"{status}: {answer[:300]!r}")
-        return answer
+        return answer, headers
 
     def warmup(self) -> dict[str, Any]:
         """The body of ``GET /warmup``."""
@@ -166,6 +195,9 @@ class Stock:
         # Without it, albumentations asks the network for its newest version at every import.
         env = environment(home, NO_ALBUMENTATIONS_UPDATE="1")
         self._log = (home / "stock.log").open("wb")
+        self.moments: dict[str, float] = {}
+        """Seconds from the start of the process until it had come so far: ``running``, ``imported``, ``built``. They
+        are taken as its words arrive, so the first order has to be given at once."""
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.stock_process", str(checkpoint), resize],
@@ -191,11 +223,12 @@ class Stock:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"stock ended; see {self._log.name}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        while line := self.process.stdout.readline():
+            answer: dict[str, Any] = json.loads(line)
+            if "moment" not in answer:
+                return answer
+            self.moments[answer["moment"]] = time.perf_counter() - self.started
+        raise RuntimeError(f"stock ended; see {self._log.name}")
 
     def cut_out(self, picture: Path, out: Path, *, kind: str = "rgba") -> float:
         """Seconds from the file's bytes to the PNG's bytes, in its process; the PNG is then written to ``out``."""
@@ -231,6 +264,7 @@ def scratch() -> Iterator[Path]:
     """A folder for homes, pictures and weights' links; removed afterwards."""
     import tempfile
 
+    (ROOT / "out").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "out") as folder:
         yield Path(folder)
 
@@ -245,16 +279,31 @@ def fresh_home(folder: Path, checkpoint: Path) -> tuple[Path, Path]:
     return home, linked
 
 
-def caches_elsewhere(since: float, roots: Mapping[str, Path] | None = None) -> list[Path]:
+def used_home(name: str) -> Path:
+    """A home that is kept from run to run: what is measured warm need not wait for numba to compile again."""
+    home = RESULTS / "homes" / name
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def caches_elsewhere(since: float) -> list[Path]:
     """Files written after ``since`` (seconds of the epoch) beside the code: a cache that no fresh home would clear."""
     import site
 
-    places = list((roots or {}).values()) or [Path(path) for path in site.getsitepackages()] + [
-        ROOT / name for name in ("service", "supervisor", "metrics")
-    ]
+    places = [Path(path) for path in site.getsitepackages()]
+    places += [ROOT / name for name in ("service", "supervisor", "metrics")]
     return [
         path
         for place in places
         for path in place.rglob("*")
         if path.is_file() and path.suffix not in {".pyc", ".py"} and path.stat().st_mtime > since
     ]
+
+
+def caches_in(home: Path) -> list[str]:
+    """What a start has left in its fresh home, beside the log and the checkpoint that were put there."""
+    return sorted(
+        str(path.relative_to(home))
+        for path in home.rglob("*")
+        if path.is_file() and path.suffix not in {".log", ".pth"}
+    )

@@ -64,6 +64,8 @@ def main() -> None:
                     )
                 )
     report.finish()
+    times = [row for row in report.rows if row.unit == "ms"]
+    _harness.bars(report, "Colour unmixing, CPU time a picture", times)
 
 
 if __name__ == "__main__":

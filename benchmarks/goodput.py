@@ -15,7 +15,7 @@ import structlog
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestServer
 
-from benchmarks._harness import Report, Row, alternate, options, ratio
+from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import SUPERVISOR, create_app
 from service.settings import Settings
 from tests.engine import ScriptedEngine
@@ -33,8 +33,9 @@ async def goodput(clients: int, seconds: float) -> float:
     app = create_app(Settings(queue_size=QUEUE), engine=engine)
     async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:
         url = server.make_url("/process")
-        while not app[SUPERVISOR].ready:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not app[SUPERVISOR].ready:
+                await asyncio.sleep(0.01)
         engine.on_infer = taking(SECONDS_A_PICTURE)
         picture, served = encoded(), 0
         end = time.monotonic() + seconds
@@ -72,10 +73,12 @@ def main() -> None:
             samples["overloaded"],
             samples["saturated"],
             other="5 clients",
+            one="200 clients",
             reach="within 10 %",
         )
     )
     report.finish()
+    bars(report, "Overload: pictures served a second")
     lost = ratio(samples["saturated"], samples["overloaded"])
     if lost.value > 1.1 and not given.quick:
         raise SystemExit(f"overload costs more than a tenth of what is served: {lost}")

@@ -1,11 +1,12 @@
 """For ``plumbing``: the service with an engine and codecs that return at once, or a bare aiohttp handler.
 
-``python -m benchmarks.instant_service service|bare``; listens on ``INSPYRENET_PORT``.
+``python -m benchmarks.instant_service service|bare|bare-read``; listens on ``INSPYRENET_PORT``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 from unittest import mock
@@ -16,9 +17,21 @@ from aiohttp import web
 ANSWER = bytes(1_000_000)
 
 
-def bare() -> None:
+def bare(*, read: bool) -> None:
+    """One handler and nothing around it.
+
+    Args:
+        read: take the body by ``request.read()``, and not piece by piece as the service does.
+    """
+
     async def handler(request: web.Request) -> web.Response:
-        await request.read()
+        if read:
+            await request.read()
+        else:
+            body = io.BytesIO()
+            while piece := await request.content.readany():
+                body.write(piece)
+            body.getvalue()
         return web.Response(body=ANSWER, content_type="image/png")
 
     async def live(_: web.Request) -> web.Response:
@@ -31,6 +44,7 @@ def bare() -> None:
 
 
 def service() -> None:
+    """The real service, but for the engine and the codecs."""
     from service import compose, images
     from service.engines.base import RGB, Alpha
     from service.engines.grabcut import GrabCutEngine
@@ -68,4 +82,7 @@ def service() -> None:
 
 
 if __name__ == "__main__":
-    {"service": service, "bare": bare}[sys.argv[1]]()
+    if sys.argv[1] == "service":
+        service()
+    else:
+        bare(read=sys.argv[1] == "bare-read")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ PAIRS = (
     ("stereo_motorcycle", "chelsea"),
     ("immunohistochemistry", "astronaut"),
 )
+PHOTOGRAPHS = tuple(dict.fromkeys(front for front, _ in PAIRS))
+"""Those that scikit-image brings along; it downloads others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +71,20 @@ def composite_errors(scene: Scene, estimate: Pixels) -> Errors:
 
 def photograph(name: str, width: int, height: int) -> Pixels:
     """One of scikit-image's bundled photographs, scaled to cover ``width`` x ``height`` and cropped: H x W x 3."""
-    from skimage import data
-
-    picture = getattr(data, name)()
-    if isinstance(picture, tuple):  # stereo_motorcycle: left, right, disparity
-        picture = picture[0]
+    picture = _original(name)
     scale = max(width / picture.shape[1], height / picture.shape[0])
     size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
     scaled = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+
+
+@cache
+def _original(name: str) -> Pixels:
+    from skimage import data
+
+    picture: Pixels | tuple[Pixels, ...] = getattr(data, name)()
+    return picture[0] if isinstance(picture, tuple) else picture  # stereo_motorcycle: left, right, disparity
 
 
 def scenes(width: int, height: int) -> Iterator[Scene]:

@@ -1,8 +1,8 @@
-"""Whether the event loop stays free: the latency of ``/livez`` and ``/metrics``, idle and while the model runs.
+"""Whether the event loop stays free: the latency of ``/livez`` and ``/metrics``, under full load beside idle.
 
-``python -m benchmarks.scrape [--engine inspyrenet] [--seconds 10] [--json FILE]`` starts the real service, with the
-embedded engine or with InSPyReNet on dummy weights (``fast``), keeps every place in its queue taken, and asks it
-meanwhile. It also tells what a scrape costs: its share of a core.
+``python -m benchmarks.scrape [--engine grabcut] [--seconds 10]`` starts the real service, keeps every place in its
+queue taken, and asks it meanwhile; idle and loaded spells take turns. It also tells what a scrape costs: its share of a
+core.
 """
 
 from __future__ import annotations
@@ -10,179 +10,186 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 
 import numpy as np
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession, ClientTimeout
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import _harness, _sides
+
 CLIENTS = 17
 """As many as there are places with the default queue: the one that runs and sixteen that wait."""
 SCRAPE_INTERVAL = 15.0
 """Seconds, as in metrics/prometheus.yml; the share of a core is the cost of one scrape over this."""
+SCRAPES = 100
+"""How many the cost of one is taken from: the process counts its time in hundredths of a second."""
 PAUSE = 0.02
 """Seconds between requests while their latency is measured."""
 PATHS = ("/livez", "/metrics")
+LOADS = ("idle", "full load")
+AIMS = {("/livez", 0.99): "50 ms, 20 ms"}
+"""By path and quantile."""
+
+Latencies = dict[tuple[str, str], list[list[float]]]
+"""Milliseconds by path and load: a list for each round."""
 
 
-def main(engine: str, seconds: float, output: Path | None) -> None:
-    """Start the service, measure, print a table, stop the service."""
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "service",
-        "--engine",
-        engine,
-        "--weights",
-        "dummy",
-        "--mode",
-        "fast",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    service = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        figures = asyncio.run(measure(f"http://127.0.0.1:{port}", seconds))
-    finally:
-        service.terminate()
-        service.wait()
-    print(f"{'':>20} {'asked':>8} {'median':>9} {'99 %':>9} {'longest':>9}")
-    for name in (f"{path} {load}" for path in PATHS for load in ("idle", "full load")):
-        row = figures[name]
-        print(f"{name:>20} {row['count']:8.0f} {row['p50']:7.1f}ms {row['p99']:7.1f}ms {row['max']:7.1f}ms")
-    cost = figures["one scrape"]
-    print(
-        f"one scrape: {cost['bytes'] / 1024:.0f} KiB, {cost['cpu_seconds'] * 1000:.2f} ms of CPU; every "
-        f"{SCRAPE_INTERVAL:g} s that is {100 * cost['share_of_a_core']:.3f} % of a core (load: {CLIENTS} clients, "
-        f"{figures['load']['cut_outs_per_second']:.1f} cut-outs/s, {os.cpu_count()} cores)"
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What this benchmark takes beside the usual."""
+    parser.add_argument("--engine", choices=("inspyrenet", "grabcut"), default="inspyrenet")
+    parser.add_argument("--seconds", type=float, help="how long each path is asked in a round (default 10)")
+
+
+def main() -> None:
+    given = _harness.options(__doc__, add=arguments)
+    report = _harness.Report("scrape", given)
+    report.facts["engine"] = given.more.engine
+    weights = _sides.weights() if given.more.engine == "inspyrenet" else "dummy"
+    # With the default deadline a slow machine refuses the last in the queue, and leaves places free.
+    with _sides.Service(
+        _sides.used_home("scrape"), ENGINE=given.more.engine, WEIGHTS=weights, REQUEST_TIMEOUT=3600
+    ) as service:
+        service.wait("/readyz")
+        seconds = given.more.seconds or (2.0 if given.quick else 10.0)
+        measuring = Measuring(f"http://127.0.0.1:{service.port}", seconds)
+        asyncio.run(measuring.rounds(given.rounds))
+    for path in PATHS:
+        for share in (0.5, 0.99):
+            idle, loaded = (
+                [quantile(found, share) for found in measuring.latencies[path, load]] for load in LOADS
+            )
+            report.add(
+                _harness.Row(
+                    f"{path}, {100 * share:g}th percentile",
+                    "ms",
+                    loaded,
+                    idle,
+                    one="full load",
+                    other="idle",
+                    reach=AIMS.get((path, share), ""),
+                )
+            )
+    drawn = list(report.rows)
+    cost = [1000 * cpu for cpu in measuring.cpu_seconds]
+    report.add(
+        _harness.Row(
+            f"CPU time of one scrape of {measuring.scrape_bytes / 1024:.0f} KiB",
+            "ms",
+            cost,
+            note=f"every {SCRAPE_INTERVAL:g} s: {statistics.median(cost) / SCRAPE_INTERVAL / 10:.3f} % of a core",
+        )
     )
-    if output is not None:
-        output.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-async def measure(url: str, seconds: float) -> dict[str, dict[str, float]]:
-    """Figures by what they are of; latencies in milliseconds."""
-    async with ClientSession() as session:
-        await ready(session, url)
-        idle = {path: await latencies(session, url + path, seconds) for path in PATHS}
-        cpu, size = await cpu_per_scrape(session, url)
-        answered = [0]
-        async with AsyncExitStack() as stack:
-            for _ in range(CLIENTS):
-                stack.callback(asyncio.create_task(post_for_ever(session, url, answered)).cancel)
-            await asyncio.sleep(1)
-            began, before = time.monotonic(), answered[0]
-            loaded = {path: await latencies(session, url + path, seconds) for path in PATHS}
-            rate = (answered[0] - before) / (time.monotonic() - began)
-    return {
-        **{f"{path} idle": summary(idle[path]) for path in PATHS},
-        **{f"{path} full load": summary(loaded[path]) for path in PATHS},
-        "one scrape": {"bytes": size, "cpu_seconds": cpu, "share_of_a_core": cpu / SCRAPE_INTERVAL},
-        "load": {"clients": CLIENTS, "cut_outs_per_second": rate},
+    report.add(_harness.Row(f"cut-outs meanwhile, {CLIENTS} clients", "1/s", measuring.rates))
+    report.extra["longest, ms"] = {
+        f"{path}, {load}": max(map(max, found)) for (path, load), found in measuring.latencies.items()
     }
+    report.finish()
+    _harness.bars(report, f"Asked while the model runs ({given.more.engine})", drawn)
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Measuring:
+    """Figures of one service.
 
+    Args:
+        url: of the service.
+        seconds: how long each path is asked at a time.
+    """
 
-async def ready(session: ClientSession, url: str) -> None:
-    """Wait until the service is warm."""
-    async with asyncio.timeout(120):
+    def __init__(self, url: str, seconds: float) -> None:
+        self.latencies: Latencies = {(path, load): [] for path in PATHS for load in LOADS}
+        self.rates: list[float] = []
+        """Cut-outs per second under load."""
+        self.cpu_seconds: list[float] = []
+        """CPU time of one scrape."""
+        self.scrape_bytes = 0
+        self._url = url
+        self._seconds = seconds
+        self._answered = 0
+
+    async def rounds(self, count: int) -> None:
+        """Idle and loaded spells in turn."""
+        async with ClientSession(timeout=ClientTimeout()) as session:
+            for number in range(count):
+                for load in LOADS if number % 2 == 0 else reversed(LOADS):
+                    async with nullcontext() if load == "idle" else self._load(session):
+                        for path in PATHS:
+                            self.latencies[path, load].append(await self._ask(session, path))
+                    await self._until_idle(session)
+                self.cpu_seconds.append(await self._cpu_per_scrape(session))
+
+    @asynccontextmanager
+    async def _load(self, session: ClientSession) -> AsyncIterator[None]:
+        clients = [asyncio.create_task(self._post_for_ever(session)) for _ in range(CLIENTS)]
+        await asyncio.sleep(1)
+        began, before = time.monotonic(), self._answered
+        yield
+        # Who has just been answered may be about to post again.
+        if (waiting := await self._metric(session, "inspyrenet_queue_depth")) < CLIENTS - 3:
+            raise RuntimeError(f"only {waiting:g} waited: the service was not under full load")
+        self.rates.append((self._answered - before) / (time.monotonic() - began))
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    async def _post_for_ever(self, session: ClientSession) -> None:
+        """One client that always has a picture under way."""
+        out = io.BytesIO()
+        noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+        Image.fromarray(noise).resize((640, 480)).save(out, "JPEG")
+        headers = {"Content-Type": "image/jpeg"}
         while True:
-            try:
-                async with session.get(url + "/readyz") as response:
-                    if response.status == 200:
-                        return
-            except ClientError:
-                pass
+            async with session.post(self._url + "/process", data=out.getvalue(), headers=headers) as response:
+                await response.read()
+                if response.status == 200:
+                    self._answered += 1
+                else:
+                    await asyncio.sleep(0.2)
+
+    async def _ask(self, session: ClientSession, path: str) -> list[float]:
+        """Milliseconds that each answer took."""
+        took = []
+        end = time.monotonic() + self._seconds
+        while time.monotonic() < end:
+            began = time.perf_counter()
+            async with session.get(self._url + path) as response:
+                response.raise_for_status()
+                await response.read()
+            took.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(PAUSE)
+        return took
+
+    async def _until_idle(self, session: ClientSession) -> None:
+        """Wait for the picture that runs; those that waited have left with their clients."""
+        while await self._metric(session, "inspyrenet_worker_busy"):
             await asyncio.sleep(0.1)
 
+    async def _cpu_per_scrape(self, session: ClientSession) -> float:
+        """CPU seconds of the service for one scrape, by its own account."""
+        before = await self._metric(session, "process_cpu_seconds_total")
+        for _ in range(SCRAPES):
+            self.scrape_bytes = len(await self._scrape(session))
+        return (await self._metric(session, "process_cpu_seconds_total") - before) / (SCRAPES + 1)
 
-async def post_for_ever(session: ClientSession, url: str, answered: list[int]) -> None:
-    """One client that always has a picture under way."""
-    out = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    Image.fromarray(noise).resize((640, 480)).save(out, "JPEG")
-    headers = {"Content-Type": "image/jpeg"}
-    while True:
-        async with session.post(url + "/process", data=out.getvalue(), headers=headers) as response:
-            await response.read()
-            if response.status == 200:
-                answered[0] += 1
-            else:
-                await asyncio.sleep(0.2)
+    async def _metric(self, session: ClientSession, name: str) -> float:
+        for line in (await self._scrape(session)).splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        raise LookupError(f"{name} is not on the scrape")
 
-
-async def latencies(session: ClientSession, url: str, seconds: float) -> list[float]:
-    """Milliseconds each answer took."""
-    took = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        began = time.perf_counter()
-        async with session.get(url) as response:
+    async def _scrape(self, session: ClientSession) -> str:
+        async with session.get(self._url + "/metrics") as response:
             response.raise_for_status()
-            await response.read()
-        took.append((time.perf_counter() - began) * 1000)
-        await asyncio.sleep(PAUSE)
-    return took
+            return await response.text()
 
 
-async def cpu_per_scrape(session: ClientSession, url: str, count: int = 200) -> tuple[float, int]:
-    """CPU seconds of the service for one scrape, by its own account, and the size in bytes of one."""
-    before = await cpu_seconds(session, url)
-    size = 0
-    for _ in range(count):
-        size = len(await scrape(session, url))
-    after = await cpu_seconds(session, url)
-    return (after - before) / (count + 1), size
-
-
-async def cpu_seconds(session: ClientSession, url: str) -> float:
-    """The service's CPU time so far."""
-    for line in (await scrape(session, url)).splitlines():
-        if line.startswith("process_cpu_seconds_total "):
-            return float(line.split()[1])
-    raise LookupError("process_cpu_seconds_total is not on the scrape (no /proc?)")
-
-
-async def scrape(session: ClientSession, url: str) -> str:
-    """One scrape."""
-    async with session.get(url + "/metrics") as response:
-        response.raise_for_status()
-        return await response.text()
-
-
-def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Count, median, 99th percentile and longest."""
-    ordered = sorted(milliseconds)
-    return {
-        "count": len(ordered),
-        "p50": statistics.median(ordered),
-        "p99": ordered[int(0.99 * (len(ordered) - 1))],
-        "max": ordered[-1],
-    }
+def quantile(milliseconds: list[float], share: float) -> float:
+    """The smallest measurement that at least that share of them does not exceed."""
+    return float(np.quantile(milliseconds, share, method="inverted_cdf"))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is asked, idle and loaded")
-    parser.add_argument("--engine", choices=("grabcut", "inspyrenet"), default="grabcut")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
-    given = parser.parse_args()
-    main(given.engine, given.seconds, given.json)
+    main()

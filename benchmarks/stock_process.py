@@ -1,6 +1,6 @@
 """Stock ``transparent-background``, used as its README says; one JSON order a line, one answer a line.
 
-``python -m benchmarks.stock_process CHECKPOINT RESIZE``
+``python -m benchmarks.stock_process CHECKPOINT RESIZE``. As it starts, a line tells how far it has come.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from pathlib import Path
 def main(checkpoint: str, resize: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # Remover prints
+
+    def tell(**what: object) -> None:
+        answers.write(json.dumps(what) + "\n")
+
+    tell(moment="running")
     _mend_torchvision()
     from PIL import Image
     from transparent_background import Remover
 
+    tell(moment="imported")
     remover = Remover(ckpt=checkpoint, resize=resize)
+    tell(moment="built")
     for line in sys.stdin:
         order = json.loads(line)
         data = Path(order["picture"]).read_bytes()
@@ -31,7 +38,7 @@ def main(checkpoint: str, resize: str) -> None:
         result.save(buffer, "PNG")
         seconds = time.perf_counter() - start
         Path(order["out"]).write_bytes(buffer.getvalue())
-        answers.write(json.dumps({"seconds": seconds}) + "\n")
+        tell(seconds=seconds)
 
 
 def _mend_torchvision() -> None:

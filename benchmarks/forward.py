@@ -1,0 +1,68 @@
+"""One forward pass in-process: the package's own network modules beside the rearranged pass, in fp32 and in bf16.
+
+Both with the same weights, threads and allocator, so that what is left is the order of work. The first two passes of
+each size also say how much a first pass of a new size pays for what is set up lazily.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks import _harness, _sides
+from service.cpu import available_cpus
+from service.engines.forward import Forward
+from service.engines.precision import REDUCED_PARTS
+from service.engines.runtime import read_network, self_check_picture
+from service.engines.weights import Weights
+
+SIDES = (64, 256, 512, 1024)
+
+
+def main() -> None:
+    given = _harness.options(__doc__)
+    report = _harness.Report("forward", given)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(available_cpus())
+    network = read_network(Weights(str(_sides.weights()), "base").obtain(lambda _: None), "base")
+    passes: dict[str, Any] = {
+        "fp32": Forward(network, device),
+        "bf16": Forward(network, device, reduced=REDUCED_PARTS),
+    }
+    passes["package"] = network.to(device)
+    with torch.inference_mode():
+        for side in SIDES[:2] if given.quick else SIDES:
+            picture = self_check_picture(side).to(device)
+            masks = {name: forward(picture) for name, forward in passes.items()}
+            samples = _harness.alternate(
+                {name: partial(_seconds, forward, picture) for name, forward in passes.items()}, given.rounds
+            )
+            for name in ("fp32", "bf16"):
+                difference = (masks[name] - masks["package"]).abs()
+                report.add(
+                    _harness.Row(
+                        f"{side} x {side}, {name}",
+                        "s",
+                        samples[name],
+                        samples["package"],
+                        other="package's modules",
+                        note=f"mask differs by {float(difference.max()):.1e} at most",
+                    )
+                )
+    report.finish()
+    _harness.bars(report, "One forward pass", report.rows)
+
+
+def _seconds(forward: Any, picture: torch.Tensor) -> float:
+    def run() -> None:
+        forward(picture)
+        if picture.is_cuda:
+            torch.cuda.synchronize()
+
+    return _harness.timed(run)
+
+
+if __name__ == "__main__":
+    main()
