@@ -128,7 +128,7 @@ class Service:
         """
         if path == "/warmup":
             self.wait("/livez")
-            status, answer = self.request("POST", path)
+            status, answer, _ = self.request("POST", path)
             if status != 200:
                 raise RuntimeError(f"{path}: {status} {answer[:300]!r}; see {self._log.name}")
             return time.perf_counter() - self.started

@@ -61,7 +61,7 @@ def serve(settings: Settings) -> NoReturn:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] not in (["check"], ["probe"]):  # they are over before it pays
+    if sys.argv[1:2] not in (["check"], ["probe"], ["weights"]):  # they are over before it pays
         from service.interpreter import begin_again_with_huge_pages
 
         begin_again_with_huge_pages()

@@ -80,6 +80,7 @@ def create_app(
         process_age=process_age,
     )
     lifecycle.on_drain(supervisor.drain)
+    lifecycle.on_drain(target.drain)
     lifecycle.on_drain(lambda: worker.drain(lifecycle.work_seconds))
     keys = KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     process = Process(

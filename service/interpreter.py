@@ -11,19 +11,30 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "THP_MEM_ALLOC_ENABLE": "1"}
 """What the environment has to say; where the kernel has no huge pages to give, or on another C library, it means
 nothing."""
 
 
-def begin_again_with_huge_pages() -> None:
-    """Replace this program by itself, with :data:`HUGE_PAGES` in its environment; returns if they are there.
+_BEGAN_AGAIN = "HUGE_PAGES_ASKED_FOR"
+"""Set together with them: a C library may take its variable away again, from a program with capabilities, say."""
 
-    The process stays the same one; it costs about 15 ms. What an operator has set is left as it is.
+
+def begin_again_with_huge_pages() -> None:
+    """Replace this program by itself, once, with :data:`HUGE_PAGES` in its environment; returns if that is done.
+
+    The process stays the same one; it costs about 15 ms. What an operator has set is left as it is. Where it cannot be
+    done the program goes on without them.
     """
-    if missing := {name: value for name, value in HUGE_PAGES.items() if name not in os.environ}:
-        os.execve(sys.executable, sys.orig_argv, os.environ | missing)  # noqa: S606 - this very program
+    missing = {name: value for name, value in HUGE_PAGES.items() if name not in os.environ}
+    if not missing or _BEGAN_AGAIN in os.environ:
+        return
+    with suppress(OSError, ValueError):
+        os.execve(  # noqa: S606 - this very program
+            sys.executable, sys.orig_argv, os.environ | missing | {_BEGAN_AGAIN: "1"}
+        )
 
 
 def put_off_collection() -> None:
@@ -32,8 +43,13 @@ def put_off_collection() -> None:
     gc.disable()
 
 
-def resume_collection() -> None:
-    """Collect garbage again, but leave alone what is there now; does nothing if it was not put off."""
+def resume_collection(*, keep: bool) -> None:
+    """Collect garbage again; does nothing if it was not put off.
+
+    Args:
+        keep: leave what is there now alone for good, since it stays.
+    """
     if not gc.isenabled():
-        gc.freeze()
+        if keep:
+            gc.freeze()
         gc.enable()

@@ -82,6 +82,7 @@ class EngineTarget:
         self._gate_owed = False
         self._client_size_owed = False
         self._settle_owed = False
+        self._proved = False
 
     async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
         """Prepare on a thread of its own, load in the GPU thread.
@@ -92,8 +93,6 @@ class EngineTarget:
         Raises:
             LoadError: with a reason a person can act on; until a load succeeds, requests are refused with 503.
         """
-        if self._canary is None:
-            self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
         stopwatch = _PhaseStopwatch()
         loop = asyncio.get_running_loop()
 
@@ -102,9 +101,14 @@ class EngineTarget:
             loop.call_soon_threadsafe(self._worker.heard)
             loop.call_soon_threadsafe(report, phase.value, detail)
 
+        self._proved = False
+        loaded = False
         try:
+            if self._canary is None:
+                self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
             await self._worker.before_load(lambda: self._engine.prepare(phase_began))
             info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            loaded = True
         except ConfigurationError as error:
             _log.critical("cannot start", error=str(error))
             self._lifecycle.fail(str(error), exit_code=2)
@@ -120,7 +124,7 @@ class EngineTarget:
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
-            resume_collection()
+            resume_collection(keep=loaded)
         self._gate_owed = True
         self._settle_owed = False
         self._prove_anew(info)
@@ -177,7 +181,7 @@ class EngineTarget:
 
         try:
             if settles:
-                await self._settle(started)
+                await self._settle()
             with self._worker.probe_place() as place:
                 cut_out = await self._pipeline.run(
                     self._canary or b"",  # load() has made it
@@ -190,7 +194,7 @@ class EngineTarget:
                 await place.in_pool(self._judge.check, cut_out.body)
             if self._client_size_owed:
                 await self._pass_at_client_size(opens=not leaves_open)
-            self._settle_owed = leaves_open
+            self._settle_owed, self._proved = leaves_open, True
         except EngineError as error:
             self.note_device_error(error)
             raise ProbeError(_outcome(error), str(error)) from error
@@ -206,6 +210,11 @@ class EngineTarget:
             running_seconds=progress.running_seconds,
         )
 
+    def drain(self) -> None:
+        """The end begins: requests that wait for nothing but what the load left open need wait no longer."""
+        if self._proved:
+            self._open_gate()
+
     def job_seconds(self) -> float:
         """How long the job now in the GPU thread has been running."""
         return self._worker.job_seconds
@@ -217,19 +226,21 @@ class EngineTarget:
             return
         self._metrics.device_errors_total.labels(kind=kind).inc()
         if kind == "sticky":
+            self._gate_owed = False
             self._worker.refuse(
                 lambda: Unavailable("The device has failed; the service is restarting.", retry_after=30)
             )
             self._lifecycle.fail(f"the device has failed for good: {error}")
 
-    async def _settle(self, started: Callable[[], None]) -> None:
+    async def _settle(self) -> None:
         """Finish what the load left open; if that fails, what was proved goes on serving."""
         before = self.info
         assert before is not None and before.pending is not None  # noqa: S101, PT018 - it is owed
         try:
-            after = await self._worker.run(before.pending, kind=Kind.PROBE, on_start=started)
-        except EngineError as error:
-            reason = f"the self-check could not be made: {error}"
+            after = await self._worker.run(before.pending, kind=Kind.PROBE)
+        except Exception as error:
+            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            reason = f"the self-check could not be made: {why}"
             self._adopt(replace(before, precision_reason=reason, pending=None))
             raise
         if after.precision != before.precision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors
@@ -82,8 +83,11 @@ def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # its directory is at the end
         raise WeightsUnavailable(damaged)
     try:
-        mappable = head.startswith(b"PK")  # torch's older format is not
-        return _only_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=mappable), path)
+        # torch's older format cannot be mapped, nor can compressed records, nor anything on some file systems.
+        with suppress(RuntimeError):
+            if head.startswith(b"PK") and _all_stored(path):
+                return _only_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
+        return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
     except (OSError, MemoryError, WeightsUnavailable):
         raise
     except pickle.UnpicklingError as error:
@@ -93,6 +97,11 @@ def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:  # an unpickler that is fed rubbish raises anything
         raise WeightsUnavailable(damaged) from error
+
+
+def _all_stored(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

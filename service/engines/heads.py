@@ -8,7 +8,7 @@ What is different from the package's own modules, with the same results up to ro
 * It sums its features over a fixed base size, whatever the image's: up to a million positions for a thumbnail. The
   enlargement is linear, so its rows are applied to the weights instead, and only the columns of the features are
   enlarged (:func:`pooled_context`).
-* The pyramid's expansion of a map is two products with a banded matrix rather than 49 taps over a sparse one.
+* The pyramid expands a map along one axis, then the other, by the taps that do not meet zeros: 7 instead of 49.
 
 Saliency logits, probabilities, the sums over positions and every softmax are float32, whatever the features are.
 """
@@ -26,7 +26,7 @@ from service.engines.kernels import Convolution, fold, frozen
 _CHANNELS_LAST = torch.channels_last
 
 CACHED_PIXELS = 1 << 15
-"""Pixels whose 64 channels are widened to float32 at a time on a CPU: they stay in its cache."""
+"""Pixels whose channels are widened to float32 at a time on a CPU, rather than all of them at once."""
 
 
 class Context:
@@ -251,20 +251,29 @@ class Pyramid:
         self._taps = frozen(pyramid.kernel[0, 0].sum(0) * 2, device)
 
     def __call__(self, coarse: torch.Tensor, laplacian: torch.Tensor) -> torch.Tensor:
-        """1 x 1 x H x W to 1 x 1 x 2H x 2W, float32."""
-        height, width = coarse.shape[-2:]
-        expanded = self._expansion(height) @ coarse[0, 0] @ self._expansion(width).t()
-        if laplacian.shape[-2:] != expanded.shape:
-            laplacian = functional.interpolate(laplacian, expanded.shape, mode="bilinear", align_corners=True)
-        return laplacian + expanded
+        """1 x 1 x H x W (each at least 2) to 1 x 1 x 2H x 2W, float32."""
+        expanded = self._expanded(self._expanded(coarse, 2), 3)
+        if laplacian.shape != expanded.shape:
+            laplacian = functional.interpolate(
+                laplacian, expanded.shape[-2:], mode="bilinear", align_corners=True
+            )
+        return expanded.add_(laplacian)
 
-    def _expansion(self, length: int) -> torch.Tensor:
-        """2 length x length: zeros between the samples, reflection at the ends, then the kernel."""
-        sparse = torch.zeros(length, 1, 2 * length, device=self._taps.device)
-        sparse[:, 0, ::2] = torch.eye(length, device=self._taps.device)
-        reach = self._taps.numel() // 2
-        padded = functional.pad(sparse, (reach, reach), mode="reflect")
-        return functional.conv1d(padded, self._taps.view(1, 1, -1))[:, 0].t().contiguous()
+    def _expanded(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Twice as long: zeros between the samples, reflected at the ends, then seven taps of which half meet zeros."""
+        length = x.shape[axis]
+        before, last, beside = (x.narrow(axis, index, 1) for index in (1, length - 1, length - 2))
+        padded = torch.cat([before, x, last, beside], axis)
+
+        def filtered(taps: torch.Tensor) -> torch.Tensor:
+            result = taps[0] * padded.narrow(axis, 0, length)
+            for shift, tap in enumerate(taps[1:], 1):
+                result += tap * padded.narrow(axis, shift, length)
+            return result
+
+        return torch.stack([filtered(self._taps[1::2]), filtered(self._taps[::2])], axis + 1).flatten(
+            axis, axis + 1
+        )
 
 
 def pooled_context(probabilities: torch.Tensor, source: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -92,7 +92,6 @@ class Convolution:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.dtype = dtype
         self._padding = list(padding)
         self._dilation = list(dilation)
         self._relu = relu

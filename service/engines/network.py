@@ -49,14 +49,20 @@ def build_network(base_size: tuple[int, int]) -> nn.Module:
         )  # one layout, on purpose
         # The package calls it base_size and means (height, width); every published mode is square.
         network = make(depth=64, pretrained=False, base_size=list(base_size), threshold=None)
-    return cast("nn.Module", network.eval())
+    network.eval()
+    # It keeps a method of its own as an attribute, a cycle that only the garbage collector would find: with 370 MB of
+    # weights, or a map of their file, in it.
+    del network.forward
+    return cast("nn.Module", network)
 
 
 @cache
 def network_module() -> ModuleType:
     """The module ``transparent_background.InSPyReNet``, private to the caller: it is not left in ``sys.modules``."""
     with _import_lock, _package_shell():
-        return importlib.import_module(f"{PACKAGE}.InSPyReNet")
+        module = importlib.import_module(f"{PACKAGE}.InSPyReNet")
+    module.InSPyReNet.forward = module.InSPyReNet.forward_inference  # instead of each instance's attribute
+    return module
 
 
 @contextmanager

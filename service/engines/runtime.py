@@ -111,16 +111,17 @@ class Runtime:
         candidate, self._candidate = self._candidate, None
         if candidate is None:
             return
+        self._say("fp32", "the self-check could not be made")  # unless it is
         side = SELF_CHECK_SIDE[self.device.type]
         with devices.device_errors(self.device), torch.inference_mode():
             picture = self_check_picture(side).to(self.device)
             mask = self._forward(picture)
-            inconclusive = float(mask.std()) < LEAST_SPREAD
+            check = f"self-check at {side}x{side}"
+            if float(mask.std()) < LEAST_SPREAD:
+                self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
+                return
             deviation = precision.measure_deviation(mask, candidate(picture))
-        check = f"self-check at {side}x{side}"
-        if inconclusive:
-            self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
-        elif deviation.acceptable:
+        if deviation.acceptable:
             self._network = candidate
             self._say("bf16", f"{check} passed: {deviation}")
         else:

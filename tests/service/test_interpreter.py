@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from service.interpreter import HUGE_PAGES, put_off_collection, resume_collection
+from service.interpreter import (
+    HUGE_PAGES,
+    begin_again_with_huge_pages,
+    put_off_collection,
+    resume_collection,
+)
 from tests.service.live import live
 
 ROOT = Path(__file__).parents[2]
@@ -55,24 +60,45 @@ def test_a_command_line_survives_beginning_again() -> None:
     assert "not a port" in done.stderr
 
 
+@pytest.mark.parametrize("refused", [OSError("E2BIG"), ValueError("illegal environment variable name")])
+def test_where_it_cannot_begin_again_it_goes_on(refused: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execve(*_: object) -> None:
+        raise refused
+
+    for name in HUGE_PAGES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "execve", execve)
+    begin_again_with_huge_pages()
+
+
+def test_it_begins_again_once_even_if_the_variables_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, str]] = []
+    for name in HUGE_PAGES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "execve", lambda _program, _arguments, environment: begun.append(environment))
+    begin_again_with_huge_pages()
+    for name in set(begun[0]) - set(HUGE_PAGES) - set(os.environ):
+        monkeypatch.setenv(name, begun[0][name])
+    begin_again_with_huge_pages()
+    assert len(begun) == 1
+
+
 @pytest.mark.usefixtures("collecting")
-def test_garbage_is_collected_again_once_it_was_put_off() -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_garbage_is_collected_again_once_it_was_put_off(keep: bool) -> None:
     put_off_collection()
     assert not gc.isenabled()
-    resume_collection()
+    before = gc.get_freeze_count()
+    resume_collection(keep=keep)
     assert gc.isenabled()
-    kept = gc.get_freeze_count()
-    assert kept > 0
-    resume_collection()  # a later load
-    assert gc.get_freeze_count() == kept
+    assert (gc.get_freeze_count() > before) == keep
+    frozen = gc.get_freeze_count()
+    resume_collection(keep=True)  # a later load
+    assert gc.get_freeze_count() == frozen
 
 
 def test_a_running_service_collects_garbage(tmp_path: Path) -> None:
     with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
-        before = service.metric('python_gc_collections_total{generation="0"}', prefix="")
-        service.until(
-            lambda: (
-                service.metric('python_gc_collections_total{generation="0"}', prefix="") > before
-                or service.ask("/warmup") is None
-            )
-        )
+        collections = 'python_gc_collections_total{generation="0"}'
+        before = service.metric(collections, prefix="")
+        service.until(lambda: service.metric(collections, prefix="") > before)

@@ -30,7 +30,8 @@ async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: S
 
 async def test_what_is_loaded_and_what_is_built_are_told(start: Start) -> None:
     service = await start()
-    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "precision": "fp32", "weights_hash": ""}
+    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": ""}
+    loaded |= {"precision": "fp32", "precision_reason": "asked for"}
     assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
     assert service.value("build_info", version=__version__, torch=TORCH) == 1
 

@@ -7,7 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.engines.base import RGB, Alpha, OutOfMemory
+from service.app import LIFECYCLE
+from service.engines.base import RGB, Alpha, DeviceError, OutOfMemory
 from tests.engine import Hold, ScriptedEngine, disc
 from tests.service.conftest import Service, Start, encoded
 
@@ -75,6 +76,45 @@ async def test_what_cannot_be_settled_is_told_and_what_was_proved_goes_on_servin
     )
     assert service.value("device_errors_total", kind="oom") == 1
     assert engine.seen.count((0, 0)) == 1
+
+
+async def test_an_error_nobody_foresaw_is_told_once_and_does_not_come_again(start: Start) -> None:
+    def broken() -> None:
+        raise RuntimeError("could not create a primitive")
+
+    engine = ScriptedEngine()
+    engine.on_settle = broken
+    service = await start(engine, wait=False, warmup_interval=0.05)
+    await service.until(lambda: service.value("warmup_runs_total", outcome="success") >= 3)
+    assert await warmth(service) == (200, "fp32", "the self-check could not be made: RuntimeError")
+    assert service.value("warmup_runs_total", outcome="error") == 1
+
+
+async def test_when_the_end_begins_what_waits_is_served_by_what_was_proved(start: Start) -> None:
+    hold = Hold()
+    service = await start(engine_that_settles(hold), wait=False)
+    await service.until(hold.reached.is_set)
+    posted = asyncio.create_task(service.post(PHOTO))
+    await service.until(lambda: service.worker.queue_depth == 1)
+    assert service.client.app is not None
+    service.client.app[LIFECYCLE].begin_drain("the test")
+    hold.release.set()
+    assert (await posted)[0] == 200
+
+
+async def test_a_device_lost_while_settling_stays_lost(start: Start) -> None:
+    def lost() -> None:
+        raise DeviceError("gone", sticky=True)
+
+    engine = ScriptedEngine()
+    engine.on_settle = lost
+    service = await start(engine, wait=False, drain_timeout=30)
+    await service.until(lambda: service.value("device_errors_total", kind="sticky") == 1)
+    seen = len(engine.seen)
+    status, body, _ = await service.post(PHOTO)
+    assert status == 503
+    assert b"restarting" in body or b"shutting down" in body
+    assert len(engine.seen) == seen
 
 
 @pytest.mark.parametrize(("precision", "outcome"), [("bf16", "success"), ("fp32", "bad_output")])

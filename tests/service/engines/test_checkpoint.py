@@ -49,12 +49,26 @@ def test_safetensors_are_known_by_name_or_by_content(tmp_path: Path, network: nn
     assert read_checkpoint(tmp_path / name).keys() == network.state_dict().keys()
 
 
-def test_nothing_maps_a_checkpoint_once_its_tensors_are_let_go_of(tmp_path: Path) -> None:
+def test_a_checkpoint_is_mapped_until_its_tensors_are_let_go_of(tmp_path: Path) -> None:
     path = save({"weight": torch.ones(1 << 20)}, tmp_path / "mapped.pth")
     state = read_checkpoint(path)
+    assert path.name in mapped_files()
     assert float(state["weight"].sum()) == 1 << 20
     del state
     assert path.name not in mapped_files()
+
+
+def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save({"weight": torch.ones(1 << 20)}, tmp_path / "x.pth")
+    load = torch.load
+
+    def on_some_file_system(*args: Any, **options: Any) -> Any:
+        if options.get("mmap"):
+            raise RuntimeError("unable to mmap 4194304 bytes from file: No such device (19)")
+        return load(*args, **options)
+
+    monkeypatch.setattr(torch, "load", on_some_file_system)
+    assert float(read_checkpoint(path)["weight"].sum()) == 1 << 20
 
 
 def half(path: Path, network: nn.Module) -> None:

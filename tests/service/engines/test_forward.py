@@ -50,7 +50,7 @@ def base(fast: nn.Module) -> nn.Module:
     return network
 
 
-SIZES = [(32, 32), (64, 64), (96, 160), (352, 32), (32, 224), (416, 288)]
+SIZES = [(32, 32), (64, 64), (96, 160), (352, 32), (32, 224), (416, 288), (32, 1088), (1312, 32)]
 """(width, height): one window and many, padded and not, square and not, below and above ``fast``'s base size."""
 
 
@@ -150,6 +150,15 @@ def test_pooling_the_rows_of_the_weights_is_pooling_the_enlarged_features(
     expected = probabilities.view(3, positions) @ features
     pooled = pooled_context(probabilities, source, size)
     assert torch.allclose(pooled, expected, atol=1e-3)
+
+
+def test_the_pyramid_takes_the_memory_of_the_map_however_thin_it_is() -> None:
+    """A picture of 1 x 100000 is one of 3 million pixels to the network: nothing may grow with a side's square."""
+    pyramid = network_module().ImagePyramid(7, 1)
+    coarse, laplacian = torch.rand(1, 1, 4, 1 << 16), torch.zeros(1, 1, 8, 1 << 17)
+    assert torch.allclose(
+        Pyramid(pyramid, CPU)(coarse, laplacian), pyramid.reconstruct(coarse, laplacian), atol=1e-5
+    )
 
 
 @given(height=st.integers(4, 40), width=st.integers(4, 40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -29,7 +30,7 @@ def engine(
         resize=resize,
         weights=Weights(weights, "fast"),
         device=device,
-        precision="fp32",
+        precision=options.get("precision", "fp32"),
         max_model_pixels=options.get("max_model_pixels", 1 << 22),
     )
 
@@ -111,16 +112,27 @@ def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_and_in_its_own_thr
     assert given == [(3, threading.get_ident())]
 
 
-def test_a_checkpoint_overwritten_in_place_harms_nobody(checkpoint: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
+def test_a_checkpoint_overwritten_in_place_harms_nobody(
+    checkpoint: str, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engines.precision.has_native_bf16", lambda: True)
     copy = tmp_path / "mine.pth"
     shutil.copy(checkpoint, copy)
-    built = engine(str(copy))
-    start(built)
+    built = engine(str(copy), precision=precision)
+    gc.disable()  # as while the service starts: no collection may be needed
+    try:
+        info = start(built)
+    finally:
+        gc.enable()
+    assert (info.pending is not None) == (precision == "auto")
     image = picture(40, 40)
     before = built.infer(image)
     assert copy.name not in Path("/proc/self/maps").read_text()
     os.truncate(copy, 0)
     assert np.array_equal(built.infer(image), before)
+    if info.pending is not None:
+        assert "self-check at 192x192" in info.pending().precision_reason
 
 
 def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_read_anew(
@@ -134,6 +146,27 @@ def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_
     with pytest.raises(WeightsUnavailable, match="changed after"):
         built.load(ignore)
     assert start(built).engine == "inspyrenet"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("could not create a primitive"), torch.OutOfMemoryError("no")]
+)
+def test_a_self_check_that_cannot_be_made_is_said_not_to_have_been(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    monkeypatch.setattr("service.engines.precision.has_native_bf16", lambda: True)
+    built = engine(checkpoint, precision="auto")
+    pending: Any = start(built).pending
+
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    runtime: Any = built._runtime
+    runtime._candidate = broken
+    with pytest.raises((RuntimeError, OutOfMemory)):
+        pending()
+    assert (runtime.precision, runtime.precision_reason) == ("fp32", "the self-check could not be made")
+    assert built.infer(picture(32, 32)).shape == (32, 32)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

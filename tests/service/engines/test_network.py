@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,17 @@ def test_building_draws_no_random_numbers_and_leaves_evaluation_mode() -> None:
     assert not any(
         module.training for module in network.modules() if not isinstance(module, torch.nn.Sequential)
     )
+
+
+def test_a_network_nobody_holds_is_gone_without_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        network = build_network((384, 384))
+        gone = weakref.ref(network)
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_plain_tensor_kernels_move_with_the_network() -> None:
