@@ -14,7 +14,7 @@ COLOURS = {
     "interpreter, server and the rest": "#8d99a6",
     "imports": "#d98c3f",
     "weights": "#4a78b5",
-    "device and self-check": "#7a5ea8",
+    "device": "#7a5ea8",
     "Remover(): weights, and what numba compiles": "#b3475a",
     "first cut-out": _harness.OURS,
 }

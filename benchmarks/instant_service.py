@@ -39,7 +39,8 @@ def bare(*, read: bool) -> None:
 
     app = web.Application(client_max_size=1 << 26)
     app.router.add_post("/process", handler)
-    app.router.add_get("/warmup", live)
+    app.router.add_get("/livez", live)
+    app.router.add_post("/warmup", live)
     web.run_app(app, host="127.0.0.1", port=int(os.environ["INSPYRENET_PORT"]), print=None, access_log=None)
 
 

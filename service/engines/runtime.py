@@ -22,7 +22,7 @@ from service.engines.weights import Checkpoint
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
-is up to twice (mean) and four times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
+is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
 ``benchmarks/precision.py``, docs/performance.md."""
 
 LEAST_SPREAD = 0.1
