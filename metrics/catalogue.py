@@ -134,7 +134,16 @@ class Metrics:
         weights_hash: str,
     ) -> None:
         """Say what was loaded; an earlier engine's labels are replaced."""
-        values = (engine, str(fallback).lower(), mode, resize, device, precision, precision_reason, weights_hash)
+        values = (
+            engine,
+            str(fallback).lower(),
+            mode,
+            resize,
+            device,
+            precision,
+            precision_reason,
+            weights_hash,
+        )
         self.engine_info.info(dict(zip(ENGINE_LABELS, values, strict=True)))
 
     def set_build_info(self, *, version: str, torch: str) -> None:
