@@ -77,7 +77,7 @@ class EngineTarget:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._side = canary_side
-        self._canary: bytes | None = None
+        self._canary = b""
         self._judge = Judge(canary_side)
         self._gate_owed = False
         self._client_size_owed = False
@@ -104,7 +104,7 @@ class EngineTarget:
         self._proved = False
         loaded = False
         try:
-            if self._canary is None:
+            if not self._canary:
                 self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
             await self._worker.before_load(lambda: self._engine.prepare(phase_began))
             info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
@@ -180,11 +180,11 @@ class EngineTarget:
             started()
 
         try:
-            if settles:
-                await self._settle()
+            if settles and self.info is not None and self.info.pending is not None:
+                await self._settle(self.info, self.info.pending)
             with self._worker.probe_place() as place:
                 cut_out = await self._pipeline.run(
-                    self._canary or b"",  # load() has made it
+                    self._canary,
                     Options(),
                     place=place,
                     progress=progress,
@@ -232,12 +232,10 @@ class EngineTarget:
             )
             self._lifecycle.fail(f"the device has failed for good: {error}")
 
-    async def _settle(self) -> None:
+    async def _settle(self, before: EngineInfo, pending: Callable[[], EngineInfo]) -> None:
         """Finish what the load left open; if that fails, what was proved goes on serving."""
-        before = self.info
-        assert before is not None and before.pending is not None  # noqa: S101, PT018 - it is owed
         try:
-            after = await self._worker.run(before.pending, kind=Kind.PROBE)
+            after = await self._worker.run(pending, kind=Kind.PROBE)
         except Exception as error:
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be made: {why}"

@@ -86,17 +86,15 @@ class InspyrenetEngine:
         network.to("meta")  # its tensors may map the file, which must be free to change from here on
         self._checkpoint.check_unchanged()
         self._runtime = loaded
-        return self._info()
+        return self._info(loaded, self._checkpoint)
 
     def _settle(self) -> EngineInfo:
-        if self._runtime is None:
+        if self._runtime is None or self._checkpoint is None:
             raise RuntimeError("load() has to succeed before anything is settled")
         self._runtime.settle()
-        return self._info()
+        return self._info(self._runtime, self._checkpoint)
 
-    def _info(self) -> EngineInfo:
-        runtime, checkpoint = self._runtime, self._checkpoint
-        assert runtime is not None and checkpoint is not None  # noqa: S101, PT018 - it is loaded
+    def _info(self, runtime: Runtime, checkpoint: Checkpoint) -> EngineInfo:
         _log.info("precision %s: %s", runtime.precision, runtime.precision_reason)
         return EngineInfo(
             engine=self.name,

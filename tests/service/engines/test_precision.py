@@ -95,7 +95,8 @@ def test_on_hardware_without_native_bf16_auto_means_fp32_and_says_why(
 ) -> None:
     monkeypatch.setattr(precision, "has_native_bf16", lambda: False)
     why = "this CPU has no native bf16 (AVX512_BF16, AMX or Arm BF16)"
-    chosen = {wanted: runtime(benign, wanted) for wanted in ("auto", "fp32", "bf16")}  # type: ignore[arg-type]
+    every: tuple[precision.Wanted, ...] = ("auto", "fp32", "bf16")
+    chosen = {wanted: runtime(benign, wanted) for wanted in every}
     assert {wanted: (c.precision, c.precision_reason) for wanted, c in chosen.items()} == {
         "auto": ("fp32", why),
         "fp32": ("fp32", "asked for"),
