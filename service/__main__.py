@@ -62,9 +62,9 @@ def serve(settings: Settings) -> NoReturn:
 
 if __name__ == "__main__":
     if sys.argv[1:2] not in (["check"], ["probe"], ["weights"]):  # they are over before it pays
-        from service.interpreter import begin_again_with_huge_pages
+        from service.interpreter import begin_again_with_memory_set_up
 
-        begin_again_with_huge_pages()
+        begin_again_with_memory_set_up()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

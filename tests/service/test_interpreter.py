@@ -1,4 +1,4 @@
-"""How the process is set up: it begins again with huge pages, once, as the same process; garbage waits for the load."""
+"""How the process is set up: it begins again with its memory set up, once, as the same process; garbage waits for the load."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.interpreter import (
-    HUGE_PAGES,
-    begin_again_with_huge_pages,
+    MEMORY,
+    begin_again_with_memory_set_up,
     put_off_collection,
     resume_collection,
 )
@@ -34,9 +34,9 @@ def collecting() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_the_service_has_huge_pages_and_is_still_the_process_that_was_started(tmp_path: Path) -> None:
+def test_the_memory_is_set_up_and_it_is_still_the_process_that_was_started(tmp_path: Path) -> None:
     with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
-        assert environment_of(service.process.pid).items() >= HUGE_PAGES.items()
+        assert environment_of(service.process.pid).items() >= MEMORY.items()
 
 
 def test_what_an_operator_has_set_is_left_as_it_is(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_command_line_survives_beginning_again() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "not a port"],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in HUGE_PAGES},
+        env={name: value for name, value in os.environ.items() if name not in MEMORY},
         capture_output=True,
         text=True,
         check=False,
@@ -60,26 +60,34 @@ def test_a_command_line_survives_beginning_again() -> None:
     assert "not a port" in done.stderr
 
 
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What this process takes for its environment, without anything of the memory's."""
+    found = {name: value for name, value in os.environ.items() if name not in MEMORY}
+    monkeypatch.setattr(os, "environ", found)
+    return found
+
+
 @pytest.mark.parametrize("refused", [OSError("E2BIG"), ValueError("illegal environment variable name")])
-def test_where_it_cannot_begin_again_it_goes_on(refused: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_cannot_begin_again_it_goes_on(
+    refused: Exception, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def execve(*_: object) -> None:
         raise refused
 
-    for name in HUGE_PAGES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "execve", execve)
-    begin_again_with_huge_pages()
+    begin_again_with_memory_set_up()
+    assert environment.items() >= MEMORY.items(), "what torch and oneDNN read later holds all the same"
 
 
-def test_it_begins_again_once_even_if_the_variables_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[dict[str, str]] = []
-    for name in HUGE_PAGES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "execve", lambda _program, _arguments, environment: begun.append(environment))
-    begin_again_with_huge_pages()
-    for name in set(begun[0]) - set(HUGE_PAGES) - set(os.environ):
-        monkeypatch.setenv(name, begun[0][name])
-    begin_again_with_huge_pages()
+def test_it_begins_again_once_even_if_the_variables_do_not_stay(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(os, "execve", lambda _program, arguments, _environment: begun.append(arguments))
+    begin_again_with_memory_set_up()
+    del environment["GLIBC_TUNABLES"]
+    begin_again_with_memory_set_up()
     assert len(begun) == 1
 
 
