@@ -85,7 +85,7 @@ class Forward:
             torch.cat([x1, features.to(x1.dtype)], 1), half, saliency, laplacian2
         )
         saliency = self._pyramid(saliency, laplacian1)
-        _, laplacian0 = self._attention0(features, (height, width), saliency, laplacian1)
+        laplacian0 = self._attention0.logits(features, (height, width), saliency, laplacian1)
         mask = torch.sigmoid(self._pyramid(saliency, laplacian0))
         low, high = mask.aminmax()
         return (mask - low) / (high - low + 1e-8)

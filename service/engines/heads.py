@@ -8,6 +8,7 @@ What is different from the package's own modules, with the same results up to ro
 * It sums its features over a fixed base size, whatever the image's: up to a million positions for a thumbnail. The
   enlargement is linear, so its rows are applied to the weights instead, and only the columns of the features are
   enlarged (:func:`pooled_context`).
+* It works through the image in strips, so that no map of 64 channels exists at full size.
 * The pyramid expands a map along one axis, then the other, by the taps that do not meet zeros: 7 instead of 49.
 
 Saliency logits, probabilities, the sums over positions and every softmax are float32, whatever the features are.
@@ -15,18 +16,26 @@ Saliency logits, probabilities, the sums over positions and every softmax are fl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from service.engines.kernels import Convolution, fold, frozen
+from service.engines.kernels import Convolution, fold, frozen, pieces
 
 _CHANNELS_LAST = torch.channels_last
 
 CACHED_PIXELS = 1 << 15
 """Pixels whose channels are widened to float32 at a time on a CPU, rather than all of them at once."""
+
+
+STRIP_BYTES = 1 << 24
+"""Features, without margins, of the strip of an image that a CPU works on at a time."""
+
+_MARGIN = 5
+"""Rows of its surroundings that a pixel of a stage depends on: as many convolutions of 3 x 3 follow each other."""
 
 
 class Context:
@@ -167,6 +176,7 @@ class AttentionStage:
             return frozen(weight, device), frozen(bias, device)
 
         features: int = stage.in_channel
+        self._features = features
         self._dtype = dtype
         self._base_size: tuple[int, int] = stage.stage_size
         self._scale: float = stage.depth**-0.5
@@ -193,25 +203,51 @@ class AttentionStage:
         """Features and float32 logits at ``size``.
 
         Args:
-            source: 1 x C x h x w, the features before they are enlarged.
+            source: 1 x C x h x w, the features before they are enlarged; ``size`` is a multiple of theirs.
             size: (height, width) to work at.
             saliency: float32 logits so far, of any size.
             laplacian: float32 logits of the stage before, of any size; None in the first stage.
         """
+        features, logits = zip(*self._strips(source, size, saliency, laplacian), strict=True)
+        return torch.cat(features, 2), torch.cat(logits, 2)
+
+    def logits(
+        self, source: torch.Tensor, size: tuple[int, int], saliency: torch.Tensor, laplacian: torch.Tensor
+    ) -> torch.Tensor:
+        """The logits alone."""
+        return torch.cat([logits for _, logits in self._strips(source, size, saliency, laplacian)], 2)
+
+    def _strips(
+        self,
+        source: torch.Tensor,
+        size: tuple[int, int],
+        saliency: torch.Tensor,
+        laplacian: torch.Tensor | None,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         height, width = size
         probabilities = self._probabilities(size, saliency, laplacian)
         context = pooled_context(enlarged(probabilities, self._base_size)[0], source, size)
-        key, value = _vectors(context, self._key), _vectors(context, self._value)
-        x = enlarged(source.to(self._dtype), size)
-        query = self._query[1](self._query[0](x))
-        similarity = _pointwise(query, key * self._scale)
-        del query
-        weights = functional.softmax(similarity, dim=0).view(1, -1, height, width)
-        y = self._merge_context.plus(self._spread_context(weights, value), self._merge_features(x))
-        del x
-        y = self._last(y)
-        weight, bias = self._logits
-        return y, (_pointwise(y, weight.flatten(1)) + bias.unsqueeze(1)).view(1, 1, height, width)
+        del probabilities
+        key, value = _vectors(context, self._key) * self._scale, _vectors(context, self._value)
+        spread, bias = self._spread
+        # The first output convolution, of the context vectors spread by their weights: 5 channels instead of 64.
+        spread = torch.einsum("ochw,vc->ovhw", spread, value).to(self._dtype)
+        spread = spread.contiguous(memory_format=_CHANNELS_LAST)
+        source = source.to(self._dtype)
+        row_bytes = width * self._features * self._dtype.itemsize
+        for rows in pieces(height, max(STRIP_BYTES // row_bytes, 1), source.device):
+            # At the edges of a strip the convolutions meet zeros where the image goes on: that is what margins are for.
+            above, below = max(rows.start - _MARGIN, 0), min(rows.stop + _MARGIN, height)
+            x = enlarged_rows(source, size, above, below)
+            similarity = _pointwise(self._query[1](self._query[0](x)), key)
+            weights = functional.softmax(similarity, dim=0).view(1, -1, below - above, width)
+            weights = weights.to(self._dtype, memory_format=_CHANNELS_LAST)
+            y = functional.conv2d(weights, spread, bias.to(self._dtype), padding=1).relu_()
+            y = self._last(self._merge_context.plus(y, self._merge_features(x)))
+            y = y[:, :, rows.start - above : rows.stop - above]
+            weight, offset = self._logits
+            logits = _pointwise(y, weight.flatten(1)) + offset.unsqueeze(1)
+            yield y, logits.view(1, 1, -1, width)
 
     def _probabilities(
         self, size: tuple[int, int], saliency: torch.Tensor, laplacian: torch.Tensor | None
@@ -224,18 +260,6 @@ class AttentionStage:
             detail = torch.sigmoid(enlarged(laplacian, size)) - self._thresholds[1]
             maps += [detail.clip(0, 1), (-detail).clip(0, 1)]
         return torch.cat(maps, 1)
-
-    def _spread_context(self, weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """The first output convolution, of the context vectors spread by their weights: 5 channels instead of 64."""
-        kernel, bias = self._spread
-        kernel = torch.einsum("ochw,vc->ovhw", kernel, value).to(self._dtype)
-        spread = functional.conv2d(
-            weights.to(self._dtype, memory_format=_CHANNELS_LAST),
-            kernel.contiguous(memory_format=_CHANNELS_LAST),
-            bias.to(self._dtype),
-            padding=1,
-        )
-        return spread.relu_()
 
 
 class Pyramid:
@@ -311,6 +335,17 @@ def enlarged(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if x.shape[-2:] == size:
         return x
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def enlarged_rows(x: torch.Tensor, size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+    """Rows ``start`` to ``stop`` of ``enlarged(x, size)``, which is a whole number of times as high."""
+    rows, height = x.shape[2], size[0]
+    if height % rows:
+        raise ValueError(f"{height} rows are no multiple of {rows}")
+    factor = height // rows
+    above, below = max(start // factor - 1, 0), min(-(-stop // factor) + 1, rows)
+    some = enlarged(x[:, :, above:below], ((below - above) * factor, size[1]))
+    return some[:, :, start - above * factor : stop - above * factor]
 
 
 def _reduce_rows(weights: torch.Tensor, rows: int) -> torch.Tensor:

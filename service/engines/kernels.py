@@ -7,6 +7,7 @@ Every tensor kept is a copy: nothing refers to the checkpoint that it came from.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -57,15 +58,6 @@ class Linear:
             )
         y = functional.linear(x, self._weight, self._bias)
         return functional.gelu(y) if self._gelu else y
-
-    def add_to(self, total: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``total`` plus this layer's output (no GELU), in ``total``'s precision; may overwrite ``total``."""
-        if self._packed and total.dtype == self.dtype:
-            return cast(
-                "torch.Tensor",
-                _onednn._linear_pointwise.binary(x, total, self._weight, self._bias, "add"),
-            )
-        return total.add_(self(x))
 
 
 class Convolution:
@@ -184,6 +176,16 @@ class Convolution:
             )
         y = functional.conv2d(x, self._weight, self._bias, padding=self._padding, dilation=self._dilation)
         return y.add_(other).relu_()
+
+
+def pieces(total: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Slices that cover ``total``: on a CPU of ``size`` each, elsewhere one.
+
+    What is computed of a piece lies in memory that the piece before has just given back, near the processor, instead
+    of in fresh pages from the kernel. A GPU's memory is at hand anyway, and its parallelism needs all at once.
+    """
+    step = size if device.type == "cpu" else max(total, 1)
+    return (slice(start, min(start + step, total)) for start in range(0, total, step))
 
 
 def fold(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,8 @@ What is different from the package's own modules:
 * Padding, cyclic shift and partition are one gather of rows, and their inverse is another.
 * Windows that the shifted mask treats alike are attended to together, four kinds, so that no mask is ever expanded
   over the windows.
-* The attention is fused, and every sum into the residual stream happens in the multiplication before it.
+* The attention is fused.
+* Rows and windows are worked through in pieces that stay near the processor.
 
 The residual stream, the normalisations, the patch embedding and the mergings between the stages are always float32.
 """
@@ -21,10 +22,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from service.engines.kernels import Linear, frozen
+from service.engines.kernels import Linear, frozen, pieces
 
 WINDOW = 12
 """Side of a window, in tokens."""
+
+ROWS = 1 << 13
+"""Tokens that a CPU works on at a time."""
 
 _TOKENS = WINDOW * WINDOW
 _STAGES = 4
@@ -98,8 +102,6 @@ class Partition:
 class Windows:
     """The two partitions of one stage of one image: as it lies, and shifted by half a window."""
 
-    padded: bool
-    """Whether the windows have more places than there are tokens."""
     plain: Partition
     shifted: Partition
 
@@ -125,8 +127,7 @@ class Windows:
             scatter[gather] = torch.arange(gather.numel())
             return Partition(gather.to(device), scatter[:-1].to(device), counts)
 
-        padded = numbers.numel() > height * width
-        return cls(padded, partition(0), partition(WINDOW // 2))
+        return cls(partition(0), partition(WINDOW // 2))
 
 
 class _Norm:
@@ -163,34 +164,38 @@ class _Block:
     def __call__(self, tokens: torch.Tensor, windows: Windows) -> torch.Tensor:
         """Tokens x channels to the same; overwrites its input."""
         partition = windows.shifted if self._is_shifted else windows.plain
-        normalised = self._norm1(tokens)
-        if windows.padded:
-            count, channels = tokens.shape
-            with_padding = torch.empty(count + 1, channels, dtype=self._dtype, device=tokens.device)
-            with_padding[:count] = normalised
-            with_padding[count] = 0
-            normalised = with_padding
-        qkv = self._qkv(normalised.to(self._dtype).index_select(0, partition.gather))
-        attended = self._attend(qkv, partition.counts).index_select(0, partition.scatter)
-        tokens = self._proj.add_to(tokens, attended)
-        return self._down.add_to(tokens, self._up(self._norm2(tokens).to(self._dtype)))
+        attended = self._attend(self._normalised(tokens), partition).index_select(0, partition.scatter)
+        for rows in pieces(len(tokens), ROWS, tokens.device):
+            these = tokens[rows]
+            these += self._proj(attended[rows])
+            these += self._down(self._up(self._norm2(these).to(self._dtype)))
+        return tokens
 
-    def _attend(self, qkv: torch.Tensor, counts: tuple[int, ...]) -> torch.Tensor:
-        channels = qkv.shape[1] // 3
-        query, key, value = (
-            qkv.view(-1, _TOKENS, 3, self._heads, channels // self._heads).permute(2, 0, 3, 1, 4).unbind()
-        )
-        result = torch.empty(query.shape[0], _TOKENS, channels, dtype=qkv.dtype, device=qkv.device)
+    def _normalised(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The input of the attention, and after it a token of zeros: the padding."""
+        result = tokens.new_zeros(len(tokens) + 1, tokens.shape[1], dtype=self._dtype)
+        for rows in pieces(len(tokens), ROWS, tokens.device):
+            result[rows] = self._norm1(tokens[rows])
+        return result
+
+    def _attend(self, tokens: torch.Tensor, partition: Partition) -> torch.Tensor:
+        """Places x channels: what each place of each window attends to."""
+        channels = tokens.shape[1]
+        result = tokens.new_empty(len(partition.gather), channels)
         start = 0
-        for count, bias in zip(counts, self._biases, strict=True):
-            if count:
-                these = slice(start, start + count)
-                attended = functional.scaled_dot_product_attention(
-                    query[these], key[these], value[these], attn_mask=bias
+        for count, bias in zip(partition.counts, self._biases, strict=True):
+            for windows in pieces(count, ROWS // _TOKENS, tokens.device):
+                places = slice((start + windows.start) * _TOKENS, (start + windows.stop) * _TOKENS)
+                qkv = self._qkv(tokens.index_select(0, partition.gather[places]))
+                query, key, value = (
+                    qkv.view(-1, _TOKENS, 3, self._heads, channels // self._heads)
+                    .permute(2, 0, 3, 1, 4)
+                    .unbind()
                 )
-                result[these] = attended.transpose(1, 2).reshape(count, _TOKENS, channels)
-                start += count
-        return result.view(-1, channels)
+                attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+                result[places] = attended.transpose(1, 2).reshape(-1, channels)
+            start += count
+        return result
 
 
 def _masks(device: torch.device) -> list[torch.Tensor]:

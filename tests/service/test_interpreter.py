@@ -1,4 +1,4 @@
-"""How the process is set up: it begins again with its memory set up, once, as the same process; garbage waits for the load."""
+"""How the process begins: again, with its memory set up, once, as the same process; garbage waits for the load."""
 
 from __future__ import annotations
 

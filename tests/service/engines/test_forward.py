@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.scenes import photograph
-from service.engines import kernels
+from service.engines import heads, kernels, swin
 from service.engines.forward import PARTS, Forward
-from service.engines.heads import Pyramid, enlarged, pooled_context
+from service.engines.heads import Pyramid, enlarged, enlarged_rows, pooled_context
 from service.engines.network import build_network, network_module
 from service.engines.precision import REDUCED_PARTS
 from service.engines.swin import WINDOW, Windows
@@ -83,6 +83,31 @@ def test_without_packed_weights_the_masks_are_the_same(
     assert 0 < float((reduced - plain).abs().mean()) < 1 / 255
 
 
+@pytest.mark.parametrize("strip", [1, 96 * 64 * 4 * 7])
+def test_in_pieces_of_any_size_the_masks_are_the_same(
+    strip: int, fast: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strips of one row, and of seven: an odd number, between rows of the map that is enlarged."""
+    image = normalised("coffee", 96, 160)
+    with torch.inference_mode():
+        whole = Forward(fast, CPU)(image)
+        monkeypatch.setattr(heads, "STRIP_BYTES", strip)
+        monkeypatch.setattr(swin, "ROWS", WINDOW * WINDOW)
+        assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 9), factor=st.integers(1, 3), data=st.data())
+def test_some_rows_of_an_enlarged_map_are_those_of_the_whole(
+    rows: int, factor: int, data: st.DataObject
+) -> None:
+    size = (rows * factor, 4)
+    start = data.draw(st.integers(0, size[0] - 1))
+    stop = data.draw(st.integers(start + 1, size[0]))
+    x = torch.randn(1, 2, rows, 3)
+    torch.testing.assert_close(enlarged_rows(x, size, start, stop), enlarged(x, size)[:, :, start:stop])
+
+
 def test_every_part_can_be_reduced_alone_and_a_part_that_is_none_is_refused(fast: nn.Module) -> None:
     image = normalised("coffee", 64, 64)
     with torch.inference_mode():
@@ -126,7 +151,6 @@ def test_every_token_has_one_place_and_the_rest_is_padding(height: int, width: i
         assert places.numel() == sum(partition.counts) * WINDOW * WINDOW
         assert torch.equal(places[partition.scatter], torch.arange(height * width))
         assert int((places < height * width).sum()) == height * width
-        assert windows.padded == bool((places == height * width).any())
 
 
 @settings(deadline=None)
