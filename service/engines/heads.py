@@ -8,7 +8,7 @@ What is different from the package's own modules, with the same results up to ro
 * It sums its features over a fixed base size, whatever the image's: up to a million positions for a thumbnail. The
   enlargement is linear, so its rows are applied to the weights instead, and only the columns of the features are
   enlarged (:func:`pooled_context`).
-* It works through the image in strips, so that no map of 64 channels exists at full size.
+* On a CPU it works through the image in strips: of a large one, no map of 64 channels ever exists at full size.
 * The pyramid expands a map along one axis, then the other, by the taps that do not meet zeros: 7 instead of 49.
 
 Saliency logits, probabilities, the sums over positions and every softmax are float32, whatever the features are.
@@ -16,7 +16,7 @@ Saliency logits, probabilities, the sums over positions and every softmax are fl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -31,8 +31,11 @@ CACHED_PIXELS = 1 << 15
 """Pixels whose channels are widened to float32 at a time on a CPU, rather than all of them at once."""
 
 
-STRIP_BYTES = 1 << 24
-"""Features, without margins, of the strip of an image that a CPU works on at a time."""
+STRIP_PIXELS = 1 << 17
+"""Pixels of the strip of an image that a CPU works on at a time."""
+
+STRIP_ROWS = 64
+"""Rows that it has at the least: its margins are computed for nothing."""
 
 _MARGIN = 5
 """Rows of its surroundings that a pixel of a stage depends on: as many convolutions of 3 x 3 follow each other."""
@@ -176,7 +179,7 @@ class AttentionStage:
             return frozen(weight, device), frozen(bias, device)
 
         features: int = stage.in_channel
-        self._features = features
+        self._depth: int = stage.depth
         self._dtype = dtype
         self._base_size: tuple[int, int] = stage.stage_size
         self._scale: float = stage.depth**-0.5
@@ -208,46 +211,61 @@ class AttentionStage:
             saliency: float32 logits so far, of any size.
             laplacian: float32 logits of the stage before, of any size; None in the first stage.
         """
-        features, logits = zip(*self._strips(source, size, saliency, laplacian), strict=True)
-        return torch.cat(features, 2), torch.cat(logits, 2)
+        shape = (1, self._depth, *size)
+        features = torch.empty(shape, dtype=self._dtype, device=source.device, memory_format=_CHANNELS_LAST)
+        return features, self.logits(source, size, saliency, laplacian, features=features)
 
     def logits(
-        self, source: torch.Tensor, size: tuple[int, int], saliency: torch.Tensor, laplacian: torch.Tensor
-    ) -> torch.Tensor:
-        """The logits alone."""
-        return torch.cat([logits for _, logits in self._strips(source, size, saliency, laplacian)], 2)
-
-    def _strips(
         self,
         source: torch.Tensor,
         size: tuple[int, int],
         saliency: torch.Tensor,
         laplacian: torch.Tensor | None,
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        *,
+        features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The logits; the features only if there is somewhere to write them."""
+        height, width = size
+        refine = self._refinement(source, size, saliency, laplacian)
+        logits = saliency.new_empty(1, 1, height, width)
+        for rows in pieces(height, max(STRIP_PIXELS // width, STRIP_ROWS), source.device):
+            y, logits[:, :, rows] = refine(rows)
+            if features is not None:
+                features[:, :, rows] = y
+            del y  # its memory is for the next strip
+        return logits
+
+    def _refinement(
+        self,
+        source: torch.Tensor,
+        size: tuple[int, int],
+        saliency: torch.Tensor,
+        laplacian: torch.Tensor | None,
+    ) -> Callable[[slice], tuple[torch.Tensor, torch.Tensor]]:
+        """What computes features and logits of some rows."""
         height, width = size
         probabilities = self._probabilities(size, saliency, laplacian)
         context = pooled_context(enlarged(probabilities, self._base_size)[0], source, size)
-        del probabilities
         key, value = _vectors(context, self._key) * self._scale, _vectors(context, self._value)
-        spread, bias = self._spread
         # The first output convolution, of the context vectors spread by their weights: 5 channels instead of 64.
-        spread = torch.einsum("ochw,vc->ovhw", spread, value).to(self._dtype)
-        spread = spread.contiguous(memory_format=_CHANNELS_LAST)
+        kernel = torch.einsum("ochw,vc->ovhw", self._spread[0], value).to(self._dtype)
+        kernel, bias = kernel.contiguous(memory_format=_CHANNELS_LAST), self._spread[1].to(self._dtype)
         source = source.to(self._dtype)
-        row_bytes = width * self._features * self._dtype.itemsize
-        for rows in pieces(height, max(STRIP_BYTES // row_bytes, 1), source.device):
+        weight, offset = self._logits[0].flatten(1), self._logits[1].unsqueeze(1)
+
+        def refine(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
             # At the edges of a strip the convolutions meet zeros where the image goes on: that is what margins are for.
             above, below = max(rows.start - _MARGIN, 0), min(rows.stop + _MARGIN, height)
             x = enlarged_rows(source, size, above, below)
             similarity = _pointwise(self._query[1](self._query[0](x)), key)
             weights = functional.softmax(similarity, dim=0).view(1, -1, below - above, width)
             weights = weights.to(self._dtype, memory_format=_CHANNELS_LAST)
-            y = functional.conv2d(weights, spread, bias.to(self._dtype), padding=1).relu_()
+            y = functional.conv2d(weights, kernel, bias, padding=1).relu_()
             y = self._last(self._merge_context.plus(y, self._merge_features(x)))
             y = y[:, :, rows.start - above : rows.stop - above]
-            weight, offset = self._logits
-            logits = _pointwise(y, weight.flatten(1)) + offset.unsqueeze(1)
-            yield y, logits.view(1, 1, -1, width)
+            return y, (_pointwise(y, weight) + offset).view(1, 1, -1, width)
+
+        return refine
 
     def _probabilities(
         self, size: tuple[int, int], saliency: torch.Tensor, laplacian: torch.Tensor | None

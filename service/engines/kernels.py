@@ -1,7 +1,8 @@
 """Linear and convolution layers with frozen weights, stored the way the device multiplies fastest.
 
-On a CPU the weights are reordered once into oneDNN's own layout, and biases, activations and sums are fused into the
-multiplication: the operators that torch's own compiler emits, without a compiler. Elsewhere they are the plain ones.
+On a CPU the weights are reordered once into oneDNN's own layout, and biases and activations are fused into the
+multiplication, a convolution's sums too: the operators that torch's own compiler emits, without a compiler. Elsewhere
+they are the plain ones.
 Every tensor kept is a copy: nothing refers to the checkpoint that it came from.
 """
 
@@ -37,7 +38,6 @@ class Linear:
         dtype: torch.dtype,
         gelu: bool = False,
     ) -> None:
-        self.dtype = dtype
         self._gelu = gelu
         self._packed = _packs(device, dtype)
         self._bias = None if bias is None else frozen(bias, device, dtype)
@@ -179,13 +179,14 @@ class Convolution:
 
 
 def pieces(total: int, size: int, device: torch.device) -> Iterator[slice]:
-    """Slices that cover ``total``: on a CPU of ``size`` each, elsewhere one.
+    """Slices of about the same length that cover ``total``: on a CPU of at most ``size``, elsewhere one.
 
-    What is computed of a piece lies in memory that the piece before has just given back, near the processor, instead
-    of in fresh pages from the kernel. A GPU's memory is at hand anyway, and its parallelism needs all at once.
+    What is computed of a piece lies in memory that the piece before has just given back, instead of in fresh pages
+    from the kernel. A GPU's memory is at hand anyway, and its parallelism needs all at once.
     """
-    step = size if device.type == "cpu" else max(total, 1)
-    return (slice(start, min(start + step, total)) for start in range(0, total, step))
+    count = -(-total // size) if device.type == "cpu" else 1
+    step = -(-total // max(count, 1))
+    return (slice(start, min(start + step, total)) for start in range(0, total, max(step, 1)))
 
 
 def fold(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ What is different from the package's own modules:
 * Windows that the shifted mask treats alike are attended to together, four kinds, so that no mask is ever expanded
   over the windows.
 * The attention is fused.
-* Rows and windows are worked through in pieces that stay near the processor.
+* Tokens and windows are worked through in pieces, each in the memory of the one before.
 
 The residual stream, the normalisations, the patch embedding and the mergings between the stages are always float32.
 """
@@ -16,6 +16,7 @@ The residual stream, the normalisations, the patch embedding and the mergings be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -173,7 +174,8 @@ class _Block:
 
     def _normalised(self, tokens: torch.Tensor) -> torch.Tensor:
         """The input of the attention, and after it a token of zeros: the padding."""
-        result = tokens.new_zeros(len(tokens) + 1, tokens.shape[1], dtype=self._dtype)
+        result = tokens.new_empty(len(tokens) + 1, tokens.shape[1], dtype=self._dtype)
+        result[-1] = 0
         for rows in pieces(len(tokens), ROWS, tokens.device):
             result[rows] = self._norm1(tokens[rows])
         return result
@@ -182,19 +184,21 @@ class _Block:
         """Places x channels: what each place of each window attends to."""
         channels = tokens.shape[1]
         result = tokens.new_empty(len(partition.gather), channels)
-        start = 0
-        for count, bias in zip(partition.counts, self._biases, strict=True):
-            for windows in pieces(count, ROWS // _TOKENS, tokens.device):
-                places = slice((start + windows.start) * _TOKENS, (start + windows.stop) * _TOKENS)
-                qkv = self._qkv(tokens.index_select(0, partition.gather[places]))
-                query, key, value = (
-                    qkv.view(-1, _TOKENS, 3, self._heads, channels // self._heads)
-                    .permute(2, 0, 3, 1, 4)
-                    .unbind()
-                )
-                attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-                result[places] = attended.transpose(1, 2).reshape(-1, channels)
-            start += count
+        kinds = list(pairwise(accumulate(partition.counts, initial=0)))
+        for windows in pieces(sum(partition.counts), ROWS // _TOKENS, tokens.device):
+            places = partition.gather[windows.start * _TOKENS : windows.stop * _TOKENS]
+            qkv = self._qkv(tokens.index_select(0, places))
+            query, key, value = (
+                qkv.view(-1, _TOKENS, 3, self._heads, channels // self._heads).permute(2, 0, 3, 1, 4).unbind()
+            )
+            for (begin, end), bias in zip(kinds, self._biases, strict=True):
+                first, last = max(begin, windows.start), min(end, windows.stop)
+                if first < last:
+                    these = slice(first - windows.start, last - windows.start)
+                    attended = functional.scaled_dot_product_attention(
+                        query[these], key[these], value[these], attn_mask=bias
+                    )
+                    result[first * _TOKENS : last * _TOKENS] = attended.transpose(1, 2).reshape(-1, channels)
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -39,12 +40,59 @@ def test_the_memory_is_set_up_and_it_is_still_the_process_that_was_started(tmp_p
         assert environment_of(service.process.pid).items() >= MEMORY.items()
 
 
-def test_what_an_operator_has_set_is_left_as_it_is(tmp_path: Path) -> None:
-    mine = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"}
-    with live(tmp_path, command=["-m", "service"], engine="grabcut", env=mine) as service:
-        found = environment_of(service.process.pid)
-    assert found["GLIBC_TUNABLES"] == mine["GLIBC_TUNABLES"]
-    assert found["THP_MEM_ALLOC_ENABLE"] == "1"
+def seen_by_libraries(environment: dict[str, str], *, before: str = "") -> dict[str, str | None]:
+    """What ``getenv`` finds of :data:`MEMORY` in a program that has set it up."""
+    code = f"""
+import ctypes, json, os
+from service.interpreter import MEMORY, begin_again_with_memory_set_up
+{before}
+begin_again_with_memory_set_up()
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+print(json.dumps({{name: (getenv(name.encode()) or b"").decode() for name in MEMORY}}))
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in MEMORY}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, check=True)
+    found: dict[str, str | None] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_what_an_operator_has_set_is_left_as_it_is(name: str) -> None:
+    mine = {name: "glibc.malloc.arena_max=4" if name == "GLIBC_TUNABLES" else "7"}
+    assert seen_by_libraries(mine) == MEMORY | mine
+
+
+@pytest.mark.parametrize("refused", ['OSError("E2BIG")', 'ValueError("illegal environment variable name")'])
+def test_where_it_cannot_begin_again_libraries_loaded_later_are_told_all_the_same(refused: str) -> None:
+    refuse = f"def refuse(*_):\n    raise {refused}\nos.execve = refuse"
+    assert seen_by_libraries({}, before=refuse) == MEMORY
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pictures_of_ever_new_sizes_do_not_make_the_process_larger(dtype: str) -> None:
+    """Each number of rows is one more operation for torch and oneDNN to remember."""
+    code = f"""
+import ctypes, torch
+from service.engines.kernels import Linear
+class Counts(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Counts
+dtype = torch.{dtype}
+layer = Linear(torch.randn(64, 64), None, device=torch.device("cpu"), dtype=dtype)
+def used(sizes):
+    for rows in sizes:
+        layer(torch.zeros(rows, 64, dtype=dtype))
+    return mallinfo().uordblks + mallinfo().hblkhd
+with torch.inference_mode():
+    print(-used(range(1, 250)) + used(range(250, 650)))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | MEMORY, capture_output=True, check=True)
+    assert int(done.stdout) < 20e6
 
 
 def test_a_command_line_survives_beginning_again() -> None:
@@ -60,29 +108,11 @@ def test_a_command_line_survives_beginning_again() -> None:
     assert "not a port" in done.stderr
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What this process takes for its environment, without anything of the memory's."""
-    found = {name: value for name, value in os.environ.items() if name not in MEMORY}
-    monkeypatch.setattr(os, "environ", found)
-    return found
-
-
-@pytest.mark.parametrize("refused", [OSError("E2BIG"), ValueError("illegal environment variable name")])
-def test_where_it_cannot_begin_again_it_goes_on(
-    refused: Exception, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def execve(*_: object) -> None:
-        raise refused
-
-    monkeypatch.setattr(os, "execve", execve)
-    begin_again_with_memory_set_up()
-    assert environment.items() >= MEMORY.items(), "what torch and oneDNN read later holds all the same"
-
-
 def test_it_begins_again_once_even_if_the_variables_do_not_stay(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in MEMORY}
+    monkeypatch.setattr(os, "environ", environment)
     begun: list[object] = []
     monkeypatch.setattr(os, "execve", lambda _program, arguments, _environment: begun.append(arguments))
     begin_again_with_memory_set_up()

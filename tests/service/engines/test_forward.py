@@ -83,17 +83,27 @@ def test_without_packed_weights_the_masks_are_the_same(
     assert 0 < float((reduced - plain).abs().mean()) < 1 / 255
 
 
-@pytest.mark.parametrize("strip", [1, 96 * 64 * 4 * 7])
+@pytest.mark.parametrize("rows", [1, 7])
 def test_in_pieces_of_any_size_the_masks_are_the_same(
-    strip: int, fast: nn.Module, monkeypatch: pytest.MonkeyPatch
+    rows: int, fast: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Strips of one row, and of seven: an odd number, between rows of the map that is enlarged."""
+    """Of seven rows, too: an odd number, between rows of the map that is enlarged."""
     image = normalised("coffee", 96, 160)
     with torch.inference_mode():
         whole = Forward(fast, CPU)(image)
-        monkeypatch.setattr(heads, "STRIP_BYTES", strip)
+        monkeypatch.setattr(heads, "STRIP_PIXELS", 1)
+        monkeypatch.setattr(heads, "STRIP_ROWS", rows)
         monkeypatch.setattr(swin, "ROWS", WINDOW * WINDOW)
         assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
+
+
+@given(total=st.integers(0, 300), size=st.integers(1, 50))
+def test_pieces_cover_everything_once_and_none_is_too_large(total: int, size: int) -> None:
+    found = list(kernels.pieces(total, size, CPU))
+    assert [number for piece in found for number in range(piece.start, piece.stop)] == list(range(total))
+    assert all(0 < piece.stop - piece.start <= size for piece in found)
+    assert len(found) == -(-total // size)
+    assert sum(1 for _ in kernels.pieces(total, size, torch.device("cuda"))) <= 1
 
 
 @settings(deadline=None)
