@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
 is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
 ``benchmarks/precision.py``, docs/performance.md."""
+
+GIVE_BACK_SECONDS = 60.0
+"""How long freed memory may lie scattered. Given back after every pass it would have to be taken again for the next."""
 
 LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
@@ -72,15 +77,25 @@ class Runtime:
         network: in evaluation mode, in float32; its weights are copied.
         device: where it computes.
         wanted: ``fp32``, ``bf16`` (asked for, so not checked) or ``auto``.
+        clock: monotonic seconds.
 
     Raises:
         OutOfMemory, DeviceError: the device failed.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        wanted: precision.Wanted,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.device = device
         """Where it computes."""
         self._forward_running = threading.Lock()
+        self._clock = clock
+        self._gave_back = clock()
         self._candidate: Forward | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
@@ -145,6 +160,10 @@ class Runtime:
             mask = self._forward(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
+            del mask, pixels
+        if self._clock() - self._gave_back >= GIVE_BACK_SECONDS:
+            devices.give_memory_back()
+            self._gave_back = self._clock()
         return alpha
 
     def memory(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.scenes import photograph
-from service.engines import precision
+from service.engines import devices, precision
 from service.engines.checkpoint import assign_weights
 from service.engines.dummy import dummy_state
 from service.engines.network import build_network
@@ -71,6 +71,20 @@ def test_until_the_self_check_has_been_made_it_computes_in_fp32(benign: dict[str
     assert (loaded.settled, loaded.precision) == (False, "fp32")
     assert loaded.precision_reason == "until the self-check of bf16, right after the first proof"
     assert np.array_equal(mask_of(loaded), mask_of(runtime(benign, "fp32")))
+
+
+def test_once_a_minute_scattered_memory_is_given_back(
+    benign: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    given_back: list[float] = []
+    monkeypatch.setattr(devices, "give_memory_back", lambda: given_back.append(now[0]))
+    network = build_network(mode_config("fast").base_size)
+    assign_weights(network, benign, "dummy")
+    loaded = Runtime(network, CPU, "fp32", clock=lambda: now[0])
+    for now[0] in (159.0, 160.0, 219.0, 221.0):
+        mask_of(loaded)
+    assert given_back == [160.0, 221.0]
 
 
 def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(hostile: dict[str, torch.Tensor]) -> None:
