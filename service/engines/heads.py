@@ -35,7 +35,7 @@ STRIP_PIXELS = 1 << 17
 """Pixels of the strip of an image that a CPU works on at a time."""
 
 STRIP_ROWS = 64
-"""Rows that it has at the least: its margins are computed for nothing."""
+"""Rows that it may have at any width: its margins are computed twice."""
 
 _MARGIN = 5
 """Rows of its surroundings that a pixel of a stage depends on: as many convolutions of 3 x 3 follow each other."""

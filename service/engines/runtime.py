@@ -162,8 +162,8 @@ class Runtime:
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
             del mask, pixels
         if self._clock() - self._gave_back >= GIVE_BACK_SECONDS:
-            devices.give_memory_back()
             self._gave_back = self._clock()
+            devices.give_memory_back()
         return alpha
 
     def memory(self) -> dict[str, int]:

@@ -83,17 +83,17 @@ def test_without_packed_weights_the_masks_are_the_same(
     assert 0 < float((reduced - plain).abs().mean()) < 1 / 255
 
 
-@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize(("rows", "windows"), [(1, 1), (7, 4)])
 def test_in_pieces_of_any_size_the_masks_are_the_same(
-    rows: int, fast: nn.Module, monkeypatch: pytest.MonkeyPatch
+    rows: int, windows: int, fast: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of seven rows, too: an odd number, between rows of the map that is enlarged."""
+    """Seven rows: an odd number, between rows of the map that is enlarged. Four windows: of two kinds."""
     image = normalised("coffee", 96, 160)
     with torch.inference_mode():
         whole = Forward(fast, CPU)(image)
         monkeypatch.setattr(heads, "STRIP_PIXELS", 1)
         monkeypatch.setattr(heads, "STRIP_ROWS", rows)
-        monkeypatch.setattr(swin, "ROWS", WINDOW * WINDOW)
+        monkeypatch.setattr(swin, "ROWS", windows * WINDOW * WINDOW)
         assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
 
 
