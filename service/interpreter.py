@@ -7,8 +7,8 @@ it is imported.
 
 For every size of picture, the layers keep what they have prepared for that size: torch the descriptions of a thousand
 operations of each kind, 0.2 MB each for a linear one, and oneDNN a thousand kernels. Pictures of a hundred sizes made
-the process 370 MB larger, and scattered its memory as much again. The largest size needs 102, a small one 85, so there is
-room for a client's and the canary's; one that is new takes 20 to 40 ms.
+the process 370 MB larger, and scattered its memory as much again. The largest size needs 102, a small one 85, so there
+is room for a client's and the canary's; one that is new takes 20 to 40 ms.
 """
 
 from __future__ import annotations
