@@ -1,9 +1,10 @@
 """How the process itself is set up: its memory, and no garbage collection while it starts. No other imports.
 
-A forward pass takes hundreds of megabytes from the kernel and gives them back, and a load copies as many. In pages of
-4 KiB the kernel spends more time on handing them out than the processor needs to fill them (three times as long, for a
-copy of 268 MB). The C library asks for huge pages only if its environment says so when the process begins; torch, when
-it is imported.
+A load copies hundreds of megabytes, and every forward pass takes as many. In pages of 4 KiB the kernel spends more time
+on handing them out than the processor needs to fill them (three times as long, for a copy of 268 MB), and even huge
+pages cost a pass a tenth, or far more on a virtual machine whose host takes back what lies free. So the C library asks
+for huge pages, and keeps what it has: one heap for all threads, nothing mapped aside, nothing returned by itself
+(:class:`service.engines.memory.MainMemory` returns what is too much). It listens only when the process begins.
 
 For every size of picture, the layers keep what they have prepared for that size: torch the descriptions of a thousand
 operations of each kind, 0.2 MB each for a linear one, and oneDNN a thousand kernels. Pictures of a hundred sizes made
@@ -19,13 +20,14 @@ import sys
 from contextlib import suppress
 
 MEMORY = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "THP_MEM_ALLOC_ENABLE": "1",
+    "GLIBC_TUNABLES": (
+        "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
+        f"glibc.malloc.trim_threshold={1 << 40}"
+    ),
     "LRU_CACHE_CAPACITY": "192",
     "DNNL_PRIMITIVE_CACHE_CAPACITY": "192",
 }
-"""What the environment has to say. Where the kernel has no huge pages to give, or on another C library, the first two
-mean nothing."""
+"""What the environment has to say. The first is for GNU's C library, and leaves others as they are."""
 
 _BEGAN_AGAIN = "MEMORY_SET_UP"
 """Set together with them: a C library may take its variable away again, from a program with capabilities, say."""

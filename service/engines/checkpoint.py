@@ -14,6 +14,9 @@ from torch import nn
 
 from service.engines.base import WeightsUnavailable
 
+_ALIGNED = 16
+"""Every tensor begins at a multiple of so many values: of 64 bytes, as if it had been allocated by itself."""
+
 _HEAD = 512
 """Bytes of a file's beginning that tell its format."""
 
@@ -45,11 +48,13 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Make ``state`` the network's parameters, without a copy; every key must match in name and shape.
+    """Copy ``state`` into memory of the network's own; every key must match in name and shape.
+
+    It is one block of memory: when the network goes, a pass finds all of it free, and in one piece.
 
     Args:
         network: as built; its own parameters are discarded.
-        state: float tensors of any precision become float32, which is what the network computes in.
+        state: may map a file. Float tensors of any precision become float32, which is what the network computes in.
         source: for the message, where the weights came from.
 
     Raises:
@@ -69,11 +74,18 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
             f"{source} is a checkpoint of a network of another size: {len(wrong)} parameters have another shape, "
             f"such as {name}: {list(state[name].shape)} instead of {list(expected[name].shape)}"
         )
-    converted = {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
-    }
-    network.load_state_dict(converted, strict=True, assign=True)
+    network.load_state_dict(_in_one_block(state), strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
+
+
+def _in_one_block(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    copied = {name: tensor.clone() for name, tensor in state.items() if not tensor.is_floating_point()}
+    floats = {name: tensor for name, tensor in state.items() if name not in copied}
+    lengths = [-(-tensor.numel() // _ALIGNED) * _ALIGNED for tensor in floats.values()]
+    block = torch.split(torch.empty(sum(lengths)), lengths)
+    for (name, tensor), part in zip(floats.items(), block, strict=True):
+        copied[name] = part[: tensor.numel()].view(tensor.shape).copy_(tensor)
+    return copied
 
 
 def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import traceback
 from collections.abc import Iterator
@@ -43,17 +42,6 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
     if device.type != "cuda":
         return {"allocated": 0, "reserved": 0}
     return {"allocated": torch.cuda.memory_allocated(device), "reserved": torch.cuda.memory_reserved(device)}
-
-
-def give_memory_back() -> None:
-    """Return to the kernel the main memory that is free but lies scattered between what is in use.
-
-    The C library keeps it otherwise, and more from day to day. Tens of milliseconds; other C libraries than GNU's
-    do it by themselves.
-    """
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(ctypes.c_size_t(0))
 
 
 @contextmanager

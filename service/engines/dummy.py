@@ -93,6 +93,8 @@ def smooth_noise(generator: torch.Generator, *, side: int) -> torch.Tensor:
 
 def _initialise(network: nn.Module, generator: torch.Generator, *, hostile: bool) -> None:
     linear_std = HOSTILE_LINEAR_STD if hostile else LINEAR_STD
+    memory = {name: torch.empty(parameter.shape) for name, parameter in network.named_parameters()}
+    network.load_state_dict(memory, strict=False, assign=True)
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             # As the package initialises them, but uniform of the same variance, which is faster than normal.

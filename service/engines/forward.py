@@ -33,9 +33,18 @@ class Forward:
         network: the package's ``InSPyReNet``, in evaluation mode, with its weights in float32 in main memory.
         device: where it computes.
         reduced: the parts that compute in bfloat16; see :mod:`service.engines.precision`.
+        borrow: compute with the network's own float32 tensors, where they are most: for the few passes until it is
+            known which precision serves, copying them into the fastest layout takes longer than it saves.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, *, reduced: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        *,
+        reduced: Collection[str] = (),
+        borrow: bool = False,
+    ) -> None:
         if unknown := set(reduced) - set(PARTS):
             raise ValueError(f"the network has no parts {sorted(unknown)}; it has {', '.join(PARTS)}")
 
@@ -48,7 +57,10 @@ class Forward:
 
         with torch.inference_mode():
             self._backbone = Backbone(
-                network.get_submodule("backbone"), device=device, dtype=precision("backbone")
+                network.get_submodule("backbone"),
+                device=device,
+                dtype=precision("backbone"),
+                borrow=borrow,
             )
             self._contexts = [
                 Context(network.get_submodule(part), device=device, dtype=precision(part))

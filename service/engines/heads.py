@@ -31,6 +31,9 @@ CACHED_PIXELS = 1 << 15
 """Pixels whose channels are widened to float32 at a time on a CPU, rather than all of them at once."""
 
 
+POOLED_VALUES = 1 << 22
+"""Values of the features that a CPU pools at a time."""
+
 STRIP_PIXELS = 1 << 17
 """Pixels of the strip of an image that a CPU works on at a time."""
 
@@ -337,15 +340,19 @@ def pooled_context(probabilities: torch.Tensor, source: torch.Tensor, size: tupl
     """
     maps, base_height, base_width = probabilities.shape
     channels, rows = source.shape[1:3]
-    source = source.float().contiguous()
     if base_width % channels:
-        features = enlarged(enlarged(source, size), (base_height, base_width))
+        features = enlarged(enlarged(source.float().contiguous(), size), (base_height, base_width))
         return probabilities.flatten(1) @ features.contiguous().view(-1, channels)
     runs = base_width // channels
     weights = probabilities.reshape(1, maps * channels, base_height, runs)
-    weights = _reduce_rows(_reduce_rows(weights, size[0]), rows)
-    features = enlarged(enlarged(source, (rows, size[1])), (rows, base_width))
-    return weights.reshape(maps, -1) @ features.view(-1, channels)
+    weights = _reduce_rows(_reduce_rows(weights, size[0]), rows).view(maps, channels, -1)
+    context = weights.new_zeros(maps, channels)
+    for these in pieces(channels, max(POOLED_VALUES // (rows * base_width), 1), source.device):
+        features = source[:, these].float().contiguous()
+        features = enlarged(enlarged(features, (rows, size[1])), (rows, base_width))
+        context += weights[:, these].reshape(maps, -1) @ features.view(-1, channels)
+        del features  # its memory is for the next piece
+    return context
 
 
 def enlarged(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -82,11 +82,8 @@ class InspyrenetEngine:
         report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
         network = runtime.read_network(self._checkpoint, self._mode)
         report(LoadPhase.DEVICE, f"setting up {device}")
-        loaded = runtime.Runtime(network, device, self._precision)
-        network.to("meta")  # its tensors may map the file, which must be free to change from here on
-        self._checkpoint.check_unchanged()
-        self._runtime = loaded
-        return self._info(loaded, self._checkpoint)
+        self._runtime = runtime.Runtime(network, device, self._precision)
+        return self._info(self._runtime, self._checkpoint)
 
     def _settle(self) -> EngineInfo:
         if self._runtime is None or self._checkpoint is None:

@@ -3,7 +3,7 @@
 On a CPU the weights are reordered once into oneDNN's own layout, and biases and activations are fused into the
 multiplication, a convolution's sums too: the operators that torch's own compiler emits, without a compiler. Elsewhere
 they are the plain ones.
-Every tensor kept is a copy: nothing refers to the checkpoint that it came from.
+Every tensor kept is a copy, unless it is asked to borrow.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Linear:
         device: where it computes.
         dtype: of weights, inputs and outputs.
         gelu: apply the activation.
+        borrow: leave float32 weights where they are, which takes no time, and multiply a quarter slower.
     """
 
     def __init__(
@@ -37,15 +38,16 @@ class Linear:
         device: torch.device,
         dtype: torch.dtype,
         gelu: bool = False,
+        borrow: bool = False,
     ) -> None:
         self._gelu = gelu
-        self._packed = _packs(device, dtype)
+        self._packed = _packs(device, dtype) and not borrow
         self._bias = None if bias is None else frozen(bias, device, dtype)
         # A single call finds the layout for any number of rows.
         self._weight = (
             _onednn._reorder_linear_weight(weight.detach().to(dtype), None)
             if self._packed
-            else frozen(weight, device, dtype)
+            else weight.detach().to(device, dtype, copy=not borrow)
         )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

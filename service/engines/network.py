@@ -40,10 +40,10 @@ _import_lock = threading.Lock()
 def build_network(base_size: tuple[int, int]) -> nn.Module:
     """InSPyReNet with a SwinB backbone, as ``Remover`` builds it, in evaluation mode on the CPU.
 
-    The parameters are allocated but neither initialised nor touched: load every one of them before use.
+    The parameters have no memory (they are meta tensors): assign every one of them before use.
     """
     make = network_module().InSPyReNet_SwinB
-    with _skip_initialisation(), warnings.catch_warnings():
+    with _without_parameters(), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="torch.meshgrid", category=UserWarning
         )  # one layout, on purpose
@@ -111,10 +111,14 @@ def _stand_ins() -> dict[str, ModuleType]:
 
 
 @contextmanager
-def _skip_initialisation() -> Iterator[None]:
-    """Make every function of ``torch.nn.init`` leave its tensor alone: seconds of random numbers saved."""
+def _without_parameters() -> Iterator[None]:
+    """Give parameters no memory, and make every function of ``torch.nn.init`` leave its tensor alone.
 
-    class SkipInit(TorchFunctionMode):
+    Layers make theirs by ``torch.empty``, and nothing else here calls it. What the network computes while it is built,
+    its kernels and window indices, is real: a meta device for everything would lose it.
+    """
+
+    class WithoutParameters(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
@@ -123,7 +127,9 @@ def _skip_initialisation() -> Iterator[None]:
                 return kwargs["tensor"] if "tensor" in kwargs else args[0]
             if func in {torch.Tensor.normal_, torch.Tensor.uniform_}:  # kaiming_normal_ gets here by itself
                 return args[0]
+            if func is torch.empty:
+                kwargs["device"] = "meta"
             return func(*args, **kwargs)
 
-    with SkipInit():
+    with WithoutParameters():
         yield

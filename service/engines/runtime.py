@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from service.engines.base import RGB, Alpha
 from service.engines.checkpoint import assign_weights, read_checkpoint
 from service.engines.dummy import dummy_state, smooth_noise
 from service.engines.forward import Forward
+from service.engines.memory import MainMemory
 from service.engines.network import build_network
 from service.engines.upstream import mode_config
 from service.engines.weights import Checkpoint
@@ -27,8 +26,8 @@ SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
 ``benchmarks/precision.py``, docs/performance.md."""
 
-GIVE_BACK_SECONDS = 60.0
-"""How long freed memory may lie scattered. Given back after every pass it would have to be taken again for the next."""
+SPARE_BYTES = 1 << 30
+"""How much free main memory is kept for the next pass. To take it from the kernel anew costs each pass a tenth."""
 
 LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
@@ -52,9 +51,6 @@ def set_up_device(name: str) -> torch.device:
 def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
     """The package's network of ``mode`` with the checkpoint's weights, in main memory.
 
-    Its tensors may map the file: make a :class:`Runtime` of it, which copies what it needs, let go of it, and then
-    make sure that the file is still the same (``checkpoint.check_unchanged``).
-
     Raises:
         WeightsUnavailable: the checkpoint is damaged, of another network, or changed since it was verified.
     """
@@ -65,6 +61,7 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
         state = read_checkpoint(checkpoint.path)
     network = build_network(mode_config(mode).base_size)
     assign_weights(network, state, checkpoint.source)
+    checkpoint.check_unchanged()  # what was copied is what was verified
     return network
 
 
@@ -74,29 +71,20 @@ class Runtime:
     With ``auto`` it computes in fp32 until :meth:`settle` has decided: the first proof need not wait for that.
 
     Args:
-        network: in evaluation mode, in float32; its weights are copied.
+        network: in evaluation mode, in float32; its weights are copied, by :meth:`settle` at the latest.
         device: where it computes.
         wanted: ``fp32``, ``bf16`` (asked for, so not checked) or ``auto``.
-        clock: monotonic seconds.
 
     Raises:
         OutOfMemory, DeviceError: the device failed.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        device: torch.device,
-        wanted: precision.Wanted,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
         self.device = device
         """Where it computes."""
         self._forward_running = threading.Lock()
-        self._clock = clock
-        self._gave_back = clock()
-        self._candidate: Forward | None = None
+        self._memory = MainMemory(spare=SPARE_BYTES)
+        self._open: tuple[nn.Module, Forward] | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
@@ -105,17 +93,18 @@ class Runtime:
                 self._network = Forward(network, device, reduced=precision.REDUCED_PARTS)
                 self._say("bf16", f"asked for, not checked{unsuitable and f'; {unsuitable}'}")
                 return
-            self._network = Forward(network, device)
             if wanted == "auto" and not unsuitable:
-                self._candidate = Forward(network, device, reduced=precision.REDUCED_PARTS)
+                self._network = Forward(network, device, borrow=True)
+                self._open = network, Forward(network, device, reduced=precision.REDUCED_PARTS)
                 self._say("fp32", "until the self-check of bf16, right after the first proof")
             else:
+                self._network = Forward(network, device)
                 self._say("fp32", unsuitable or "asked for")
 
     @property
     def settled(self) -> bool:
         """Whether the precision is decided."""
-        return self._candidate is None
+        return self._open is None
 
     def settle(self) -> None:
         """Decide the precision, if that is open: bf16 if it leaves the mask of a textured picture as it is.
@@ -123,21 +112,26 @@ class Runtime:
         Raises:
             OutOfMemory, DeviceError: the device failed; it stays with fp32.
         """
-        candidate, self._candidate = self._candidate, None
-        if candidate is None:
+        if self._open is None:
             return
+        (network, candidate), self._open = self._open, None
         self._say("fp32", "the self-check could not be made")  # unless it is
-        side = SELF_CHECK_SIDE[self.device.type]
         with devices.device_errors(self.device), torch.inference_mode():
-            picture = self_check_picture(side).to(self.device)
-            mask = self._forward(picture)
-            check = f"self-check at {side}x{side}"
-            if float(mask.std()) < LEAST_SPREAD:
-                self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
-                return
-            deviation = precision.measure_deviation(mask, candidate(picture))
+            try:
+                self._check(candidate)
+            finally:
+                self._network = candidate if self.precision == "bf16" else Forward(network, self.device)
+
+    def _check(self, candidate: Forward) -> None:
+        side = SELF_CHECK_SIDE[self.device.type]
+        check = f"self-check at {side}x{side}"
+        picture = self_check_picture(side).to(self.device)
+        mask = self._forward(picture)
+        if float(mask.std()) < LEAST_SPREAD:
+            self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
+            return
+        deviation = precision.measure_deviation(mask, candidate(picture))
         if deviation.acceptable:
-            self._network = candidate
             self._say("bf16", f"{check} passed: {deviation}")
         else:
             self._say("fp32", f"{check} failed: bf16 differs from fp32 by {deviation}")
@@ -161,9 +155,7 @@ class Runtime:
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
             del mask, pixels
-        if self._clock() - self._gave_back >= GIVE_BACK_SECONDS:
-            self._gave_back = self._clock()
-            devices.give_memory_back()
+        self._memory.give_back()
         return alpha
 
     def memory(self) -> dict[str, int]:

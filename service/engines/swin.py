@@ -44,21 +44,31 @@ class Backbone:
         network: the package's ``SwinTransformer``, with its weights.
         device: where it computes.
         dtype: of the multiplications inside the transformer's blocks.
+        borrow: see :class:`~service.engines.kernels.Linear`.
     """
 
-    def __init__(self, network: nn.Module, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: nn.Module, *, device: torch.device, dtype: torch.dtype, borrow: bool = False
+    ) -> None:
         swin = cast("Any", network)
         self._embed = frozen(swin.patch_embed.proj.weight, device), frozen(swin.patch_embed.proj.bias, device)
         self._stride = swin.patch_embed.patch_size
         self._embed_norm = _Norm(swin.patch_embed.norm, device)
         self._stages = [
-            [_Block(block, device=device, dtype=dtype) for block in stage.blocks] for stage in swin.layers
+            [_Block(block, device=device, dtype=dtype, borrow=borrow) for block in stage.blocks]
+            for stage in swin.layers
         ]
         self._norms = [_Norm(getattr(swin, f"norm{stage}"), device) for stage in range(_STAGES)]
         self._mergings = [
             (
                 _Norm(stage.downsample.norm, device),
-                Linear(stage.downsample.reduction.weight, None, device=device, dtype=torch.float32),
+                Linear(
+                    stage.downsample.reduction.weight,
+                    None,
+                    device=device,
+                    dtype=torch.float32,
+                    borrow=borrow,
+                ),
             )
             for stage in list(swin.layers)[:-1]
         ]
@@ -145,9 +155,9 @@ class _Norm:
 class _Block:
     """One transformer block: attention within windows, then a perceptron for every token."""
 
-    def __init__(self, block: Any, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, block: Any, *, device: torch.device, dtype: torch.dtype, borrow: bool) -> None:
         def linear(layer: Any, *, gelu: bool = False) -> Linear:
-            return Linear(layer.weight, layer.bias, device=device, dtype=dtype, gelu=gelu)
+            return Linear(layer.weight, layer.bias, device=device, dtype=dtype, gelu=gelu, borrow=borrow)
 
         attention = block.attn
         self._dtype = dtype

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from service.engines import devices
 from service.engines.base import ConfigurationError, DeviceError, EngineError, OutOfMemory
-from service.engines.devices import choose_device, device_errors, give_memory_back, memory_in_use
+from service.engines.devices import choose_device, device_errors, memory_in_use
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -116,28 +113,3 @@ def test_the_tensors_of_a_failed_pass_are_let_go() -> None:
 
 def test_a_cpu_reports_no_device_memory() -> None:
     assert memory_in_use(CPU) == {"allocated": 0, "reserved": 0}
-
-
-def test_memory_that_lies_scattered_is_given_back() -> None:
-    """Blocks are freed but for every 64th: the rest of them is free, and yet within what is in use."""
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "malloc_trim"):
-        pytest.skip("this C library gives memory back by itself")
-    libc.malloc.restype = ctypes.c_void_p
-    size = 1 << 16
-    blocks = [libc.malloc(ctypes.c_size_t(size)) for _ in range(2048)]
-    for block in blocks:
-        ctypes.memset(block, 1, size)
-    kept = blocks[::64]
-    for number, block in enumerate(blocks):
-        if number % 64:
-            libc.free(ctypes.c_void_p(block))
-    scattered = resident()
-    give_memory_back()
-    assert scattered - resident() > len(blocks) * size / 2
-    for block in kept:
-        libc.free(ctypes.c_void_p(block))
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -79,7 +79,9 @@ def test_without_packed_weights_the_masks_are_the_same(
         monkeypatch.setattr(kernels, "_packs", lambda *_: False)
         plain = Forward(fast, CPU)(image)
         reduced = Forward(fast, CPU, reduced=REDUCED_PARTS)(image)
+        borrowing = Forward(fast, CPU, borrow=True)(image)
     assert float((packed - plain).abs().max()) < 2e-4
+    assert torch.equal(borrowing, plain)
     assert 0 < float((reduced - plain).abs().mean()) < 1 / 255
 
 
@@ -93,6 +95,7 @@ def test_in_pieces_of_any_size_the_masks_are_the_same(
         whole = Forward(fast, CPU)(image)
         monkeypatch.setattr(heads, "STRIP_PIXELS", 1)
         monkeypatch.setattr(heads, "STRIP_ROWS", rows)
+        monkeypatch.setattr(heads, "POOLED_VALUES", 1)
         monkeypatch.setattr(swin, "ROWS", windows * WINDOW * WINDOW)
         assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
 

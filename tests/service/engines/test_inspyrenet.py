@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from service.engines import precision
 from service.engines.base import ConfigurationError, EngineInfo, LoadPhase, OutOfMemory, WeightsUnavailable
 from service.engines.inspyrenet import InspyrenetEngine
 from service.engines.resize import ResizeMode
@@ -154,17 +155,17 @@ def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_
 def test_a_self_check_that_cannot_be_made_is_said_not_to_have_been(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
-    monkeypatch.setattr("service.engines.precision.has_native_bf16", lambda: True)
+    monkeypatch.setattr(precision, "has_native_bf16", lambda: True)
     built = engine(checkpoint, precision="auto")
     pending: Any = start(built).pending
 
-    def broken(_: torch.Tensor) -> torch.Tensor:
+    def broken(*_: torch.Tensor) -> precision.Deviation:
         raise error
 
-    runtime: Any = built._runtime
-    runtime._candidate = broken
+    monkeypatch.setattr(precision, "measure_deviation", broken)
     with pytest.raises((RuntimeError, OutOfMemory)):
         pending()
+    runtime: Any = built._runtime
     assert (runtime.precision, runtime.precision_reason) == ("fp32", "the self-check could not be made")
     assert built.infer(picture(32, 32)).shape == (32, 32)
 

@@ -84,6 +84,14 @@ def test_building_draws_no_random_numbers_and_leaves_evaluation_mode() -> None:
     )
 
 
+def test_parameters_have_no_memory_until_they_are_assigned_and_all_else_is_there() -> None:
+    network = build_network((384, 384))
+    assert {name for name, tensor in network.state_dict().items() if tensor.is_meta} >= {
+        name for name, _ in network.named_parameters() if not name.endswith(("table", "gamma", "threshold"))
+    }
+    assert not any(buffer.is_meta for buffer in network.buffers())
+
+
 def test_a_network_nobody_holds_is_gone_without_the_garbage_collector() -> None:
     gc.disable()
     try:

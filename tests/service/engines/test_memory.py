@@ -1,0 +1,48 @@
+"""Free main memory is kept for the next pass, and no more of it than that."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from service.engines import memory
+from service.engines.memory import MainMemory, give_memory_back, resident_bytes
+
+
+def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [500]
+    given_back: list[int] = []
+
+    def give_back() -> None:
+        given_back.append(held[-1])
+        held.append(600)
+
+    monkeypatch.setattr(memory, "resident_bytes", lambda: held[-1])
+    monkeypatch.setattr(memory, "give_memory_back", give_back)
+    main = MainMemory(spare=100)
+    for now in (500, 600, 601, 700, 701, 650):
+        held.append(now)
+        main.give_back()
+    assert given_back == [601, 701]
+
+
+def test_memory_that_lies_scattered_is_given_back() -> None:
+    """Blocks are freed but for every 64th: the rest of them is free, and yet within what is in use."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        pytest.skip("this C library gives memory back by itself")
+    libc.malloc.restype = ctypes.c_void_p
+    size = 1 << 16
+    blocks = [libc.malloc(ctypes.c_size_t(size)) for _ in range(2048)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    kept = blocks[::64]
+    for number, block in enumerate(blocks):
+        if number % 64:
+            libc.free(ctypes.c_void_p(block))
+    scattered = resident_bytes()
+    give_memory_back()
+    assert scattered - resident_bytes() > len(blocks) * size / 2
+    for block in kept:
+        libc.free(ctypes.c_void_p(block))
