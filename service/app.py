@@ -21,6 +21,7 @@ from service.engines.resize import safe_canary_size
 from service.handlers import Live, Process, Scrape, Warmth
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
+from service.memory import MainMemory, give_back_when_quiet
 from service.middleware import observe, render_errors, stamp
 from service.pipeline import Pipeline
 from service.process import process_age
@@ -119,11 +120,17 @@ def create_app(
     @asynccontextmanager
     async def running(_: web.Application) -> AsyncIterator[None]:
         worker.start()
-        watcher = asyncio.create_task(watch(worker, lifecycle, metrics), name="watch")
+        watchers = [
+            asyncio.create_task(watch(worker, lifecycle, metrics), name="watch"),
+            asyncio.create_task(
+                give_back_when_quiet(worker, MainMemory(), warm=lambda: supervisor.was_ready), name="memory"
+            ),
+        ]
         async with guarded(supervisor):
             yield
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
         worker.stop()
 
     app.cleanup_ctx.append(running)

@@ -3,7 +3,7 @@
 A load takes hundreds of megabytes, and every forward pass as many. To take them from the kernel and give them back
 costs a pass a tenth, and a first pass more where a virtual machine's host has taken back what lay free. So the C
 library keeps what it has: one heap for all threads, nothing mapped aside, nothing returned by itself
-(:class:`service.engines.memory.MainMemory` returns what is too much). It listens only when the process begins. Huge
+(:mod:`service.memory` returns what is too much). It listens only when the process begins. Huge
 pages are not asked for: memory that stays is not handed out often enough for them, and a host that backs them page by
 page makes each take milliseconds (a fresh start a third longer).
 
@@ -24,10 +24,13 @@ MEMORY = {
     "GLIBC_TUNABLES": (
         f"glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}"
     ),
+    "NUMPY_MADVISE_HUGEPAGE": "0",
     "LRU_CACHE_CAPACITY": "192",
     "DNNL_PRIMITIVE_CACHE_CAPACITY": "192",
 }
 """What the environment has to say. The first is for GNU's C library, and leaves others as they are."""
+
+_LIBRARY = "GLIBC_TUNABLES"
 
 _BEGAN_AGAIN = "MEMORY_SET_UP"
 """Set together with them: a C library may take its variable away again, from a program with capabilities, say."""
@@ -36,10 +39,17 @@ _BEGAN_AGAIN = "MEMORY_SET_UP"
 def begin_again_with_memory_set_up() -> None:
     """Put :data:`MEMORY` into the environment, and replace this program by itself, once, if it began without.
 
-    The process stays the same one; it costs about 15 ms. What an operator has set is left as it is. Where it cannot be
-    done the program goes on without what only its beginning can set, the C library's part.
+    The process stays the same one; it costs about 15 ms. What an operator has set is left as it is, each of the C
+    library's settings for itself. Where it cannot be done the program goes on without what only its beginning can set,
+    the C library's part.
     """
-    begins_again = "GLIBC_TUNABLES" not in os.environ and _BEGAN_AGAIN not in os.environ
+    found = os.environ.get(_LIBRARY, "")
+    set_already = {setting.partition("=")[0] for setting in found.split(":")}
+    missing = [
+        setting for setting in MEMORY[_LIBRARY].split(":") if setting.partition("=")[0] not in set_already
+    ]
+    begins_again = bool(missing) and _BEGAN_AGAIN not in os.environ
+    os.environ[_LIBRARY] = ":".join(filter(None, [found, *missing]))
     for name, value in MEMORY.items():
         os.environ.setdefault(name, value)
     if begins_again:

@@ -238,7 +238,7 @@ class EngineTarget:
             after = await self._worker.run(pending, kind=Kind.PROBE)
         except Exception as error:
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
-            reason = f"the self-check could not be made: {why}"
+            reason = f"the self-check could not be finished: {why}"
             self._adopt(replace(before, precision_reason=reason, pending=None))
             raise
         if after.precision != before.precision:

@@ -78,6 +78,7 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
     network.requires_grad_(requires_grad=False)
 
 
+@torch.no_grad()
 def _in_one_block(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     copied = {name: tensor.clone() for name, tensor in state.items() if not tensor.is_floating_point()}
     floats = {name: tensor for name, tensor in state.items() if name not in copied}

@@ -25,7 +25,7 @@ PARTS = (
 
 
 class Forward:
-    """The network with frozen weights, ready to compute; keeps no reference to the package's network.
+    """The network with frozen weights, ready to compute; refers to the package's network only if it borrows.
 
     Holds no state of its own between or during passes.
 

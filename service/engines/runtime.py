@@ -16,7 +16,6 @@ from service.engines.base import RGB, Alpha
 from service.engines.checkpoint import assign_weights, read_checkpoint
 from service.engines.dummy import dummy_state, smooth_noise
 from service.engines.forward import Forward
-from service.engines.memory import MainMemory
 from service.engines.network import build_network
 from service.engines.upstream import mode_config
 from service.engines.weights import Checkpoint
@@ -25,9 +24,6 @@ SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
 is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
 ``benchmarks/precision.py``, docs/performance.md."""
-
-SPARE_BYTES = 1 << 30
-"""How much free main memory is kept for the next pass. To take it from the kernel anew costs each pass a tenth."""
 
 LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
@@ -83,8 +79,7 @@ class Runtime:
         self.device = device
         """Where it computes."""
         self._forward_running = threading.Lock()
-        self._memory = MainMemory(spare=SPARE_BYTES)
-        self._open: tuple[nn.Module, Forward] | None = None
+        self._open: tuple[Forward, nn.Module | None] | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
@@ -94,8 +89,10 @@ class Runtime:
                 self._say("bf16", f"asked for, not checked{unsuitable and f'; {unsuitable}'}")
                 return
             if wanted == "auto" and not unsuitable:
-                self._network = Forward(network, device, borrow=True)
-                self._open = network, Forward(network, device, reduced=precision.REDUCED_PARTS)
+                borrow = device.type == "cpu"  # elsewhere nothing is faster than a copy
+                self._network = Forward(network, device, borrow=borrow)
+                candidate = Forward(network, device, reduced=precision.REDUCED_PARTS)
+                self._open = candidate, network if borrow else None
                 self._say("fp32", "until the self-check of bf16, right after the first proof")
             else:
                 self._network = Forward(network, device)
@@ -114,13 +111,17 @@ class Runtime:
         """
         if self._open is None:
             return
-        (network, candidate), self._open = self._open, None
+        (candidate, borrowed), self._open = self._open, None
         self._say("fp32", "the self-check could not be made")  # unless it is
         with devices.device_errors(self.device), torch.inference_mode():
             try:
                 self._check(candidate)
             finally:
-                self._network = candidate if self.precision == "bf16" else Forward(network, self.device)
+                if self.precision == "bf16":
+                    self._network = candidate
+                elif borrowed is not None:
+                    del candidate  # there need not be room for three
+                    self._network = Forward(borrowed, self.device)
 
     def _check(self, candidate: Forward) -> None:
         side = SELF_CHECK_SIDE[self.device.type]
@@ -155,7 +156,6 @@ class Runtime:
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
             del mask, pixels
-        self._memory.give_back()
         return alpha
 
     def memory(self) -> dict[str, int]:

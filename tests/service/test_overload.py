@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from service import interpreter
 from service.engines.base import RGB, Alpha
 from tests.engine import ScriptedEngine, disc
 from tests.service.conftest import Service, Start, encoded
@@ -163,7 +165,12 @@ def test_memory_under_overload_stays_within_the_bound_that_the_architecture_stat
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
     done: Any = subprocess.run(
-        [sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-c", MEMORY],
+        env=os.environ | interpreter.MEMORY,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     used, bound = map(int, done.stdout.split()[-2:])

@@ -72,7 +72,7 @@ async def test_what_cannot_be_settled_is_told_and_what_was_proved_goes_on_servin
     assert await warmth(service) == (
         200,
         "fp32",
-        "the self-check could not be made: no room for two",
+        "the self-check could not be finished: no room for two",
     )
     assert service.value("device_errors_total", kind="oom") == 1
     assert engine.seen.count((0, 0)) == 1
@@ -86,7 +86,7 @@ async def test_an_error_nobody_foresaw_is_told_once_and_does_not_come_again(star
     engine.on_settle = broken
     service = await start(engine, wait=False, warmup_interval=0.05)
     await service.until(lambda: service.value("warmup_runs_total", outcome="success") >= 3)
-    assert await warmth(service) == (200, "fp32", "the self-check could not be made: RuntimeError")
+    assert await warmth(service) == (200, "fp32", "the self-check could not be finished: RuntimeError")
     assert service.value("warmup_runs_total", outcome="error") == 1
 
 

@@ -130,12 +130,18 @@ def test_no_rubbish_is_taken_for_a_checkpoint_or_breaks_the_reader(
         read_checkpoint(path)
 
 
-def test_weights_are_assigned_frozen_and_in_float32(network: nn.Module) -> None:
-    state = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-    }
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_are_copied_whole_frozen_and_in_float32(network: nn.Module, dtype: torch.dtype) -> None:
+    """Also of a file that was saved with parameters in training, or transposed: both are kept by torch."""
+    expected = {name: torch.randn(tensor.shape).to(dtype) for name, tensor in network.state_dict().items()}
+    expected["1.num_batches_tracked"] = torch.tensor(7)
+    state = {name: tensor.clone() for name, tensor in expected.items()}
+    state["0.weight"] = state["0.weight"].t().contiguous().t().requires_grad_()
     assign_weights(network, state, "x")
+    for tensor in state.values():
+        tensor.detach().zero_()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[name].to(tensor.dtype))
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert not any(parameter.requires_grad for parameter in network.parameters())
 

@@ -1,13 +1,16 @@
-"""Free main memory is kept for the next pass, and no more of it than that."""
+"""Free main memory is kept for the next picture, and no more of it than that, once nobody is there."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from service.engines import memory
-from service.engines.memory import MainMemory, give_memory_back, resident_bytes
+from service import memory
+from service.memory import MainMemory, give_back_when_quiet, give_memory_back, resident_bytes
 
 
 def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +28,37 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
         held.append(now)
         main.give_back()
     assert given_back == [601, 701]
+
+
+async def test_it_is_looked_after_only_when_it_is_warm_and_nobody_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each turn is what has happened by then: (places taken, requests so far, warm)."""
+    worker: Any = SimpleNamespace(pool=None)
+    turns = [
+        (0, 0, True),
+        (0, 0, True),
+        (0, 1, True),
+        (1, 1, True),
+        (0, 1, False),
+        (0, 1, True),
+        (0, 2, True),
+    ]
+    waited: list[float] = []
+    looked: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) > len(turns):
+            raise asyncio.CancelledError
+        worker.taken, worker.admitted, _ = turns[len(waited) - 1]
+
+    monkeypatch.setattr(memory.asyncio, "sleep", sleep)
+    main: Any = SimpleNamespace(give_back=lambda: looked.append(len(waited)))
+    with pytest.raises(asyncio.CancelledError):
+        await give_back_when_quiet(worker, main, warm=lambda: turns[len(waited) - 1][2], seconds=60)
+    assert looked == [2, 6]
+    assert set(waited) == {60}
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:
