@@ -19,6 +19,9 @@ SPARE_BYTES = 1 << 30
 QUIET_SECONDS = 60.0
 """How long no client may have come before memory is given back, which stops all threads that allocate."""
 
+WARM_SECONDS = 0.5
+"""How often it is asked for whether it is warm: what is held then is in use, but for what pictures will take."""
+
 _log = structlog.get_logger("memory")
 
 
@@ -28,34 +31,39 @@ class MainMemory:
     The C library never gives any back by itself (:data:`service.interpreter.MEMORY`).
 
     Args:
-        spare: bytes that may be held beyond what was held the first time, or after memory was last given back.
+        spare: bytes that may be held beyond what is held now, or was after memory was last given back.
     """
 
     def __init__(self, *, spare: int = SPARE_BYTES) -> None:
         self._spare = spare
-        self._in_use: int | None = None
+        self._in_use = resident_bytes()
 
     def give_back(self) -> None:
         """Look how much is held, and give back all that is free if it is too much. Call it while nothing is served."""
         held = resident_bytes()
-        if self._in_use is None:
-            self._in_use = held
-        elif held > self._in_use + self._spare:
+        if held > self._in_use + self._spare:
             give_memory_back()
             self._in_use = resident_bytes()
             _log.info("gave free memory back", bytes_before=held, bytes_after=self._in_use)
 
 
 async def give_back_when_quiet(
-    worker: Worker, memory: MainMemory, *, warm: Callable[[], bool], seconds: float = QUIET_SECONDS
+    worker: Worker,
+    *,
+    warm: Callable[[], bool],
+    seconds: float = QUIET_SECONDS,
+    main_memory: Callable[[], MainMemory] = MainMemory,
 ) -> None:
-    """Run for ever: look after the memory whenever no client came for ``seconds``, once it is ``warm``."""
-    before = None
+    """Run for ever: once it is ``warm``, look after the memory whenever no client came for ``seconds``."""
+    while not warm():  # noqa: ASYNC110 - a question, and no event that could be waited for
+        await asyncio.sleep(WARM_SECONDS)
+    memory = main_memory()
+    before = worker.admitted
     while True:
         await asyncio.sleep(seconds)
         quiet = worker.taken == 0 and worker.admitted == before
         before = worker.admitted
-        if quiet and warm():
+        if quiet:
             await asyncio.get_running_loop().run_in_executor(worker.pool, memory.give_back)
 
 

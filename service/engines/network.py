@@ -50,8 +50,8 @@ def build_network(base_size: tuple[int, int]) -> nn.Module:
         # The package calls it base_size and means (height, width); every published mode is square.
         network = make(depth=64, pretrained=False, base_size=list(base_size), threshold=None)
     network.eval()
-    # It keeps a method of its own as an attribute, a cycle that only the garbage collector would find: with 370 MB of
-    # weights, or a map of their file, in it.
+    # It keeps a method of its own as an attribute, a cycle that only the garbage collector would find, with 370 MB of
+    # weights in it.
     del network.forward
     return cast("nn.Module", network)
 

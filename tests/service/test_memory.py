@@ -24,41 +24,37 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(memory, "resident_bytes", lambda: held[-1])
     monkeypatch.setattr(memory, "give_memory_back", give_back)
     main = MainMemory(spare=100)
-    for now in (500, 600, 601, 700, 701, 650):
+    for now in (600, 601, 700, 701, 650):
         held.append(now)
         main.give_back()
     assert given_back == [601, 701]
 
 
-async def test_it_is_looked_after_only_when_it_is_warm_and_nobody_came(
+async def test_it_is_looked_after_once_it_is_warm_whenever_nobody_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each turn is what has happened by then: (places taken, requests so far, warm)."""
-    worker: Any = SimpleNamespace(pool=None)
-    turns = [
-        (0, 0, True),
-        (0, 0, True),
-        (0, 1, True),
-        (1, 1, True),
-        (0, 1, False),
-        (0, 1, True),
-        (0, 2, True),
-    ]
-    waited: list[float] = []
-    looked: list[int] = []
+    worker: Any = SimpleNamespace(pool=None, taken=0, admitted=0)
+    events: list[str] = []
+    turns = iter(
+        [("cold", 0, 0), ("warm", 0, 0), ("60", 0, 0), ("60", 0, 1), ("60", 1, 1), ("60", 0, 1), ("60", 0, 2)]
+    )
 
     async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) > len(turns):
-            raise asyncio.CancelledError
-        worker.taken, worker.admitted, _ = turns[len(waited) - 1]
+        try:
+            state, worker.taken, worker.admitted = next(turns)
+        except StopIteration:
+            raise asyncio.CancelledError from None
+        assert (seconds == 60) == (state == "60")
+        events.append(state)
+
+    def made() -> Any:
+        events.append("made")
+        return SimpleNamespace(give_back=lambda: events.append("looked"))
 
     monkeypatch.setattr(memory.asyncio, "sleep", sleep)
-    main: Any = SimpleNamespace(give_back=lambda: looked.append(len(waited)))
     with pytest.raises(asyncio.CancelledError):
-        await give_back_when_quiet(worker, main, warm=lambda: turns[len(waited) - 1][2], seconds=60)
-    assert looked == [2, 6]
-    assert set(waited) == {60}
+        await give_back_when_quiet(worker, warm=lambda: "warm" in events, seconds=60, main_memory=made)
+    assert " ".join(events) == "cold warm made 60 looked 60 60 60 looked 60"
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:

@@ -134,7 +134,7 @@ def test_every_part_can_be_reduced_alone_and_a_part_that_is_none_is_refused(fast
 
 
 def test_it_keeps_nothing_of_the_network(fast: nn.Module) -> None:
-    """Tensors that map a checkpoint must not live on in it."""
+    """Its 370 MB must not live on in it."""
     network = build_network((384, 384))
     network.load_state_dict({name: tensor.clone() for name, tensor in fast.state_dict().items()}, assign=True)
     forward = Forward(network, CPU)
