@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from service.engines.heads import AttentionStage, Context, Decoder, Pyramid, enlarged
+from service.engines.attention import AttentionStage, enlarged
+from service.engines.heads import Context, Decoder, Pyramid
 from service.engines.swin import Backbone
 
 PARTS = (

@@ -191,6 +191,11 @@ def pieces(total: int, size: int, device: torch.device) -> Iterator[slice]:
     return (slice(start, min(start + step, total)) for start in range(0, total, max(step, 1)))
 
 
+def pixel_rows(x: torch.Tensor) -> torch.Tensor:
+    """A channels-last 1 x C x H x W as pixels x C, without a copy."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
 def fold(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias, in float32, of a convolution with its BatchNorm in it: the same function, up to rounding.
 

@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.scenes import photograph
-from service.engines import heads, kernels, swin
+from service.engines import attention, kernels, swin
+from service.engines.attention import enlarged, enlarged_rows, pooled_context
 from service.engines.forward import PARTS, Forward
-from service.engines.heads import Pyramid, enlarged, enlarged_rows, pooled_context
+from service.engines.heads import Pyramid
 from service.engines.network import build_network, network_module
 from service.engines.precision import REDUCED_PARTS
 from service.engines.swin import WINDOW, Windows
@@ -93,9 +94,9 @@ def test_in_pieces_of_any_size_the_masks_are_the_same(
     image = normalised("coffee", 96, 160)
     with torch.inference_mode():
         whole = Forward(fast, CPU)(image)
-        monkeypatch.setattr(heads, "STRIP_PIXELS", 1)
-        monkeypatch.setattr(heads, "STRIP_ROWS", rows)
-        monkeypatch.setattr(heads, "POOLED_VALUES", 1)
+        monkeypatch.setattr(attention, "STRIP_PIXELS", 1)
+        monkeypatch.setattr(attention, "STRIP_ROWS", rows)
+        monkeypatch.setattr(attention, "POOLED_VALUES", 1)
         monkeypatch.setattr(swin, "ROWS", windows * WINDOW * WINDOW)
         assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
 
