@@ -1,4 +1,4 @@
-"""The process's main memory: what is free stays for the next picture, and too much goes back once it is quiet."""
+"""The process's main memory: what is free stays for the next picture, and too much goes back between pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import structlog
 
 from service.worker import Worker
 
-SPARE_BYTES = 1 << 30
-"""How much may stay free: more than a picture of ten megapixels takes on its way."""
+SPARE_BYTES = 2 << 30
+"""How much may stay free: more than what a picture of a few megapixels takes on its way, in either precision."""
 
-QUIET_SECONDS = 60.0
-"""How long no client may have come before memory is given back, which stops all threads that allocate."""
+PERIOD_SECONDS = 60.0
+"""Time between looks. What has been given back, the next picture has to take again."""
 
 WARM_SECONDS = 0.5
 """How often it is asked for whether it is warm: what is held then is in use, but for what pictures will take."""
@@ -39,7 +39,7 @@ class MainMemory:
         self._in_use = resident_bytes()
 
     def give_back(self) -> None:
-        """Look how much is held, and give back all that is free if it is too much. Call it while nothing is served."""
+        """Give all that is free back if too much is held: meanwhile, every thread that allocates waits."""
         held = resident_bytes()
         if held > self._in_use + self._spare:
             give_memory_back()
@@ -47,23 +47,16 @@ class MainMemory:
             _log.info("gave free memory back", bytes_before=held, bytes_after=self._in_use)
 
 
-async def give_back_when_quiet(
-    worker: Worker,
-    *,
-    warm: Callable[[], bool],
-    seconds: float = QUIET_SECONDS,
-    main_memory: Callable[[], MainMemory] = MainMemory,
+async def give_back_between_pictures(
+    worker: Worker, *, warm: Callable[[], bool], main_memory: Callable[[], MainMemory] = MainMemory
 ) -> None:
-    """Run for ever: once it is ``warm``, look after the memory whenever no client came for ``seconds``."""
+    """Run for ever: once it is ``warm``, look after the memory now and then, when no client's picture is there."""
     while not warm():  # noqa: ASYNC110 - a question, and no event that could be waited for
         await asyncio.sleep(WARM_SECONDS)
     memory = main_memory()
-    before = worker.admitted
     while True:
-        await asyncio.sleep(seconds)
-        quiet = worker.taken == 0 and worker.admitted == before
-        before = worker.admitted
-        if quiet:
+        await asyncio.sleep(PERIOD_SECONDS)
+        if worker.taken == 0:
             await asyncio.get_running_loop().run_in_executor(worker.pool, memory.give_back)
 
 

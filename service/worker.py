@@ -101,8 +101,6 @@ class Worker:
         self._load_timeout = load_timeout
         self._limits = {Kind.LOAD: load_timeout, Kind.PROBE: hang_timeout, Kind.REQUEST: hang_timeout}
         self._clock = clock
-        self.admitted = 0
-        """Requests that have ever had a place."""
         self._places: set[Place] = set()
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
@@ -151,7 +149,6 @@ class Worker:
         self.check_wait()
         place = Place(self, counted=True)
         self._places.add(place)
-        self.admitted += 1
         with place:
             yield place
 

@@ -1,4 +1,4 @@
-"""Free main memory is kept for the next picture, and no more of it than that, once nobody is there."""
+"""Free main memory is kept for the next picture, and no more of it than that, between pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service import memory
-from service.memory import MainMemory, give_back_when_quiet, give_memory_back, resident_bytes
+from service.memory import MainMemory, give_back_between_pictures, give_memory_back, resident_bytes
 
 
 def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,21 +30,19 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
     assert given_back == [601, 701]
 
 
-async def test_it_is_looked_after_once_it_is_warm_whenever_nobody_came(
+async def test_it_is_looked_after_once_it_is_warm_whenever_no_picture_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    worker: Any = SimpleNamespace(pool=None, taken=0, admitted=0)
+    worker: Any = SimpleNamespace(pool=None, taken=0)
     events: list[str] = []
-    turns = iter(
-        [("cold", 0, 0), ("warm", 0, 0), ("60", 0, 0), ("60", 0, 1), ("60", 1, 1), ("60", 0, 1), ("60", 0, 2)]
-    )
+    turns = iter([("cold", 0), ("warm", 0), ("later", 0), ("later", 1), ("later", 0)])
 
     async def sleep(seconds: float) -> None:
         try:
-            state, worker.taken, worker.admitted = next(turns)
+            state, worker.taken = next(turns)
         except StopIteration:
             raise asyncio.CancelledError from None
-        assert (seconds == 60) == (state == "60")
+        assert (seconds == memory.PERIOD_SECONDS) == (state == "later")
         events.append(state)
 
     def made() -> Any:
@@ -53,8 +51,8 @@ async def test_it_is_looked_after_once_it_is_warm_whenever_nobody_came(
 
     monkeypatch.setattr(memory.asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        await give_back_when_quiet(worker, warm=lambda: "warm" in events, seconds=60, main_memory=made)
-    assert " ".join(events) == "cold warm made 60 looked 60 60 60 looked 60"
+        await give_back_between_pictures(worker, warm=lambda: "warm" in events, main_memory=made)
+    assert " ".join(events) == "cold warm made later looked later later looked"
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:
