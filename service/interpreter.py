@@ -3,9 +3,9 @@
 A load takes hundreds of megabytes, and every forward pass as many. To take them from the kernel and give them back
 costs a pass a tenth, and a first pass more where a virtual machine's host has taken back what lay free. So the C
 library keeps what it has: one heap for all threads, nothing mapped aside, nothing returned by itself
-(:mod:`service.memory` returns what is too much). It listens only when the process begins. Huge
-pages are not asked for: memory that stays is not handed out often enough for them, and a host that backs them page by
-page makes each take milliseconds (a fresh start a third longer).
+(:mod:`service.memory` returns what is too much). It listens only when the process begins. Huge pages are not asked for:
+memory that stays is not handed out often enough for them, and a host that backs them page by page makes each take
+milliseconds (a fresh start a third longer).
 
 For every size of picture, the layers keep what they have prepared for that size: torch the descriptions of a thousand
 operations of each kind, 0.2 MB each for a linear one, and oneDNN a thousand kernels. Pictures of a hundred sizes made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +17,6 @@ SPARE_BYTES = 2 << 30
 
 PERIOD_SECONDS = 60.0
 """Time between looks. What has been given back, the next picture has to take again."""
-
-WARM_SECONDS = 0.5
-"""How often it is asked for whether it is warm: what is held then is in use, but for what pictures will take."""
 
 _log = structlog.get_logger("memory")
 
@@ -47,13 +43,8 @@ class MainMemory:
             _log.info("gave free memory back", bytes_before=held, bytes_after=self._in_use)
 
 
-async def give_back_between_pictures(
-    worker: Worker, *, warm: Callable[[], bool], main_memory: Callable[[], MainMemory] = MainMemory
-) -> None:
-    """Run for ever: once it is ``warm``, look after the memory now and then, when no client's picture is there."""
-    while not warm():  # noqa: ASYNC110 - a question, and no event that could be waited for
-        await asyncio.sleep(WARM_SECONDS)
-    memory = main_memory()
+async def give_back_between_pictures(worker: Worker, memory: MainMemory) -> None:
+    """Run for ever: look after the memory now and then, when no client's picture is there."""
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         if worker.taken == 0:

@@ -155,7 +155,6 @@ class Runtime:
             mask = self._forward(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
-            del mask, pixels
         return alpha
 
     def memory(self) -> dict[str, int]:

@@ -30,29 +30,23 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
     assert given_back == [601, 701]
 
 
-async def test_it_is_looked_after_once_it_is_warm_whenever_no_picture_is_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     worker: Any = SimpleNamespace(pool=None, taken=0)
-    events: list[str] = []
-    turns = iter([("cold", 0), ("warm", 0), ("later", 0), ("later", 1), ("later", 0)])
+    turns = iter([0, 1, 2, 0])
+    looked: list[int] = []
 
     async def sleep(seconds: float) -> None:
+        assert seconds == memory.PERIOD_SECONDS
         try:
-            state, worker.taken = next(turns)
+            worker.taken = next(turns)
         except StopIteration:
             raise asyncio.CancelledError from None
-        assert (seconds == memory.PERIOD_SECONDS) == (state == "later")
-        events.append(state)
-
-    def made() -> Any:
-        events.append("made")
-        return SimpleNamespace(give_back=lambda: events.append("looked"))
 
     monkeypatch.setattr(memory.asyncio, "sleep", sleep)
+    main: Any = SimpleNamespace(give_back=lambda: looked.append(worker.taken))
     with pytest.raises(asyncio.CancelledError):
-        await give_back_between_pictures(worker, warm=lambda: "warm" in events, main_memory=made)
-    assert " ".join(events) == "cold warm made later looked later later looked"
+        await give_back_between_pictures(worker, main)
+    assert looked == [0, 0]
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:
