@@ -21,7 +21,7 @@ from service.engines.resize import safe_canary_size
 from service.handlers import Live, Process, Scrape, Warmth
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
-from service.memory import MainMemory, give_back_between_pictures
+from service.memory import give_back_between_pictures
 from service.middleware import observe, render_errors, stamp
 from service.pipeline import Pipeline
 from service.process import process_age
@@ -122,7 +122,7 @@ def create_app(
         worker.start()
         watchers = [
             asyncio.create_task(watch(worker, lifecycle, metrics), name="watch"),
-            asyncio.create_task(give_back_between_pictures(worker, MainMemory()), name="memory"),
+            asyncio.create_task(give_back_between_pictures(worker), name="memory"),
         ]
         async with guarded(supervisor):
             yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,12 +44,16 @@ class MainMemory:
             _log.info("gave free memory back", bytes_before=held, bytes_after=self._in_use)
 
 
-async def give_back_between_pictures(worker: Worker, memory: MainMemory) -> None:
+async def give_back_between_pictures(
+    worker: Worker, main_memory: Callable[[], MainMemory] = MainMemory
+) -> None:
     """Run for ever: look after the memory now and then, when no client's picture is there."""
+    loop = asyncio.get_running_loop()
+    memory = await loop.run_in_executor(worker.pool, main_memory)
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         if worker.taken == 0:
-            await asyncio.get_running_loop().run_in_executor(worker.pool, memory.give_back)
+            await loop.run_in_executor(worker.pool, memory.give_back)
 
 
 def give_memory_back() -> None:

@@ -45,7 +45,7 @@ async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pyte
     monkeypatch.setattr(memory.asyncio, "sleep", sleep)
     main: Any = SimpleNamespace(give_back=lambda: looked.append(worker.taken))
     with pytest.raises(asyncio.CancelledError):
-        await give_back_between_pictures(worker, main)
+        await give_back_between_pictures(worker, lambda: main)
     assert looked == [0, 0]
 
 
