@@ -47,13 +47,19 @@ class MainMemory:
 async def give_back_between_pictures(
     worker: Worker, main_memory: Callable[[], MainMemory] = MainMemory
 ) -> None:
-    """Run for ever: look after the memory now and then, when no client's picture is there."""
+    """Run for ever: look after the memory now and then, when no client's picture is there.
+
+    Whatever goes wrong in one look is logged, and the next one comes.
+    """
     loop = asyncio.get_running_loop()
     memory = await loop.run_in_executor(worker.pool, main_memory)
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         if worker.taken == 0:
-            await loop.run_in_executor(worker.pool, memory.give_back)
+            try:
+                await loop.run_in_executor(worker.pool, memory.give_back)
+            except Exception:  # noqa: BLE001 - nobody else would notice that memory is no longer looked after
+                _log.exception("free memory could not be given back")
 
 
 def give_memory_back() -> None:

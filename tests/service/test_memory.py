@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from service import memory
 from service.memory import MainMemory, give_back_between_pictures, give_memory_back, resident_bytes
@@ -31,6 +32,7 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a look that went wrong, which is logged."""
     worker: Any = SimpleNamespace(pool=None, taken=0)
     turns = iter([0, 1, 2, 0])
     looked: list[int] = []
@@ -43,10 +45,16 @@ async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pyte
             raise asyncio.CancelledError from None
 
     monkeypatch.setattr(memory.asyncio, "sleep", sleep)
-    main: Any = SimpleNamespace(give_back=lambda: looked.append(worker.taken))
-    with pytest.raises(asyncio.CancelledError):
+
+    def give_back() -> None:
+        looked.append(worker.taken)
+        raise RuntimeError("no such memory")
+
+    main: Any = SimpleNamespace(give_back=give_back)
+    with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
         await give_back_between_pictures(worker, lambda: main)
     assert looked == [0, 0]
+    assert [entry["log_level"] for entry in logs] == ["error", "error"]
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:
