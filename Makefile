@@ -57,5 +57,5 @@ check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities,
 
 BENCHES ?= png foreground plumbing goodput forward precision scrape cold warm gpu throughput scaling growth
 .PHONY: bench
-bench: $(STAMP) ## the benchmarks beside stock transparent-background, about two hours on a quiet machine, most of it cold, warm, throughput, scaling and growth; BENCHES="png cold" runs some, ARGS=... goes to each
+bench: $(STAMP) ## the benchmarks beside stock transparent-background, an hour and a half on a quiet machine of two cores, most of it cold, warm, throughput, scaling and growth; BENCHES="png cold" runs some, ARGS=... goes to each
 	for each in $(BENCHES); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; done
