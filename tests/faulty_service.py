@@ -16,6 +16,7 @@ from pathlib import Path
 from service import __main__ as program
 from service import logs, server, watch
 from service.engines.base import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
+from service.interpreter import begin_again_with_memory_set_up
 from service.settings import Settings, load_settings
 from tests.engine import ScriptedEngine, disc
 
@@ -75,4 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin_again_with_memory_set_up()
     main()
