@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from service.worker import Worker
+if TYPE_CHECKING:
+    from service.worker import Worker
 
 SPARE_BYTES = 2 << 30
 """How much may stay free: more than what a picture of a few megapixels takes on its way, in either precision."""

@@ -12,6 +12,7 @@ import structlog
 
 from service import memory
 from service.memory import MainMemory, give_back_between_pictures, give_memory_back, resident_bytes
+from tests.service.conftest import Start
 
 
 def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +56,16 @@ async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pyte
         await give_back_between_pictures(worker, lambda: main)
     assert looked == [0, 0]
     assert [entry["log_level"] for entry in logs] == ["error", "error"]
+
+
+async def test_a_service_looks_after_its_memory_from_its_start_to_its_end(start: Start) -> None:
+    def looking() -> bool:
+        return any(task.get_name() == "memory" for task in asyncio.all_tasks())
+
+    service = await start()
+    assert looking()
+    await service.client.close()
+    assert not looking()
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:

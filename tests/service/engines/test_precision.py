@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.scenes import photograph
 from service.engines import precision
+from service.engines import runtime as runtime_module
 from service.engines.checkpoint import assign_weights
 from service.engines.dummy import dummy_state
 from service.engines.network import build_network
@@ -91,6 +92,31 @@ def test_once_it_is_settled_nothing_is_left_of_the_network(
         assert block() is None
     finally:
         gc.enable()
+
+
+def test_before_each_pass_too_much_of_what_earlier_ones_left_is_given_back(
+    benign: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted from what is held at the first pass, and again from the first pass after the precision is settled."""
+    seen: list[str] = []
+
+    class MainMemory:
+        def __init__(self, *, spare: int) -> None:
+            assert spare == runtime_module.SPARE_BYTES
+            seen.append("counted")
+
+        def give_back(self) -> None:
+            seen.append("looked")
+
+    monkeypatch.setattr(runtime_module, "MainMemory", MainMemory)
+    network = build_network(mode_config("fast").base_size)
+    assign_weights(network, benign, "dummy")
+    loaded = Runtime(network, CPU, "auto")
+    mask_of(loaded)
+    loaded.settle()
+    mask_of(loaded)
+    mask_of(loaded)
+    assert seen == ["counted", "looked", "counted", "looked", "looked"]
 
 
 def test_hostile_weights_fail_it_and_stay_exactly_in_fp32(hostile: dict[str, torch.Tensor]) -> None:
