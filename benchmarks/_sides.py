@@ -38,7 +38,10 @@ def weights(*, hostile: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("hostile.pth" if hostile else "benign.pth")
     if not path.exists():
-        code = f"from service.engines.dummy import write_dummy; write_dummy({str(path)!r}, 'base', hostile={hostile})"
+        code = (
+            "from service.engines.inspyrenet.dummy_weights import write_dummy; "
+            f"write_dummy({str(path)!r}, 'base', hostile={hostile})"
+        )
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     return path
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from benchmarks import _harness, _sides
-from service.cpu import available_cpus
-from service.engines.forward import Forward
-from service.engines.precision import REDUCED_PARTS
-from service.engines.runtime import read_network, self_check_picture
-from service.engines.weights import Weights
+from service.engines.inspyrenet.forward.model import Forward
+from service.engines.inspyrenet.precision import REDUCED_PARTS
+from service.engines.inspyrenet.session import read_network, self_check_picture
+from service.engines.weights.source import Weights
+from service.host.cpu import available_cpus
 
 SIDES = (64, 256, 512, 1024)
 

@@ -18,9 +18,9 @@ from aiohttp.test_utils import TestServer
 from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import SUPERVISOR, create_app
 from service.settings import Settings
-from tests.engine import ScriptedEngine
-from tests.service.conftest import encoded
-from tests.service.test_overload import taking
+from tests.behaviour.test_overload import taking
+from tests.support.running_service import encoded
+from tests.support.scripted_engine import ScriptedEngine
 
 QUEUE = 4
 SECONDS_A_PICTURE = 0.02

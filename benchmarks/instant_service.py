@@ -46,9 +46,10 @@ def bare(*, read: bool) -> None:
 
 def service() -> None:
     """The real service, but for the engine and the codecs."""
-    from service import compose, images
-    from service.engines.base import RGB, Alpha
-    from service.engines.grabcut import GrabCutEngine
+    from service.engines.grabcut.engine import GrabCutEngine
+    from service.engines.protocol import RGB, Alpha
+    from service.imaging import codec as images
+    from service.imaging import compose
     from service.server import serve
     from service.settings import load_settings
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from benchmarks import _harness
 from benchmarks.scenes import PHOTOGRAPHS, matte, photograph
-from service import images
 from service.engines.unmixing import estimate_foreground
-from service.options import Format
+from service.imaging import codec as images
+from service.imaging.options import Format
 
 Pixels = npt.NDArray[np.uint8]
 

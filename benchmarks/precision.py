@@ -1,8 +1,8 @@
 """What bfloat16 does to the mask: part by part, then as it is used, on benign and hostile weights, at several sizes.
 
-The first table is why :data:`service.engines.precision.REDUCED_PARTS` are the parts they are: each part in bf16 alone,
-how far the mask moves and how much time that saves. The second is what the self-check at load sees, beside what a
-client's picture of 1024 x 1024 would get: mean and 99.9th percentile of the difference, in levels of 255.
+The first table is why :data:`service.engines.inspyrenet.precision.REDUCED_PARTS` are the parts they are: each part
+in bf16 alone, how far the mask moves and how much time that saves. The second is what the self-check at load sees, beside
+what a client's picture of 1024 x 1024 would get: mean and 99.9th percentile of the difference, in levels of 255.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import nn
 
 from benchmarks import _harness, _sides
 from benchmarks.scenes import photograph
-from service.cpu import available_cpus
-from service.engines.forward import PARTS, Forward
-from service.engines.precision import REDUCED_PARTS, Deviation, measure_deviation
-from service.engines.runtime import SELF_CHECK_SIDE, read_network, self_check_picture
-from service.engines.weights import Weights
+from service.engines.inspyrenet.forward.model import PARTS, Forward
+from service.engines.inspyrenet.precision import REDUCED_PARTS, Deviation, measure_deviation
+from service.engines.inspyrenet.session import SELF_CHECK_SIDE, read_network, self_check_picture
+from service.engines.weights.source import Weights
+from service.host.cpu import available_cpus
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
 PART_SIDE = 384

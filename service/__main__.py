@@ -17,17 +17,17 @@ def main() -> int:
     """Run the command named on the command line; returns its exit code."""
     argv = sys.argv[1:]
     if argv[:1] == ["check"]:  # before anything is imported that is not in the standard library
-        from service import check
+        from service.cli import check
 
         return check.main(argv[1:], os.environ)
     if argv[:1] == ["probe"]:
-        from service import probe_cli
+        from service.cli import probe as probe_cli
 
         return probe_cli.main(argv[1:])
 
     # A process that is PID 1 of its container ignores SIGTERM unless it says otherwise; the server will, later.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    from service import cli
+    from service.cli import commands as cli
 
     return cli.main(argv, os.environ, serve=serve)
 
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> NoReturn:
     import asyncio
     import logging
 
-    from service.interpreter import put_off_collection
+    from service.host.interpreter import put_off_collection
 
     put_off_collection()
     from service.server import serve as serve_until_stopped
@@ -62,7 +62,7 @@ def serve(settings: Settings) -> NoReturn:
 
 if __name__ == "__main__":
     if sys.argv[1:2] not in (["check"], ["probe"], ["weights"]):  # they are over before it pays
-        from service.interpreter import begin_again_with_memory_set_up
+        from service.host.interpreter import begin_again_with_memory_set_up
 
         begin_again_with_memory_set_up()
     try:

@@ -12,25 +12,25 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from metrics import Metrics
-from service import pages
-from service.body import MULTIPART_OVERHEAD
-from service.cors import Cors
-from service.cpu import available_cpus
-from service.engines.base import Engine
-from service.engines.resize import safe_canary_size
-from service.handlers import Live, Process, Scrape, Warmth
-from service.keys import KeyRing
+from service.engines.inspyrenet.resize import safe_canary_size
+from service.engines.protocol import Engine
+from service.host.cpu import available_cpus
+from service.host.memory import give_back_between_pictures
+from service.host.process_age import process_age
+from service.http import pages
+from service.http.api_keys import KeyRing
+from service.http.body import MULTIPART_OVERHEAD
+from service.http.cors import Cors
+from service.http.handlers import Live, Process, Scrape, Warmth
+from service.http.middleware import observe, render_errors, stamp
+from service.http.slow_clients import Transfers
+from service.inference.pipeline import Pipeline
+from service.inference.watchdog import watch
+from service.inference.worker import Worker
 from service.lifecycle import Lifecycle
-from service.memory import give_back_between_pictures
-from service.middleware import observe, render_errors, stamp
-from service.pipeline import Pipeline
-from service.process import process_age
 from service.settings import Settings
-from service.target import EngineTarget
-from service.transfers import Transfers
 from service.version import __version__
-from service.watch import watch
-from service.worker import Worker
+from service.warmup.target import EngineTarget
 from supervisor import Supervisor, guarded
 
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)

@@ -9,13 +9,13 @@ import socket
 import structlog
 from aiohttp import web
 
-from service import wire
 from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
-from service.engines import build_engine
-from service.engines.base import ConfigurationError, Engine
+from service.engines.build import build_engine
+from service.engines.protocol import ConfigurationError, Engine
+from service.http import connection as wire
+from service.inference.worker import draining
 from service.lifecycle import LAST_WORDS_SECONDS
 from service.settings import Settings
-from service.worker import draining
 
 BACKLOG = 512
 

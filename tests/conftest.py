@@ -34,7 +34,7 @@ def dummy_checkpoint(shared_directory: Path) -> Callable[[str], Path]:
     """The path of a benign dummy checkpoint of a mode (``base``, ``fast``), about 370 MB; do not write to it."""
 
     def checkpoint(mode: str) -> Path:
-        from service.engines.dummy import write_dummy
+        from service.engines.inspyrenet.dummy_weights import write_dummy
 
         path = shared_directory / f"dummy_{mode}.pth"
         with _once(path) as missing:
@@ -47,7 +47,7 @@ def dummy_checkpoint(shared_directory: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Mapping[str, Any]:
-    """What the unmodified package makes of photographs; the keys are explained in ``tests/stock.py``.
+    """What the unmodified package makes of photographs; the keys are explained in ``tests/support/stock_package.py``.
 
     Tests that use it carry the marks ``stock`` and ``timeout(600)``: with a cold numba cache it takes a minute or more.
     """
@@ -55,7 +55,7 @@ def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Ma
     with _once(path) as missing:
         if missing:
             checkpoints = [str(dummy_checkpoint(mode)) for mode in ("base", "fast")]
-            command = [sys.executable, "-m", "tests.stock", str(path), *checkpoints]
+            command = [sys.executable, "-m", "tests.support.stock_package", str(path), *checkpoints]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
     with np.load(path) as results:

@@ -54,7 +54,7 @@ def test_the_application_is_imported_without_torch_opencv_and_their_kin() -> Non
 
 
 def test_the_health_check_imports_the_standard_library_only() -> None:
-    others = imported_by("import service.__main__, service.check") - sys.stdlib_module_names
+    others = imported_by("import service.__main__, service.cli.check") - sys.stdlib_module_names
     assert {name for name in others if not name.startswith("_")} <= {
         "service",
         "sitecustomize",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from service.engines.base import RGB, Alpha, Engine, EngineInfo, ReportPhase, WeightsUnavailable
+from service.engines.protocol import RGB, Alpha, Engine, EngineInfo, ReportPhase, WeightsUnavailable
 
 _log = logging.getLogger(__name__)
 

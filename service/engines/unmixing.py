@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engines.base import RGB, Alpha
+from service.engines.protocol import RGB, Alpha
 
 Planes = npt.NDArray[np.float32]
 """... x h x w, float32; colours span 0 to 255."""

@@ -17,10 +17,10 @@ from aiohttp import web
 
 from service import logs, server
 from service.app import SUPERVISOR, create_app
-from service.engines.base import RGB, Alpha, OutOfMemory
+from service.engines.protocol import RGB, Alpha, OutOfMemory
 from service.settings import load_settings
 from supervisor import guarded
-from tests.engine import ScriptedEngine, disc
+from tests.support.scripted_engine import ScriptedEngine, disc
 
 POLL_SECONDS = 0.02
 

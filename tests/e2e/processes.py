@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from tests.programs import free_port
+from tests.support.programs import free_port
 
 ROOT = Path(__file__).parents[2]
 

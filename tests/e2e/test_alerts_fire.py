@@ -23,7 +23,7 @@ from PIL import Image
 
 from tests.e2e import scaling
 from tests.e2e.processes import ROOT, Monitoring, Service, request, until
-from tests.programs import program
+from tests.support.programs import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

@@ -9,7 +9,7 @@ import yaml
 
 from tests.e2e import scaling
 from tests.e2e.processes import ROOT, Monitoring, Program, Service, until
-from tests.programs import free_port, program
+from tests.support.programs import free_port, program
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.metrics.sources import METRICS, RUNBOOKS, alerts, rule_groups
-from tests.programs import program
+from tests.support.programs import program
 
 TESTS = yaml.safe_load((METRICS / "alerts_test.yml").read_text())["tests"]
 ALERTMANAGER = yaml.safe_load((METRICS / "alertmanager.yml").read_text())

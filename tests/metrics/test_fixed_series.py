@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import SUPERVISOR, create_app
 from service.settings import Settings
-from tests.engine import ScriptedEngine
+from tests.support.scripted_engine import ScriptedEngine
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "X" * 200]
 PATHS = [

@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.settings import Settings
-from tests.engine import ScriptedEngine
 from tests.metrics.promql import Selector, grouping_labels, matches, selectors
 from tests.metrics.sources import ROOT, documents, expressions, recorded
-from tests.programs import program
+from tests.support.programs import program
+from tests.support.scripted_engine import ScriptedEngine
 
 Series = dict[str, list[dict[str, str]]]
 

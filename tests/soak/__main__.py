@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.service.live import Live, live
 from tests.soak import report, traffic
+from tests.support.service_process import Live, live
 
 SETTINGS: dict[str, dict[str, object]] = {
     "scripted": {},
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[report.Sample]]:
     url = f"http://127.0.0.1:{service.port}"
-    sampler = report.Sampler(service.process.pid, url)
+    sampler = report.Sampler(service.host.process_age.pid, url)
     tallies: list[traffic.Tally] = []
     rest = []
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from tests.service.conftest import encoded
+from tests.support.running_service import encoded
 
 LEFT = 0
 """Stands for the status of a request whose client left before an answer."""

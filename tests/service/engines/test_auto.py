@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engines import build_engine
 from service.engines.auto import AutoEngine
-from service.engines.base import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, WeightsUnavailable
-from service.engines.grabcut import GrabCutEngine
-from service.engines.inspyrenet import InspyrenetEngine
+from service.engines.build import build_engine
+from service.engines.grabcut.engine import GrabCutEngine
+from service.engines.inspyrenet.engine import InspyrenetEngine
+from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, WeightsUnavailable
 
 INFO = EngineInfo("fake", False, "", "base", "dynamic", "cpu", "fp32", "", "file", "", "")
 

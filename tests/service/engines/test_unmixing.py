@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from benchmarks.scenes import MATTES, Scene, composite_errors, scenes
-from service.engines.base import RGB, Alpha
+from service.engines.protocol import RGB, Alpha
 from service.engines.unmixing import estimate_foreground
 
 Estimator = Callable[[RGB, Alpha], RGB]

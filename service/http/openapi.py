@@ -1,0 +1,250 @@
+"""What the service offers, as an OpenAPI 3.1 document: the one place it is written down for machines.
+
+Values that the code decides (outputs, formats, names of the file part, error codes) are taken from the code.
+"""
+
+from __future__ import annotations
+
+from service.http.body import IMAGE_FIELDS
+from service.http.openapi_components import Node, components, header_refs
+from service.imaging.options import Format, Output
+from supervisor.state import State
+
+_SUMMARY = """\
+`POST` a photo to `/process`, get the cut-out back.
+
+Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path is a 404; a method
+that a path does not serve is a 405 with `Allow`. Every answer carries `X-Request-Id`: the caller's own, if it
+sent one, or a new one.
+
+`/process` waits while the service is still cold; `/warmup` tells whether it is warm, from the last probe: a real
+picture through the same path as a client's."""
+
+_COLOUR_PATTERN = "^#[0-9a-fA-F]{6}$"
+
+_PROCESS_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+
+
+def document(*, version: str, max_upload_bytes: int) -> Node:
+    """The OpenAPI 3.1 document; pure.
+
+    Args:
+        version: of the service.
+        max_upload_bytes: the configured limit on a picture.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "InSPyReNet API",
+            "summary": "Background removal as a service that never lies about being warm.",
+            "description": _SUMMARY,
+            "version": version,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        # Relative, so that it also holds behind a path prefix.
+        "servers": [{"url": "."}],
+        "tags": [
+            {"name": "pictures", "description": "What the service is for."},
+            {"name": "warmth", "description": "Whether it is ready, told from fresh evidence. Always open."},
+            {"name": "operation", "description": "For those who run it. Always open."},
+        ],
+        "paths": {
+            "/process": {"post": _process(max_upload_bytes)},
+            "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
+            "/readyz": {"get": _readyz()},
+            "/livez": {"get": _livez()},
+            "/metrics": {"get": _metrics()},
+            "/": {"get": _file("The web page", "page", "text/html")},
+            "/docs": {"get": _file("This documentation for people", "docs", "text/html")},
+            "/openapi.json": {"get": _file("This documentation for machines", "openapi", "application/json")},
+        },
+        "components": components(),
+    }
+
+
+def _process(max_upload_bytes: int) -> Node:
+    parameters = _process_parameters()
+    picture = {"type": "string", "format": "binary"}
+    fields: Node = {name: picture | {"description": "The picture."} for name in IMAGE_FIELDS}
+    fields |= {p["name"]: p["schema"] | {"description": p["description"]} for p in parameters}
+    form = {
+        "type": "object",
+        "properties": fields,
+        "oneOf": [{"required": [name]} for name in IMAGE_FIELDS],
+        "additionalProperties": False,
+    }
+    return {
+        "tags": ["pictures"],
+        "operationId": "process",
+        "summary": "Remove the background of a picture",
+        "description": "The answer has the picture's upright size. Accepted: JPEG, PNG, WebP, AVIF, BMP, TIFF, and "
+        "the first frame of GIF and other animations, told by their bytes and not by their name. Parameters go "
+        "into the query or, with `multipart/form-data`, into form fields; each at most once.",
+        "security": [{}, {"apiKey": []}, {"bearer": []}],
+        "parameters": [
+            *parameters,
+            {
+                "name": "X-Request-Id",
+                "in": "header",
+                "description": "Taken over into the answer and the log.",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {max_upload_bytes} bytes of picture.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/*": {"schema": {}},
+                "application/octet-stream": {"schema": {}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The cut-out, in the format asked for.",
+                "headers": header_refs("X-Request-Id", "X-Engine", "Server-Timing"),
+                "content": {format.content_type: {"schema": {}} for format in Format},
+            },
+            **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _PROCESS_ERRORS},
+        },
+    }
+
+
+def _process_parameters() -> list[Node]:
+    words = [output.value for output in Output if output is not Output.COLOUR]
+    return [
+        {
+            "name": "output",
+            "in": "query",
+            "description": "What the answer shows: `rgba` the cut-out on transparency; `mask` the mask in grey; "
+            "`green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`) the cut-out on that; `blur` the "
+            "background blurred; `overlay` the mask over the picture.",
+            "schema": {
+                "type": "string",
+                "anyOf": [{"enum": words}, {"pattern": _COLOUR_PATTERN}],
+                "default": Output.RGBA.value,
+            },
+        },
+        {
+            "name": "format",
+            "in": "query",
+            "description": "The file format of the answer. `rgba` cannot be `jpeg`; a side is at most 16383 pixels "
+            "in `webp` and 65500 in `jpeg`.",
+            "schema": {
+                "type": "string",
+                "enum": [format.value for format in Format],
+                "default": Format.PNG.value,
+            },
+        },
+        {
+            "name": "threshold",
+            "in": "query",
+            "description": "Makes the mask hard: foreground is what lies above. Without it the mask stays soft.",
+            "schema": {"type": "number", "minimum": 0, "maximum": 1},
+        },
+        {
+            "name": "reverse",
+            "in": "query",
+            "description": "Keep the background, remove the foreground.",
+            "schema": {"type": "boolean", "default": False},
+        },
+    ]
+
+
+def _warmup_get() -> Node:
+    return {
+        "tags": ["warmth"],
+        "operationId": "getWarmup",
+        "summary": "The last evidence, at once",
+        "responses": _warmup_responses(
+            "The last finished probe passed and is fresh.",
+            "The last finished probe failed.",
+            "No probe has finished, the engine is not loaded, the service is shutting down, or the evidence is stale.",
+        ),
+    }
+
+
+def _warmup_post() -> Node:
+    return {
+        "tags": ["warmth"],
+        "operationId": "postWarmup",
+        "summary": "Warm the service, and wait for the result",
+        "description": "Joins the probe under way or starts one; while the engine loads it waits for the first one. "
+        "If the last success is recent enough it answers with that at once. Leaving early cancels nothing.",
+        "responses": _warmup_responses(
+            "The probe ran and passed.", "The probe ran and failed.", "The probe could not run."
+        ),
+    }
+
+
+def _warmup_responses(passed: str, failed: str, pending: str) -> Node:
+    said = {"200": passed, "500": failed, "503": pending}
+    return {
+        status: {
+            "description": description,
+            "headers": header_refs("X-Request-Id", *(["Retry-After"] if status == "503" else [])),
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
+        }
+        for status, description in said.items()
+    }
+
+
+def _readyz() -> Node:
+    return _health(
+        "readyz",
+        "Whether to send requests here",
+        "Never runs inference.",
+        ("Ready, or degraded: one or two probes in a row failed.", "Not ready."),
+        {"status": {"enum": ["ready", "not ready"]}, "state": {"enum": [state.value for state in State]}},
+    )
+
+
+def _livez() -> Node:
+    return _health(
+        "livez",
+        "Whether the process is alive",
+        "503 only for what a restart alone can mend.",
+        ("Alive.", "Dead: only a restart helps."),
+        {"status": {"enum": ["alive", "dead"]}, "reason": {"type": "string"}},
+    )
+
+
+def _health(name: str, summary: str, description: str, said: tuple[str, str], properties: Node) -> Node:
+    content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
+    return {
+        "tags": ["warmth"],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "responses": {
+            status: {"description": text, "headers": header_refs("X-Request-Id"), "content": content}
+            for status, text in zip(("200", "503"), said, strict=True)
+        },
+    }
+
+
+def _metrics() -> Node:
+    text = {"schema": {"type": "string"}}
+    return {
+        "tags": ["operation"],
+        "operationId": "metrics",
+        "summary": "Metrics for Prometheus",
+        "responses": {
+            "200": {
+                "description": "The Prometheus text format, or OpenMetrics when asked for.",
+                "content": {"text/plain": text, "application/openmetrics-text": text},
+            }
+        },
+    }
+
+
+def _file(summary: str, name: str, content_type: str) -> Node:
+    return {
+        "tags": ["operation"],
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "The file.", "content": {content_type: {"schema": {}}}},
+            "304": {"description": "Unchanged since the `ETag` sent along."},
+        },
+    }

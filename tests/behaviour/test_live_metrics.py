@@ -1,0 +1,98 @@
+"""What a running service exports and logs of its own work: figures that only the real wiring can set."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from metrics.catalogue import STAGES
+from service.version import __version__
+from tests.support.running_service import Start, encoded
+from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.service_process import live
+
+TORCH = version("torch")  # read from a file, so not in the loop
+
+
+async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: Start) -> None:
+    service = await start()
+    assert [service.value("stage_duration_seconds_count", stage=stage) for stage in STAGES] == [0] * 5
+    assert (await service.post(encoded(40, 30)))[0] == 200
+    assert [service.value("stage_duration_seconds_count", stage=stage) for stage in STAGES] == [1] * 5
+    assert service.value("input_pixels_count") == 1
+    assert service.value("input_pixels_sum") == 40 * 30
+
+
+async def test_what_is_loaded_and_what_is_built_are_told(start: Start) -> None:
+    service = await start()
+    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": ""}
+    loaded |= {"precision": "fp32", "precision_reason": "asked for"}
+    assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
+    assert service.value("build_info", version=__version__, torch=TORCH) == 1
+
+
+async def test_the_gauges_show_the_worker_and_the_device_as_they_are(start: Start, photo: bytes) -> None:
+    class WithMemory(ScriptedEngine):
+        def memory(self) -> dict[str, int]:
+            return {"allocated": 300 + len(self.seen), "reserved": 4000}
+
+    engine, hold = WithMemory(), Hold()
+    service = await start(engine, queue_size=3)
+    assert service.value("queue_capacity") == 3
+    assert (service.value("worker_busy"), service.value("queue_depth")) == (0, 0)
+    assert service.value("inference_started_timestamp_seconds") == 0
+    engine.on_infer = hold
+    posted = [asyncio.create_task(service.post(photo)) for _ in range(2)]
+    await service.until(lambda: hold.reached.is_set() and service.value("queue_depth") == 1)
+    assert service.value("worker_busy") == 1
+    assert service.value("inference_started_timestamp_seconds") > 0
+    assert service.value("device_memory_bytes", kind="allocated") == 300 + len(engine.seen)
+    assert service.value("device_memory_bytes", kind="reserved") == 4000
+    hold.release.set()
+    assert [status for status, _, _ in await asyncio.gather(*posted)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "lines"),
+    [
+        ("POST", "/process", 1),
+        ("POST", "/warmup", 1),
+        ("GET", "/warmup", 0),
+        ("GET", "/livez", 0),
+        ("GET", "/readyz", 0),
+        ("GET", "/metrics", 0),
+    ],
+)
+async def test_the_access_log_has_a_line_for_what_a_person_asked_and_none_for_what_machines_poll(
+    start: Start, photo: bytes, method: str, path: str, lines: int
+) -> None:
+    service = await start()
+    with capture_logs() as logs:
+        body = photo if path == "/process" else None
+        async with service.client.request(
+            method, path, data=body, headers={"Content-Type": "image/png"}
+        ) as response:
+            await response.read()
+        await service.until(lambda: service.value("http_requests_in_progress", route=path) == 0)
+    found = [(line["method"], line["route"], line["status"]) for line in logs if line["event"] == "request"]
+    assert found == [(method, path, 200)] * lines
+
+
+def test_the_server_notices_that_a_client_leaves_the_queue(tmp_path: Path) -> None:
+    photo = encoded()
+    with live(tmp_path, faults={"request": "hang"}, warmup_size=64, warmup_interval=3600) as service:
+        working = service.posting(photo)
+        service.until(lambda: service.metric("worker_busy") == 1)
+        with socket.create_connection(("127.0.0.1", service.port)) as waiting:
+            head = f"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(photo)}"
+            waiting.sendall(head.encode() + b"\r\n\r\n" + photo)
+            service.until(lambda: service.metric("queue_depth") == 1)
+        service.until(lambda: service.metric('client_disconnects_total{stage="queue"}') == 1, seconds=10)
+        assert service.metric("queue_depth") == 0
+        service.put_in()
+        assert working.result().status == 200

@@ -1,0 +1,177 @@
+"""Two hundred clients and a small queue: what fits is served, the rest is told when to come again, nothing fails."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engines.protocol import RGB, Alpha
+from service.host import interpreter
+from tests.support.running_service import Service, Start, encoded
+from tests.support.scripted_engine import ScriptedEngine, disc
+
+CLIENTS = 200
+
+
+def taking(seconds: float) -> Callable[[RGB], Alpha]:
+    def infer(image: RGB) -> Alpha:
+        time.sleep(seconds)
+        return disc(image)
+
+    return infer
+
+
+@dataclass
+class Load:
+    """What clients that never rest saw."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    retry_after: set[int] = field(default_factory=set)
+    most_taken: int = 0
+
+    async def of(self, service: Service, clients: int, seconds: float, *, pause: float = 0.05) -> Load:
+        """Each sends again as soon as it has its answer, and after a refusal ``pause`` seconds later."""
+        picture, end = encoded(), time.monotonic() + seconds
+
+        async def client() -> None:
+            while time.monotonic() < end:
+                status, _, headers = await service.post(picture)
+                self.statuses[status] += 1
+                self.most_taken = max(self.most_taken, service.inference.worker.taken)
+                if status == 429:
+                    self.retry_after.add(int(headers["Retry-After"]))
+                    await asyncio.sleep(pause)
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+        return self
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["fast engine", "slow engine"])
+async def test_only_200_and_429_and_everything_else_goes_on(start: Start, seconds: float) -> None:
+    engine = ScriptedEngine()
+    service = await start(engine, queue_size=4, request_timeout=2.0, warmup_interval=0.2)
+    engine.on_infer = taking(seconds)
+    assert (await service.post(encoded()))[0] == 200
+    seen: Counter[tuple[str, int]] = Counter()
+    slowest: dict[str, float] = {}
+    probes = service.value("warmup_runs_total", outcome="success")
+
+    async def watch() -> None:
+        for path in itertools.cycle(["/livez", "/readyz", "/metrics", "/warmup"]):
+            begun = time.perf_counter()
+            async with service.client.get(path) as response:
+                await response.read()
+            seen[path, response.status] += 1
+            slowest[path] = max(slowest.get(path, 0.0), time.perf_counter() - begun)
+            await asyncio.sleep(0.01)
+
+    watcher = asyncio.create_task(watch())
+    load = await Load().of(service, CLIENTS, 2.5)
+    watcher.cancel()
+    assert set(load.statuses) == {200, 429}, load.statuses
+    assert load.retry_after <= {1, 2}, "the whole queue is done within its deadline"
+    assert load.most_taken == 5
+    assert {status for _, status in seen} == {200}, seen
+    assert len(seen) == 4
+    # All clients live in this one event loop too: what is bounded here is that nobody waits for the queue.
+    assert max(slowest.values()) < 2.0, slowest
+    assert service.value("warmup_runs_total", outcome="success") - probes >= 2, "probes get through"
+    assert service.value("warmup_consecutive_failures") == 0
+    await service.until(lambda: service.inference.worker.taken == 0)
+    for code in (200, 429):
+        counted = service.value("http_requests_total", method="POST", route="/process", code=str(code))
+        assert counted == load.statuses[code] + (code == 200)
+
+
+async def test_what_would_outlast_its_deadline_is_refused_at_the_door(start: Start) -> None:
+    """Thirty-one places of 0.3 s each, and a deadline of six seconds: far enough from the door on a busy machine."""
+    engine = ScriptedEngine()
+    service = await start(engine, queue_size=30, request_timeout=6.0)
+    engine.on_infer = taking(0.3)
+    assert (await service.post(encoded()))[0] == 200
+    load = await Load().of(service, 60, 5.0)
+    assert set(load.statuses) == {200, 429}, load.statuses
+    assert load.statuses[200] >= 10
+    assert load.retry_after <= {1, 2, 3, 4, 5}
+
+
+MEMORY = """
+import asyncio, re, sys
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from service.http import connection as wire
+from service.app import SUPERVISOR, WORKER, create_app
+from service.settings import Settings
+from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.running_service import encoded
+
+QUEUE, SIDE, UPLOAD = 3, 2000, 2_000_000
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+
+async def main():
+    engine = ScriptedEngine()
+    app = create_app(
+        Settings(queue_size=QUEUE, max_upload_bytes=UPLOAD, max_pixels=SIDE * SIDE), engine=engine
+    )
+    server = TestServer(app)
+    await server.start_server(**wire.OPTIONS)
+    while not app[SUPERVISOR].ready:
+        await asyncio.sleep(0.01)
+    picture = encoded(SIDE, SIDE, "JPEG")
+    assert len(picture) <= UPLOAD
+    async with ClientSession() as session:
+        async def post():
+            async with session.post(
+                server.make_url("/process?output=mask&format=jpeg"), data=picture,
+                headers={"Content-Type": "image/jpeg"},
+            ) as response:
+                await response.read()
+                return response.status
+        small = encoded(8, 8)
+        async with session.post(
+            server.make_url("/process?output=mask&format=jpeg"), data=small, headers={"Content-Type": "image/png"}
+        ) as response:
+            assert response.status == 200
+        before = peak()
+        statuses = await asyncio.gather(*(post() for _ in range(60)))
+    used = peak() - before
+    await server.close()
+    assert set(statuses) <= {200, 429} and statuses.count(429) > 20, statuses
+    pool = app[WORKER].pool._max_workers
+    pixels = SIDE * SIDE
+    places = (QUEUE + 1) * (UPLOAD + (3 + 4 + 1) * pixels)
+    work = pool * (24 * pixels + 3 * UPLOAD + (16 << 20))
+    engines_own = 40 * pixels
+    print(used, places + work + engines_own)
+
+asyncio.run(main())
+"""
+
+
+def test_memory_under_overload_stays_within_the_bound_that_the_architecture_states() -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    done: Any = subprocess.run(
+        [sys.executable, "-c", MEMORY],
+        env=os.environ | interpreter.MEMORY,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    used, bound = map(int, done.stdout.split()[-2:])
+    assert used < bound

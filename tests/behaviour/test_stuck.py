@@ -1,0 +1,98 @@
+"""A stuck GPU thread: seen everywhere, told to everybody, and then ended; in a real process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.running_service import encoded
+from tests.support.service_process import live
+
+PHOTO = encoded()
+NOTICE = 1.0
+
+
+def test_a_stuck_request_is_seen_by_everybody_and_ends_the_process(tmp_path: Path) -> None:
+    with live(
+        tmp_path,
+        faults={"request": "hang"},
+        request_timeout=1,
+        hang_timeout=2.5,
+        env={"STUCK_NOTICE": str(NOTICE)},
+    ) as service:
+        began = time.monotonic()
+        posted = [service.posting(PHOTO) for _ in range(3)]
+        service.until(lambda: service.metric("worker_busy") == 1)
+        assert service.metric("inference_started_timestamp_seconds") == pytest.approx(time.time(), abs=5)
+        assert (service.status("/readyz"), service.status("/livez")) == (200, 200)
+
+        assert [answer.result().status for answer in posted] == [504] * 3
+        service.until(lambda: service.status("/readyz") == 503)
+        assert time.monotonic() - began < 2, "not ready as soon as the job outlives the deadline"
+        assert service.metric("ready") == 0
+        assert service.status("/livez") == 200, "it may yet end"
+        assert service.metric('http_requests_total{code="504",method="POST",route="/process"}') == 3
+        assert service.metric('rejections_total{reason="timeout"}') == 3
+        warm = service.ask("/warmup")
+        assert warm.status == 200, "the last finished probe did pass, and is fresh"
+        assert b'"failing"' in warm.body
+
+        service.until(lambda: service.status("/livez") == 503)
+        assert time.monotonic() - began > 2.5
+        still_queued = service.posting(PHOTO)
+        assert service.exit_code() == 1
+        assert time.monotonic() - began < 2.5 + NOTICE + 2
+        assert still_queued.result().status in {503, 504}
+        [seen, ended] = service.said("CRITICAL")
+    assert "the GPU thread is stuck" in seen
+    assert "a request has been running" in seen
+    assert "2.5 s" in seen
+    assert "ending the process" in ended
+
+
+def test_a_job_that_ends_after_all_saves_the_process_and_its_places_come_back(tmp_path: Path) -> None:
+    with live(
+        tmp_path,
+        faults={"request": "hang"},
+        request_timeout=0.5,
+        hang_timeout=1,
+        queue_size=1,
+        env={"STUCK_NOTICE": "60"},
+    ) as service:
+        assert [answer.result().status for answer in (service.posting(PHOTO), service.posting(PHOTO))] == [
+            504
+        ] * 2
+        service.until(lambda: service.status("/livez") == 503)
+        service.put_in()
+        service.until(lambda: service.status("/livez") == 200)
+        service.until(lambda: service.status("/readyz") == 200)
+        service.until(lambda: service.post(PHOTO).status == 200)
+        assert service.metric("queue_depth") == service.metric("worker_busy") == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "reason"),
+    [
+        ("probe", {"warmup_timeout": 0.5, "hang_timeout": 1}, "a probe has been running"),
+        ("load", {"load_timeout": 1}, "a load has been running"),
+        ("prepare", {"load_timeout": 1}, "the preparation of the load has said nothing"),
+    ],
+)
+def test_a_stuck_probe_load_or_preparation_is_caught_the_same_way(
+    tmp_path: Path, stage: str, settings: dict[str, float], reason: str
+) -> None:
+    with live(
+        tmp_path, ready=False, faults={stage: "hang"}, env={"STUCK_NOTICE": str(NOTICE)}, **settings
+    ) as service:
+        service.until(lambda: service.status("/livez") == 200)
+        waiting = service.posting(PHOTO)
+        if stage == "probe":
+            service.until(lambda: service.metric('warmup_runs_total{outcome="timeout"}') == 1)
+            assert service.status("/warmup") == 500
+        service.until(lambda: service.status("/livez") == 503)
+        assert service.status("/readyz") == 503
+        assert service.exit_code() == 1
+        assert waiting.result().status == 503
+        assert reason in service.said("CRITICAL")[0]

@@ -1,0 +1,80 @@
+"""The wall clock moves an hour either way: schedules, deadlines and verdicts do not care."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.inference.worker import Worker
+from tests.support.running_service import Start, encoded
+from tests.support.scripted_engine import Hold, ScriptedEngine
+
+PHOTO = encoded()
+
+
+HOUR_EITHER_WAY = pytest.mark.parametrize("hours", [1, -1], ids=["forward", "back"])
+
+
+@HOUR_EITHER_WAY
+async def test_it_stays_ready_probes_on_and_serves(
+    start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    service = await start(warmup_interval=0.05)
+    real = time.time
+    before = service.value("warmup_runs_total", outcome="success")
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+    for path in ("/readyz", "/warmup", "/livez"):
+        async with service.client.get(path) as response:
+            assert response.status == 200
+    async with service.client.get("/warmup") as response:
+        answer = await response.json()
+    assert 0 <= answer["last_success_age_seconds"] < 30
+    assert answer["timestamp"] == pytest.approx(real() + hours * 3600, abs=30), (
+        "only what is shown follows it"
+    )
+    await service.until(lambda: service.value("warmup_runs_total", outcome="success") >= before + 3)
+    assert (await service.post(PHOTO))[0] == 200
+    assert service.value("warmup_consecutive_failures") == 0
+
+
+@HOUR_EITHER_WAY
+async def test_a_deadline_under_way_keeps_its_length(
+    start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, request_timeout=1, hang_timeout=300)
+    engine.on_infer = hold
+    began = time.monotonic()
+    posted = asyncio.create_task(service.post(PHOTO))
+    await service.until(hold.reached.is_set)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+    assert service.inference.worker.job_seconds < 1
+    assert service.inference.worker.stuck is None
+    assert (await posted)[0] == 504
+    assert 0.9 < time.monotonic() - began < 15
+    hold.release.set()
+    await service.until(lambda: service.inference.worker.taken == 0)
+
+
+async def test_only_the_moments_that_are_shown_come_from_the_wall_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker(queue_size=1, request_timeout=10, hang_timeout=300, load_timeout=600, pool_size=1)
+    worker.start()
+    worker.open()
+    monkeypatch.setattr(time, "time", lambda: 12345.0)
+    hold = Hold()
+    with worker.place() as place:
+        place.queue_up()
+        running = asyncio.create_task(place.in_gpu_thread(lambda: hold(None)))  # type: ignore[arg-type, return-value]
+        async with asyncio.timeout(20):
+            while not worker.busy:
+                await asyncio.sleep(0.001)
+        assert worker.started_at == 12345.0
+        assert 0 <= worker.job_seconds < 20
+        running.cancel()
+    hold.release.set()
+    worker.stop()

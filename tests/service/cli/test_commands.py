@@ -1,0 +1,206 @@
+"""The command line: commands, flags, help, and how each ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from service.cli import commands as cli
+from service.engines.protocol import WeightsUnavailable
+from service.engines.weights.source import Checkpoint, official_path
+from service.settings import Settings, flag, variable
+from service.version import __version__
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def served_with(argv: list[str], **environ: str) -> Settings:
+    """The settings that ``serve`` was called with."""
+    seen: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
+    assert cli.main(argv, environ, serve=serve) == 0
+    [settings] = seen
+    return settings
+
+
+def never(_: Settings) -> int:
+    raise AssertionError("must not serve")
+
+
+@pytest.mark.parametrize("argv", [[], ["serve"]])
+def test_no_command_means_serve(argv: list[str]) -> None:
+    assert served_with([*argv, "--port", "9000"], INSPYRENET_MODE="fast") == Settings(port=9000, mode="fast")
+    assert served_with(argv) == Settings()
+
+
+def test_the_exit_code_is_the_servers() -> None:
+    assert cli.main([], {}, serve=lambda _: 7) == 7
+
+
+def test_every_setting_is_a_flag_except_the_keys() -> None:
+    flags = {field for fields in cli.GROUPS.values() for field in fields}
+    assert flags == Settings.model_fields.keys() - {"api_keys"}
+    with pytest.raises(SystemExit):
+        cli.main(["--api-keys", "open-sesame"], {}, serve=never)
+
+
+def test_a_flag_must_be_written_out() -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--por", "9000"], {}, serve=never)
+    assert ended.value.code == 2
+
+
+def test_settings_that_are_wrong_end_with_2_and_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.main(["--mode", "slow"], {"INSPYRENET_PORT": "x", "INSPYRENET_API_KEYS": "sé"}, serve=never) == 2
+    )
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sorted(err.splitlines()) == [
+        "error: --mode: got 'slow'; takes base, fast or base-nightly",
+        "error: INSPYRENET_API_KEYS: got a value not shown here; "
+        "takes comma-separated keys of visible ASCII characters, at least one",
+        "error: INSPYRENET_PORT: got 'x'; takes a whole number from 0 to 65535",
+    ]
+
+
+def test_what_was_ignored_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    served_with(["--log-format", "json"], INSPYRENET_PORT="tcp://10.0.0.7:80")
+    [line] = capsys.readouterr().err.splitlines()
+    assert "ignoring what Kubernetes injects for a Service: INSPYRENET_PORT" in line
+
+
+def test_the_help_of_serve_names_every_setting_its_variable_and_its_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--help"], {}, serve=never)
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for field in Settings.model_fields.keys() - {"api_keys"}:
+        assert re.search(rf"{flag(field)} [^\[]*\[{variable(field)}; default: [^]]+\]", text), field
+    assert "INSPYRENET_API_KEYS" in text
+
+
+def test_the_overview_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"], {}, serve=never)
+    text = capsys.readouterr().out
+    for command in ("serve", "weights", "check"):
+        assert re.search(rf"^ +{command} ", text, re.MULTILINE)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"], {}, serve=never)
+    assert capsys.readouterr().out.split() == ["inspyrenet-api", __version__]
+
+
+def test_check_is_a_command_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--port", "1"], {}, serve=never) == 1
+    assert "no answer" in capsys.readouterr().out
+
+
+def test_weights_that_are_there_are_not_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    file = official_path("base-nightly")
+    file.parent.mkdir()
+    file.write_bytes(b"a checkpoint")
+    assert cli.main(["weights"], {"INSPYRENET_MODE": "base-nightly"}, serve=never) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}: unverified: ")  # upstream publishes no hash of this one
+
+
+def test_weights_that_are_missing_are_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ckpt_fast.pth"
+
+    def fetch(mode: str, *, say: Callable[[str], None]) -> Checkpoint:
+        say(f"downloading {mode}")
+        return Checkpoint("official", file, "md5:0123", "verified", None)
+
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    assert cli.main(["weights", "--mode", "fast"], {"INSPYRENET_MODE": "base"}, serve=never) == 0
+    missing, downloading, verified = capsys.readouterr().out.splitlines()
+    assert missing.endswith(": missing")
+    assert downloading == "downloading fast"
+    assert verified == f"{file}: verified (md5:0123)"
+
+
+def test_weights_that_cannot_be_had_end_with_1_and_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(*_: object, **__: object) -> Checkpoint:
+        raise WeightsUnavailable("there is no network")
+
+    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
+    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    assert cli.main(["weights"], {}, serve=never) == 1
+    assert capsys.readouterr().err == "error: there is no network\n"
+
+
+def test_weights_of_an_unknown_mode_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["weights", "--mode", "slow"], {}, serve=never) == 2
+    assert capsys.readouterr().err == "error: --mode: got 'slow'; takes base, fast or base-nightly\n"
+
+
+def test_dummy_weights_for_a_directory_that_is_missing_end_with_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(["weights", "--dummy", str(tmp_path / "no" / "dummy.pth")], {}, serve=never) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_dummy_weights_in_place_of_a_directory_are_refused_before_they_are_computed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def compute(*_: object) -> Path:
+        raise AssertionError("must not compute")
+
+    monkeypatch.setattr("service.engines.inspyrenet.dummy_weights.write_dummy", compute)
+    assert cli.main(["weights", "--dummy", str(tmp_path)], {}, serve=never) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}: is a directory; name a file\n"
+
+
+def test_the_program_ends_with_2_and_no_traceback_when_a_setting_is_wrong() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        cwd=ROOT,
+        env=os.environ | {"INSPYRENET_WARMUP_INTERVAL": "never"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: INSPYRENET_WARMUP_INTERVAL: got 'never'; takes a number of seconds above 0 and at most 86400"
+    ]

@@ -1,0 +1,243 @@
+"""The outside check: what it posts, what it concludes, and what it prints."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.cli import probe as probe_cli
+from service.cli.probe import CANNOT_TELL, FAILING, OK, Answer, judge_cut_out, judge_warmup
+
+ROOT = Path(__file__).parents[3]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every POST as a test says and remembers what it was sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.status, self.body, self.headers = 200, b"", {}
+        self.delay = 0.0
+        self.received: list[tuple[str, str, bytes, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def says(self, status: int, body: object, **headers: str) -> None:
+        self.status, self.headers = status, headers
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append(("POST", self.path, body, self.headers.get("X-Api-Key")))
+        time.sleep(self.server.delay)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def do_GET(self) -> None:
+        self.server.received.append(("GET", self.path, b"", None))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def png() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGBA", (30, 20)).save(out, "PNG")
+    return out.getvalue()
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    [line] = capsys.readouterr().out.splitlines()
+    return line
+
+
+def test_a_warm_service_is_0_and_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.says(200, {"status": "success", "message": "Warmup completed successfully"})
+    assert probe_cli.main([server.url + "/"]) == OK
+    assert server.received == [("POST", "/warmup", b"", None)]
+    line = said(capsys)
+    assert line.startswith(f"OK: {server.url}/warmup: Warmup completed successfully | time=")
+    assert line.endswith("s")
+
+
+def test_a_picture_goes_through_process_with_its_key(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, key = tmp_path / "photo.jpg", tmp_path / "key"
+    picture.write_bytes(b"a picture")
+    key.write_text("secret\nolder secret\n")
+    server.says(200, png())
+    assert probe_cli.main([server.url, "--image", str(picture), "--key-file", str(key)]) == OK
+    assert server.received == [("POST", "/process", b"a picture", "secret")]
+    assert "a cut-out of 30x20 pixels" in said(capsys)
+
+
+def test_a_fallback_is_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.says(200, {"status": "success", "message": "Warm", "fallback": True, "engine": "grabcut"})
+    assert probe_cli.main([server.url]) == OK
+    assert "Warm; grabcut stands in" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (500, {"status": "error", "message": "Warmup failed: height and width must be > 0"}, FAILING),
+        (500, b"<html>", FAILING),
+        (503, {"status": "error", "outcome": "weights_unavailable", "message": "Not warm"}, FAILING),
+        (503, {"status": "error", "outcome": "success", "message": "the last success is too old"}, FAILING),
+        (503, {"status": "pending", "outcome": None, "message": "the model is loading"}, CANNOT_TELL),
+        (503, {"status": "error", "outcome": "skipped", "state": "draining"}, CANNOT_TELL),
+        # A dead supervisor: what it knew is still fresh, and no longer.
+        (503, {"status": "error", "outcome": "skipped", "state": "ready"}, CANNOT_TELL),
+        (503, {"status": "error", "outcome": "skipped", "state": "failing"}, FAILING),
+        (503, b"upstream connect error", CANNOT_TELL),
+        (502, b"Bad Gateway", CANNOT_TELL),
+        (404, b"", CANNOT_TELL),
+        (200, b"<html>It works!</html>", CANNOT_TELL),
+        (200, ["success"], CANNOT_TELL),
+        (200, {"status": "error", "message": "height and width must be > 0"}, FAILING),  # the incident itself
+    ],
+)
+def test_what_an_answer_of_warmup_proves(status: int, body: object, code: int) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert judge_warmup(Answer(status, raw)).code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (200, png(), OK),
+        (200, png()[:-5], FAILING),
+        (200, b"", FAILING),
+        (200, b'{"error": "swallowed"}', FAILING),
+        (500, {"error": {"code": "internal", "message": "x"}}, FAILING),
+        (503, {"error": {"code": "unavailable", "message": "x"}}, FAILING),
+        (504, {"error": {"code": "deadline_exceeded", "message": "x"}}, FAILING),
+        (503, {"error": {"code": "draining", "message": "x"}}, CANNOT_TELL),
+        (503, b"no healthy upstream", CANNOT_TELL),
+        (429, {"error": {"code": "queue_full", "message": "x"}}, CANNOT_TELL),
+        (401, {"error": {"code": "unauthorized", "message": "x"}}, CANNOT_TELL),
+        (415, {"error": "not an object"}, CANNOT_TELL),
+    ],
+)
+def test_what_an_answer_of_process_proves(status: int, body: object, code: int) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert judge_cut_out(Answer(status, raw)).code == code
+
+
+@given(status=st.integers(100, 599), body=st.binary(max_size=200))
+def test_no_answer_whatever_breaks_the_judges_or_the_line(status: int, body: bytes) -> None:
+    for verdict in (judge_warmup(Answer(status, body)), judge_cut_out(Answer(status, body))):
+        assert verdict.code in (FAILING, CANNOT_TELL)
+        assert verdict.reason.isprintable()
+        assert "|" not in verdict.reason
+
+
+def test_a_redirect_is_not_followed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.says(302, b"", Location=server.url + "/login")
+    assert probe_cli.main([server.url]) == CANNOT_TELL
+    assert [method for method, *_ in server.received] == ["POST"]
+    assert "it answered 302" in said(capsys)
+
+
+def test_nobody_there_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert probe_cli.main([f"http://127.0.0.1:{port}"]) == CANNOT_TELL
+    assert "no answer: " in said(capsys)
+
+
+def test_an_answer_that_does_not_come_is_2(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.delay = 1.0
+    server.says(200, {"status": "success"})
+    assert probe_cli.main([server.url, "--timeout", "0.1"]) == CANNOT_TELL
+    assert "no answer in 0.1 s" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ftp://host"], ["host:8080"], ["http://"], ["http://x", "--image", "/does/not/exist"]]
+)
+def test_a_request_that_cannot_be_made_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe_cli.main(arguments) == CANNOT_TELL
+    assert said(capsys).startswith("CANNOT TELL: ")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e300", "soon"])
+def test_a_wait_that_is_none_is_2(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        probe_cli.main(["http://127.0.0.1:9", "--timeout", seconds])
+    assert ended.value.code == CANNOT_TELL
+    assert f"invalid number of seconds above 0 value: '{seconds}'" in capsys.readouterr().err
+
+
+def test_whatever_breaks_in_the_check_itself_is_2(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError("nested too deep")
+
+    monkeypatch.setattr(probe_cli, "judge_warmup", broken)
+    assert probe_cli.main([server.url]) == CANNOT_TELL
+    assert "nested too deep" in said(capsys)
+
+
+def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        probe_cli.main(["--no-such-flag"])
+    assert ended.value.code == CANNOT_TELL
+
+
+def test_the_command_is_part_of_the_program_and_starts_without_the_service(server: Server) -> None:
+    server.says(500, {"status": "error", "message": "Warmup failed: out of memory"})
+    code = (
+        "import sys; from service.__main__ import main; sys.argv[1:] = ['probe', sys.argv[1]]; code = main();"
+        "sys.exit(99 if {'aiohttp', 'torch', 'pydantic', 'numpy'} & set(sys.modules) else code)"
+    )
+    ran: subprocess.CompletedProcess[Any] = subprocess.run(
+        [sys.executable, "-c", code, server.url], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == FAILING, ran.stderr
+    assert "FAILING: " in ran.stdout
+    assert "Warmup failed: out of memory" in ran.stdout

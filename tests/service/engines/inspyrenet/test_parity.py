@@ -1,0 +1,40 @@
+"""Our masks against those of the unmodified package, on photographs; the colours have a gate of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pytest
+
+from service.engines.inspyrenet.engine import InspyrenetEngine
+from service.engines.weights.source import Weights
+from tests.support.stock_package import RUNS
+
+pytestmark = [pytest.mark.stock, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(("mode", "resize"), RUNS)
+def test_masks_are_those_of_the_package(
+    stock: Mapping[str, Any], dummy_checkpoint: Callable[[str], Path], mode: str, resize: str
+) -> None:
+    engine = InspyrenetEngine(
+        mode=mode,
+        resize=cast("Literal['static', 'dynamic']", resize),
+        weights=Weights(str(dummy_checkpoint(mode)), mode),
+        device="cpu",
+        precision="fp32",
+        max_model_pixels=4194304,
+    )
+    engine.prepare(lambda *_: None)
+    engine.load(lambda *_: None)
+    for name in RUNS[mode, resize]:
+        image, theirs = stock[f"image/{name}"], stock[f"alpha/{mode}/{resize}/{name}"]
+        assert theirs.std() > 0.05, "a flat mask proves nothing"
+        ours = engine.infer(image)
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= 1e-3
+        cutout = stock[f"rgba/{mode}/{resize}/{name}"]
+        assert np.abs((ours * 255).astype(np.uint8).astype(int) - cutout[..., 3]).max() <= 1

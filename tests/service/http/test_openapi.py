@@ -1,0 +1,150 @@
+"""The OpenAPI document: complete, consistent in itself, and saying what the code says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service import errors
+from service.http import parameters
+from service.http.body import IMAGE_FIELDS
+from service.http.openapi import document
+
+Node = dict[str, Any]
+
+TABLE = {
+    ("/process", "post"): {200, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504},
+    ("/warmup", "get"): {200, 500, 503},
+    ("/warmup", "post"): {200, 500, 503},
+    ("/readyz", "get"): {200, 503},
+    ("/livez", "get"): {200, 503},
+    ("/metrics", "get"): {200},
+    ("/", "get"): {200, 304},
+    ("/docs", "get"): {200, 304},
+    ("/openapi.json", "get"): {200, 304},
+}
+
+
+@pytest.fixture
+def api() -> Node:
+    return document(version="1.2.3", max_upload_bytes=12345)
+
+
+def nodes(value: Any) -> Iterator[Node]:
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from nodes(item)
+
+
+def resolve(api: Node, node: Node) -> Node:
+    while "$ref" in node:
+        target = api
+        for key in node["$ref"].removeprefix("#/").split("/"):
+            target = target[key]
+        node = target
+    return node
+
+
+def test_every_path_method_and_status_is_there_and_no_other(api: Node) -> None:
+    found = {
+        (path, method): {int(status) for status in operation["responses"]}
+        for path, operations in api["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert found == TABLE
+
+
+def test_it_is_an_openapi_3_1_document_of_this_version(api: Node) -> None:
+    assert api["openapi"].startswith("3.1.")
+    assert api["info"]["version"] == "1.2.3"
+
+
+def test_it_survives_json(api: Node) -> None:
+    assert json.loads(json.dumps(api)) == api
+
+
+def test_every_reference_leads_somewhere(api: Node) -> None:
+    references = [node for node in nodes(api) if "$ref" in node]
+    assert references
+    for reference in references:
+        assert resolve(api, reference)
+
+
+def test_every_operation_and_response_is_described_and_named_once(api: Node) -> None:
+    operations = [operation for path in api["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert operation["summary"]
+        assert {*operation["tags"]} <= {tag["name"] for tag in api["tags"]}
+        assert all(resolve(api, response)["description"] for response in operation["responses"].values())
+
+
+def test_every_parameter_of_process_is_there_in_the_query_and_in_the_form(api: Node) -> None:
+    process = api["paths"]["/process"]["post"]
+    query = {p["name"] for p in process["parameters"] if p["in"] == "query"}
+    form = process["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert query == set(parameters.NAMES)
+    assert set(form) == {*parameters.NAMES, *IMAGE_FIELDS}
+
+
+@pytest.mark.parametrize(
+    "output", ["rgba", "mask", "green", "white", "blur", "overlay", "#00fF7a", "#ff88", "sepia", ""]
+)
+def test_the_schema_of_output_takes_just_what_the_parser_takes(api: Node, output: str) -> None:
+    parameters = api["paths"]["/process"]["post"]["parameters"]
+    words, colour = next(p for p in parameters if p["name"] == "output")["schema"]["anyOf"]
+    documented = output in words["enum"] or re.search(colour["pattern"], output) is not None
+    try:
+        parameters.parse({"output": output})
+    except errors.BadParameter:
+        assert not documented
+    else:
+        assert documented
+
+
+def test_an_answer_can_have_every_format(api: Node) -> None:
+    content = api["paths"]["/process"]["post"]["responses"]["200"]["content"]
+    assert set(content) == {"image/png", "image/webp", "image/jpeg", "image/avif"}
+
+
+def test_every_error_of_the_service_is_documented_with_its_status_and_code(api: Node) -> None:
+    responses = api["paths"]["/process"]["post"]["responses"]
+    for error in errors.ServiceError.__subclasses__():
+        if error.__module__ == errors.__name__:
+            schema = resolve(api, responses[str(error.status)])["content"]["application/json"]["schema"]
+            assert error.code in schema["allOf"][1]["properties"]["error"]["properties"]["code"]["enum"]
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [(401, "WWW-Authenticate"), (429, "Retry-After"), (503, "Retry-After"), (405, "Allow")],
+)
+def test_the_headers_that_come_with_an_error_are_documented(api: Node, status: int, header: str) -> None:
+    response = api["components"]["responses"][f"Error{status}"]
+    assert {"X-Request-Id", header} <= set(response["headers"])
+
+
+def test_the_limit_on_uploads_is_the_configured_one(api: Node) -> None:
+    assert "12345 bytes" in api["paths"]["/process"]["post"]["requestBody"]["description"]
+
+
+def test_warmup_tells_everything_that_the_earlier_service_told(api: Node) -> None:
+    told = set(api["components"]["schemas"]["Warmup"]["properties"])
+    earlier = (
+        "status message model_ready container_ready total_time load_time process_time endpoint timestamp"
+    )
+    added = "state outcome engine device precision resize image_size model_input_size consecutive_failures"
+    assert told >= {
+        *earlier.split(),
+        *added.split(),
+        "error_type",
+        "last_success_age_seconds",
+        "interval_seconds",
+    }

@@ -1,0 +1,158 @@
+"""The pages, as files: self-contained, fit for a strict Content-Security-Policy, and labelled."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import service
+
+STATIC = Path(service.__file__).parent / "http" / "static"
+PAGES = ["index.html", "docs.html"]
+SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
+
+
+class Page(HTMLParser):
+    """What a page holds: its elements in order, and the text of each kind of element."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self._open: list[str] = []
+        self.feed((STATIC / name).read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.text[self._open[-1]] = self.text.get(self._open[-1], "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def every(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+    @property
+    def ids(self) -> list[str]:
+        return [value for _, attributes in self.elements if (value := attributes.get("id"))]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_holds_no_script_and_no_style_of_its_own(name: str) -> None:
+    page = Page(name)
+    assert all(script.get("src") for script in page.every("script"))
+    assert not page.text.get("script", "").strip()
+    assert not page.every("style")
+    for _, attributes in page.elements:
+        assert not [key for key in attributes if key == "style" or key.startswith("on")]
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+def test_nothing_is_fetched_from_elsewhere(path: Path) -> None:
+    addresses = set(re.findall(r"""(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s"'`)]*""", path.read_text()))
+    assert addresses <= {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_a_page_names_is_there_by_a_relative_address(name: str) -> None:
+    page = Page(name)
+    named = [a["src"] for a in page.every("script", "img") if a.get("src")]
+    named += [a["href"] for a in page.every("link")]
+    assert named
+    for address in named:
+        assert address is not None
+        assert (STATIC / address.removeprefix("static/")).is_file()
+        assert address.startswith("static/")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_module_a_script_imports_is_there(name: str) -> None:
+    for module in re.findall(r"""from "(.+?)";""", (STATIC / name).read_text()):
+        assert (STATIC / module).is_file()
+
+
+@pytest.mark.parametrize(("page", "script"), [("index.html", "app.js"), ("docs.html", "docs.js")])
+def test_a_script_reaches_only_for_what_its_page_has(page: str, script: str) -> None:
+    ids = Page(page).ids
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'(?:byId|showImage)\("([\w-]+)"', (STATIC / script).read_text()))
+    assert used
+    assert used <= set(ids)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_everything_on_a_page_has_a_name_for_those_who_do_not_see_it(name: str) -> None:
+    page = Page(name)
+    labelled = {label["for"] for label in page.every("label")}
+    for field in page.every("input", "select"):
+        assert field.get("aria-label") or field["id"] in labelled
+    assert labelled <= set(page.ids)
+    assert all("alt" in image for image in page.every("img"))
+    assert page.every("html")[0]["lang"] == "en"
+    assert page.text["title"].strip()
+    assert len(page.every("main")) == len(page.every("h1")) == 1
+
+
+def test_what_changes_is_announced() -> None:
+    roles = {attributes.get("id"): attributes.get("role") for _, attributes in Page("index.html").elements}
+    assert (roles["status"], roles["progress"]) == ("status", "status")
+    assert (roles["error"], roles["banners"]) == ("alert", "alert")
+
+
+def choices(select: str) -> set[str | None]:
+    found: dict[str, set[str | None]] = {}
+    current = ""
+    for tag, attributes in Page("index.html").elements:
+        if tag == "select":
+            current = attributes["id"] or ""
+        elif tag == "option":
+            found.setdefault(current, set()).add(attributes["value"])
+    return found[select]
+
+
+def test_the_page_offers_every_output_and_format_that_the_service_makes() -> None:
+    words = {output.value for output in Output if output is not Output.COLOUR}
+    assert choices("output") == {*words, "colour"}
+    assert choices("format") == {format.value for format in Format}
+
+
+def test_the_key_is_neither_stored_nor_completed_by_the_browser() -> None:
+    field = next(a for a in Page("index.html").every("input") if a["id"] == "key")
+    assert (field["type"], field["autocomplete"]) == ("password", "off")
+    for name in SCRIPTS:
+        assert not re.search(r"localStorage|sessionStorage|cookie|indexedDB", (STATIC / name).read_text())
+
+
+def test_colours_of_text_have_the_contrast_that_wcag_aa_asks_for() -> None:
+    style = (STATIC / "style.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    for block in (light, dark):
+        colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        for text, ground in [
+            *((text, ground) for text in ("text", "quiet", "accent") for ground in ("ground", "surface")),
+            ("on-accent", "accent"),
+            ("text", "warn-ground"),
+            ("text", "bad-ground"),
+            ("quiet", "bad-ground"),
+        ]:
+            assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2's contrast ratio of two ``#rrggbb`` colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)

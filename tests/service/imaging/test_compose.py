@@ -1,0 +1,280 @@
+"""The answers' pixels, against what ``transparent_background`` makes and a literal float64 restatement of it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from skimage import data as photographs
+
+from service.engines.protocol import RGB, Alpha
+from service.imaging.codec import Picture
+from service.imaging.compose import BadMask, compose
+from service.imaging.options import Format, Options, Output
+from tests.support import photos
+
+SCENE = photos.photograph(200, 150)
+COLOUR = (10, 200, 99)
+
+
+def untouched(image: RGB, alpha: Alpha) -> RGB:
+    return image
+
+
+def disc(height: int, width: int, softness: float = 12.0) -> Alpha:
+    y, x = np.mgrid[0:height, 0:width]
+    distance = np.hypot(y - height * 0.45, x - width * 0.35)
+    return np.clip((min(height, width) * 0.3 - distance) / softness + 0.5, 0, 1).astype(np.float32)
+
+
+def options(output: Output, threshold: float | None = None, reverse: bool = False) -> Options:
+    colour = COLOUR if output is Output.COLOUR else None
+    return Options(output, colour, Format.PNG, threshold, reverse)
+
+
+def restated(image: RGB, alpha: Alpha, wanted: Options) -> npt.NDArray[np.uint8]:
+    """``Remover.process`` after the network, with the estimated foreground equal to the image."""
+    prediction = alpha.astype(np.float64)
+    if wanted.threshold is not None:
+        prediction = (alpha > wanted.threshold).astype(np.float64)
+    if wanted.reverse:
+        prediction = 1 - prediction
+    weight = prediction[..., np.newaxis]
+    scene = image.astype(np.float64)
+    match wanted.output:
+        case Output.MASK:
+            result = prediction * 255
+        case Output.RGBA:
+            result = np.dstack([scene, np.floor(prediction * 255)])
+        case Output.GREEN:
+            result = scene * weight + np.array([120, 255, 155]) * (1 - weight)
+        case Output.WHITE:
+            result = scene * weight + 255.0 * (1 - weight)
+        case Output.COLOUR:
+            result = scene * weight + np.array(COLOUR) * (1 - weight)
+        case Output.BLUR:
+            result = scene * weight + cv2.GaussianBlur(image, (0, 0), 15).astype(np.float64) * (1 - weight)
+        case Output.OVERLAY:
+            tinted = (np.array([120.0, 255.0, 155.0]) + scene) // 2
+            result = tinted * weight + scene * (1 - weight)
+            border = cv2.Canny(((prediction > 0.5) * 255).astype(np.uint8), 50, 100)
+            result[border != 0] = [120, 255, 155]
+    return result.astype(np.uint8)
+
+
+STOCK_TYPES = {
+    Output.MASK: "map",
+    Output.RGBA: "rgba",
+    Output.GREEN: "green",
+    Output.WHITE: "white",
+    Output.COLOUR: "[10, 200, 30]",
+    Output.BLUR: "blur",
+    Output.OVERLAY: "overlay",
+}
+
+
+@pytest.mark.stock
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("variant", ["", "/threshold", "/reverse"])
+@pytest.mark.parametrize("output", list(Output))
+def test_every_output_is_what_the_real_package_made(
+    stock: Mapping[str, npt.NDArray[Any]], output: Output, variant: str
+) -> None:
+    theirs = stock[f"type/{STOCK_TYPES[output]}{variant}"]
+    wanted = Options(
+        output,
+        (10, 200, 30) if output is Output.COLOUR else None,
+        threshold=0.5 if variant == "/threshold" else None,
+        reverse=variant == "/reverse",
+    )
+    scene, alpha = stock["image/chelsea"], stock["alpha/fast/static/chelsea"]
+    # The estimate itself is the engine's business, and tested there: here it is stock's own.
+    ours = compose(Picture(scene), alpha, wanted, lambda image, mask: theirs[..., :3])
+    assert_within_one_level(ours, theirs[..., 0] if output is Output.MASK else theirs)
+
+
+def assert_within_one_level(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> None:
+    assert ours.dtype == np.uint8
+    assert ours.shape == theirs.shape
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("output", list(Output))
+def test_every_output_is_what_stock_makes(output: Output, threshold: float | None, reverse: bool) -> None:
+    alpha = disc(150, 200)
+    wanted = options(output, threshold, reverse)
+    assert_within_one_level(compose(Picture(SCENE), alpha, wanted, untouched), restated(SCENE, alpha, wanted))
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_pictures_larger_than_a_strip_are_what_stock_makes(output: Output) -> None:
+    scene = np.ascontiguousarray(photographs.chelsea().repeat(3, axis=0).repeat(3, axis=1))
+    alpha = disc(*scene.shape[:2], softness=200.0)
+    wanted = options(output)
+    assert_within_one_level(compose(Picture(scene), alpha, wanted, untouched), restated(scene, alpha, wanted))
+
+
+@given(
+    arrays.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))),
+    st.randoms(use_true_random=False),
+    st.sampled_from(list(Output)),
+    st.none() | st.floats(0, 1, width=32),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_picture_and_mask_give_what_stock_makes(
+    scene: RGB, random: object, output: Output, threshold: float | None, reverse: bool
+) -> None:
+    seed = random.getrandbits(32)  # type: ignore[attr-defined]
+    alpha = np.random.default_rng(seed).random(scene.shape[:2], dtype=np.float32)
+    wanted = options(output, threshold, reverse)
+    assert_within_one_level(compose(Picture(scene), alpha, wanted, untouched), restated(scene, alpha, wanted))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2)])
+@pytest.mark.parametrize("output", list(Output))
+def test_one_pixel_sides_work(output: Output, shape: tuple[int, int]) -> None:
+    scene, alpha = photos.photograph(shape[1], shape[0]), np.full(shape, 0.7, np.float32)
+    wanted = options(output)
+    assert_within_one_level(compose(Picture(scene), alpha, wanted, untouched), restated(scene, alpha, wanted))
+
+
+@pytest.mark.parametrize(
+    ("output", "channels"), [(Output.MASK, ()), (Output.RGBA, (4,)), (Output.BLUR, (3,))]
+)
+def test_each_output_has_its_channels(output: Output, channels: tuple[int, ...]) -> None:
+    assert compose(Picture(SCENE), disc(150, 200), options(output), untouched).shape == (150, 200, *channels)
+
+
+class Estimate:
+    """A foreground estimate that paints everything, and remembers the mask it was given."""
+
+    def __init__(self) -> None:
+        self.mask: Alpha | None = None
+
+    def __call__(self, image: RGB, alpha: Alpha) -> RGB:
+        self.mask = alpha
+        return np.full_like(image, 77)
+
+
+def test_a_soft_cut_out_has_the_estimated_colours_of_the_foreground() -> None:
+    estimate, alpha = Estimate(), disc(150, 200)
+    result = compose(Picture(SCENE), alpha, options(Output.RGBA), estimate)
+    assert (result[..., :3] == 77).all()
+    assert estimate.mask is not None
+    assert np.array_equal(estimate.mask, alpha)
+
+
+def test_the_estimate_is_told_of_reversal_and_of_the_inputs_own_transparency() -> None:
+    estimate, alpha = Estimate(), disc(150, 200)
+    own = np.full((150, 200), 51, np.uint8)
+    compose(Picture(SCENE, own), alpha, options(Output.RGBA, reverse=True), estimate)
+    assert estimate.mask is not None
+    assert np.allclose(estimate.mask, (1 - alpha) * 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wanted", [options(Output.RGBA, threshold=0.5), options(Output.MASK), options(Output.GREEN)]
+)
+def test_nothing_is_estimated_where_stock_does_not(wanted: Options) -> None:
+    estimate = Estimate()
+    compose(Picture(SCENE), disc(150, 200), wanted, estimate)
+    assert estimate.mask is None
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_was_transparent_stays_transparent(reverse: bool) -> None:
+    own = np.zeros((150, 200), np.uint8)
+    own[:, 100:] = 128
+    picture, alpha = Picture(SCENE, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
+    cut_out = compose(picture, alpha, options(Output.RGBA, reverse=reverse), untouched)
+    mask = compose(picture, alpha, options(Output.MASK, reverse=reverse), untouched)
+    assert np.array_equal(cut_out[..., 3], mask)
+    assert (mask[:, :100] == 0).all()
+    assert (abs(mask[:, 100:].astype(int) - 128) <= 1).all()
+    flat = compose(picture, alpha, options(Output.COLOUR, reverse=reverse), untouched)
+    assert (flat[:, :100] == COLOUR).all()
+
+
+def test_the_inputs_are_left_as_they_were() -> None:
+    scene, alpha, own = SCENE.copy(), disc(150, 200), np.full((150, 200), 99, np.uint8)
+    before = scene.copy(), alpha.copy(), own.copy()
+    for output in Output:
+        compose(Picture(scene, own), alpha, options(output, 0.5, reverse=True), untouched)
+        compose(Picture(scene, own), alpha, options(output), untouched)
+    for array, copy in zip((scene, alpha, own), before, strict=True):
+        assert np.array_equal(array, copy)
+
+
+def spoil(value: float) -> Alpha:
+    alpha = disc(150, 200)
+    alpha[70, 70] = value
+    return alpha
+
+
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        disc(150, 199),
+        disc(200, 150),
+        disc(150, 200)[np.newaxis],
+        disc(150, 200).astype(np.float64),
+        spoil(float("nan")),
+        spoil(float("inf")),
+        spoil(float("-inf")),
+        spoil(1.01),
+        spoil(-0.01),
+    ],
+    ids=["narrow", "turned", "batched", "float64", "nan", "inf", "-inf", "above", "below"],
+)
+def test_a_mask_that_cannot_be_one_is_refused(alpha: Alpha) -> None:
+    for output in Output:
+        with pytest.raises(BadMask):
+            compose(Picture(SCENE), alpha, options(output), untouched)
+
+
+def test_a_mask_outside_its_range_by_rounding_is_clipped() -> None:
+    alpha = np.full((150, 200), 1.0005, np.float32)
+    alpha[:75] = -0.0005
+    mask = compose(Picture(SCENE), alpha, options(Output.MASK), untouched)
+    assert (mask[:75] == 0).all()
+    assert (mask[75:] == 255).all()
+
+
+# Output -> bytes a pixel that compose allocates at once, as its docstring says.
+BUDGET = {
+    Output.MASK: 1,
+    Output.RGBA: 4,
+    Output.GREEN: 3,
+    Output.WHITE: 3,
+    Output.COLOUR: 3,
+    Output.BLUR: 3,
+    Output.OVERLAY: 5,
+}
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_memory_stays_near_the_size_of_the_result(output: Output) -> None:
+    height, width = 2000, 3000
+    picture, alpha = Picture(np.zeros((height, width, 3), np.uint8)), disc(height, width)
+    peak = peak_bytes(lambda: compose(picture, alpha, options(output), untouched))
+    assert peak < BUDGET[output] * width * height + (13 << 20)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

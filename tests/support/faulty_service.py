@@ -1,0 +1,81 @@
+"""The service with an engine whose faults a file switches: ``python -m tests.support.faulty_service FILE``.
+
+The file holds a JSON object: where (``prepare``, ``load``, ``probe``, ``request``) -> what (``hang``, ``sleep 0.5``,
+``oom``, ``sticky``, ``raise``). It is read at every call, and a hang ends when its entry goes. Settings come from the
+environment; ``STUCK_NOTICE`` shortens the ten seconds for which a stuck process shows itself before it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from service import __main__ as program
+from service import logs, server
+from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
+from service.host.interpreter import begin_again_with_memory_set_up
+from service.inference import watchdog as watch
+from service.settings import Settings, load_settings
+from tests.support.scripted_engine import ScriptedEngine, disc
+
+CANARY = (64, 64)
+POLL_SECONDS = 0.02
+
+
+class SwitchedEngine(ScriptedEngine):
+    """Works, until the file says otherwise."""
+
+    def __init__(self, switch: Path) -> None:
+        super().__init__()
+        self._switch = switch
+        self.on_prepare = lambda: self._act("prepare")
+        self.on_load = lambda: self._act("load")
+        self.on_infer = self._infer
+
+    def _fault(self, where: str) -> str:
+        fault = json.loads(self._switch.read_text()).get(where, "")
+        assert isinstance(fault, str)
+        return fault
+
+    def _act(self, where: str) -> None:
+        match (fault := self._fault(where)).split():
+            case ["hang"]:
+                while self._fault(where) == fault:
+                    time.sleep(POLL_SECONDS)
+            case ["sleep", seconds]:
+                time.sleep(float(seconds))
+            case ["oom"]:
+                raise OutOfMemory("the device has no room")
+            case ["sticky"]:
+                raise DeviceError("an illegal memory access was encountered", sticky=True)
+            case ["missing"]:
+                raise ConfigurationError("INSPYRENET_DEVICE=cuda:7: there is no CUDA device here")
+            case ["raise"]:
+                raise RuntimeError("boom")
+
+    def _infer(self, image: RGB) -> Alpha:
+        self._act("probe" if image.shape[:2] == CANARY else "request")
+        return disc(image)
+
+
+def main() -> None:
+    settings, _ = load_settings({}, os.environ)
+    logs.configure("json", project=None)
+    if notice := os.environ.get("STUCK_NOTICE"):
+        watch.STUCK_NOTICE_SECONDS = float(notice)
+    engine = SwitchedEngine(Path(sys.argv[1]))
+    serve = server.serve
+
+    async def serve_with_faults(settings: Settings) -> int:
+        return await serve(settings, engine=engine)
+
+    server.serve = serve_with_faults  # type: ignore[assignment]
+    program.serve(settings)
+
+
+if __name__ == "__main__":
+    begin_again_with_memory_set_up()
+    main()
