@@ -70,7 +70,7 @@ def main() -> None:
         service.wait("/warmup")
         for number, (picture, query) in enumerate(pictures(count)):
             service.cut_out(picture, query)
-            resident.append(service.host.memory())
+            resident.append(service.memory())
             if number % 50 == 49:
                 print(f"  {number + 1}/{count}: {resident[-1] / 1e6:.1f} MB", file=sys.stderr, flush=True)
     slope = fit(np.array(resident, float), first=count // 2)

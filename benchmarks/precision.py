@@ -1,8 +1,8 @@
 """What bfloat16 does to the mask: part by part, then as it is used, on benign and hostile weights, at several sizes.
 
 The first table is why :data:`service.engines.inspyrenet.precision.REDUCED_PARTS` are the parts they are: each part
-in bf16 alone, how far the mask moves and how much time that saves. The second is what the self-check at load sees, beside
-what a client's picture of 1024 x 1024 would get: mean and 99.9th percentile of the difference, in levels of 255.
+in bf16 alone, how far the mask moves and how much time that saves. The second is what the self-check at load sees,
+beside what a client's picture of 1024 x 1024 would get: mean and 99.9th percentile of the difference, in levels of 255.
 """
 
 from __future__ import annotations

@@ -21,9 +21,12 @@ from service.http import pages
 from service.http.api_keys import KeyRing
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
-from service.http.handlers import Live, Process, Scrape, Warmth
+from service.http.exposition import Scrape
+from service.http.health import Live
 from service.http.middleware import observe, render_errors, stamp
+from service.http.process import Process
 from service.http.slow_clients import Transfers
+from service.http.warmup import Warmth
 from service.inference.pipeline import Pipeline
 from service.inference.watchdog import watch
 from service.inference.worker import Worker
@@ -122,7 +125,9 @@ def create_app(
         worker.start()
         watchers = [
             asyncio.create_task(watch(worker, lifecycle, metrics), name="watch"),
-            asyncio.create_task(give_back_between_pictures(worker), name="memory"),
+            asyncio.create_task(
+                give_back_between_pictures(lambda: worker.taken == 0, worker.pool), name="memory"
+            ),
         ]
         async with guarded(supervisor):
             yield

@@ -47,7 +47,11 @@ class AutoEngine:
             self._engine.prepare(report)
             info = self._engine.load(report)
         self._decided = True
-        return replace(info, fallback=bool(self._fallback_reason), fallback_reason=self._fallback_reason)
+        return self._with_fallback(info)
+
+    def settle(self) -> EngineInfo:
+        """As the engine that serves now."""
+        return self._with_fallback(self._engine.settle())
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         """As the engine that serves now."""
@@ -65,6 +69,9 @@ class AutoEngine:
         """As the engine that serves now; zeros if it keeps no account."""
         memory: Callable[[], dict[str, int]] | None = getattr(self._engine, "memory", None)
         return memory() if memory else {"allocated": 0, "reserved": 0}
+
+    def _with_fallback(self, info: EngineInfo) -> EngineInfo:
+        return replace(info, fallback=bool(self._fallback_reason), fallback_reason=self._fallback_reason)
 
     def _fall_back(self, error: WeightsUnavailable) -> None:
         if self._decided:

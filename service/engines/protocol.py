@@ -56,13 +56,12 @@ class EngineInfo:
     """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, verified or not (see the note); empty if none."""
     weights_note: str
     """Anything a person must know of the weights: ``verified``, ``unverified``, ``dummy weights``."""
-    pending: Callable[[], EngineInfo] | None = None
-    """What ``load`` left for after the first proof, lest it delay it: to be called once, in the GPU thread. It returns
-    what serves from then on, which has to be proved anew. None if nothing was left."""
+    settled: bool = True
+    """False if ``load`` left a decision open that would have delayed the first proof: ``Engine.settle`` makes it."""
 
     def labels(self) -> dict[str, str | bool]:
         """Everything that can be shown, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "pending"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "settled"}
 
 
 class Engine(Protocol):
@@ -92,6 +91,18 @@ class Engine(Protocol):
         Raises:
             WeightsUnavailable: the checkpoint is truncated, of another network, or does not match its hash.
             DeviceError, OutOfMemory: the device failed.
+        """
+        ...
+
+    def settle(self) -> EngineInfo:
+        """Make the decision that ``load`` left open (the precision), in the GPU thread.
+
+        Returns:
+            What serves from now on; the same as before if nothing was open. If the precision differs from before, the
+            masks have to be proved again.
+
+        Raises:
+            DeviceError, OutOfMemory: the device failed; what ``load`` set up goes on serving.
         """
         ...
 

@@ -6,14 +6,11 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
-
-if TYPE_CHECKING:
-    from service.inference.worker import Worker
 
 SPARE_BYTES = 2 << 30
 """How much may stay free: more than what a picture of a few megapixels takes on its way, in either precision."""
@@ -47,19 +44,24 @@ class MainMemory:
 
 
 async def give_back_between_pictures(
-    worker: Worker, main_memory: Callable[[], MainMemory] = MainMemory
+    is_idle: Callable[[], bool], pool: Executor, main_memory: Callable[[], MainMemory] = MainMemory
 ) -> None:
     """Run for ever: look after the memory now and then, when no client's picture is there.
 
     Whatever goes wrong in one look is logged, and the next one comes.
+
+    Args:
+        is_idle: whether no client's picture is in memory.
+        pool: where the blocking work runs.
+        main_memory: makes the object that gives memory back.
     """
     loop = asyncio.get_running_loop()
-    memory = await loop.run_in_executor(worker.pool, main_memory)
+    memory = await loop.run_in_executor(pool, main_memory)
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
-        if worker.taken == 0:
+        if is_idle():
             try:
-                await loop.run_in_executor(worker.pool, memory.give_back)
+                await loop.run_in_executor(pool, memory.give_back)
             except Exception:  # noqa: BLE001 - nobody else would notice that memory is no longer looked after
                 _log.exception("free memory could not be given back")
 

@@ -172,7 +172,7 @@ class EngineTarget:
             )
         progress = Progress()
         settles, self._settle_owed = self._settle_owed, False
-        leaves_open = self.info is not None and self.info.pending is not None and not settles
+        leaves_open = self.info is not None and not self.info.settled and not settles
 
         def on_start() -> None:
             if not self._client_size_owed and not leaves_open:
@@ -180,8 +180,8 @@ class EngineTarget:
             started()
 
         try:
-            if settles and self.info is not None and self.info.pending is not None:
-                await self._settle(self.info, self.info.pending)
+            if settles and self.info is not None and not self.info.settled:
+                await self._settle(self.info)
             with self._worker.probe_place() as place:
                 cut_out = await self._pipeline.run(
                     self._canary,
@@ -232,14 +232,14 @@ class EngineTarget:
             )
             self._lifecycle.fail(f"the device has failed for good: {error}")
 
-    async def _settle(self, before: EngineInfo, pending: Callable[[], EngineInfo]) -> None:
+    async def _settle(self, before: EngineInfo) -> None:
         """Finish what the load left open; if that fails, what was proved goes on serving."""
         try:
-            after = await self._worker.run(pending, kind=Kind.PROBE)
+            after = await self._worker.run(self._engine.settle, kind=Kind.PROBE)
         except Exception as error:
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"
-            self._adopt(replace(before, precision_reason=reason, pending=None))
+            self._adopt(replace(before, precision_reason=reason, settled=True))
             raise
         if after.precision != before.precision:
             self._prove_anew(after)

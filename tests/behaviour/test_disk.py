@@ -106,7 +106,7 @@ def test_weights_overwritten_or_deleted_while_it_runs_change_nothing(
         photo = encoded(64, 64)
         before = service.post(photo)
         assert before.status == 200
-        assert str(weights) not in Path(f"/proc/{service.host.process_age.pid}/maps").read_text()
+        assert str(weights) not in Path(f"/proc/{service.process.pid}/maps").read_text()
 
         with weights.open("r+b") as file:  # in place: the same inode
             file.write(b"\xff" * 4096)

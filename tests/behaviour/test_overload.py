@@ -48,7 +48,7 @@ class Load:
             while time.monotonic() < end:
                 status, _, headers = await service.post(picture)
                 self.statuses[status] += 1
-                self.most_taken = max(self.most_taken, service.inference.worker.taken)
+                self.most_taken = max(self.most_taken, service.worker.taken)
                 if status == 429:
                     self.retry_after.add(int(headers["Retry-After"]))
                     await asyncio.sleep(pause)
@@ -88,7 +88,7 @@ async def test_only_200_and_429_and_everything_else_goes_on(start: Start, second
     assert max(slowest.values()) < 2.0, slowest
     assert service.value("warmup_runs_total", outcome="success") - probes >= 2, "probes get through"
     assert service.value("warmup_consecutive_failures") == 0
-    await service.until(lambda: service.inference.worker.taken == 0)
+    await service.until(lambda: service.worker.taken == 0)
     for code in (200, 429):
         counted = service.value("http_requests_total", method="POST", route="/process", code=str(code))
         assert counted == load.statuses[code] + (code == 200)

@@ -51,12 +51,12 @@ async def test_a_deadline_under_way_keeps_its_length(
     await service.until(hold.reached.is_set)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
-    assert service.inference.worker.job_seconds < 1
-    assert service.inference.worker.stuck is None
+    assert service.worker.job_seconds < 1
+    assert service.worker.stuck is None
     assert (await posted)[0] == 504
     assert 0.9 < time.monotonic() - began < 15
     hold.release.set()
-    await service.until(lambda: service.inference.worker.taken == 0)
+    await service.until(lambda: service.worker.taken == 0)
 
 
 async def test_only_the_moments_that_are_shown_come_from_the_wall_clock(

@@ -75,7 +75,7 @@ async def test_a_request_posted_to_a_cold_service_waits_and_gets_its_picture(
     service = await start(engine, wait=False)
     waiting = asyncio.create_task(service.post(photo))
     await service.until(hold.reached.is_set)
-    await service.until(lambda: service.inference.worker.taken == 1)
+    await service.until(lambda: service.worker.taken == 1)
     assert not waiting.done()
     hold.release.set()
     assert (await waiting)[0] == 200

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[report.Sample]]:
     url = f"http://127.0.0.1:{service.port}"
-    sampler = report.Sampler(service.host.process_age.pid, url)
+    sampler = report.Sampler(service.process.pid, url)
     tallies: list[traffic.Tally] = []
     rest = []
     try:

@@ -63,10 +63,10 @@ class ScriptedEngine:
             weights="dummy",
             weights_hash="",
             weights_note="scripted",
-            pending=None if self.on_settle is None else self._settle,
+            settled=self.on_settle is None,
         )
 
-    def _settle(self) -> EngineInfo:
+    def settle(self) -> EngineInfo:
         assert self.on_settle is not None
         self.threads.add(threading.current_thread().name)
         self.seen.append((0, 0))
@@ -76,7 +76,9 @@ class ScriptedEngine:
             info = self.load(lambda *_: None)
         finally:
             self.on_settle = on_settle
-        return replace(info, precision=self.settled_precision, precision_reason="it was checked")
+        return replace(
+            info, precision=self.settled_precision, precision_reason="it was checked", settled=True
+        )
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return self.on_size(width, height)

@@ -20,14 +20,12 @@ class GrabCutEngine:
 
     Args:
         max_model_pixels: bound on the reduced picture that is cut, in pixels.
-        fallback_reason: why this engine stands in for InSPyReNet; empty if it was asked for.
     """
 
     name = "grabcut"
 
-    def __init__(self, *, max_model_pixels: int, fallback_reason: str = "") -> None:
+    def __init__(self, *, max_model_pixels: int) -> None:
         self._pixels = min(_CUT_PIXELS, max(max_model_pixels, _LEAST_SIDE**2))
-        self._fallback_reason = fallback_reason
 
     def prepare(self, report: ReportPhase) -> None:
         """Nothing to fetch."""
@@ -36,15 +34,19 @@ class GrabCutEngine:
     def load(self, report: ReportPhase) -> EngineInfo:
         """Import OpenCV."""
         report(LoadPhase.IMPORT, "importing OpenCV")
-        import cv2  # noqa: PLC0415  # only once the port is open
-
         from service.engines.grabcut import graphcut, matting  # noqa: F401, PLC0415  # what is broken shows now
 
         report(LoadPhase.DEVICE, "grabcut runs on the CPU")
+        return self.settle()
+
+    def settle(self) -> EngineInfo:
+        """What is loaded; nothing is ever left open."""
+        import cv2  # noqa: PLC0415  # only once the port is open
+
         return EngineInfo(
             engine=self.name,
-            fallback=bool(self._fallback_reason),
-            fallback_reason=self._fallback_reason,
+            fallback=False,
+            fallback_reason="",
             mode="none",
             resize="none",
             device="cpu",

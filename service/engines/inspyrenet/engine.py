@@ -85,7 +85,8 @@ class InspyrenetEngine:
         self._runtime = runtime.Runtime(network, device, self._precision)
         return self._info(self._runtime, self._checkpoint)
 
-    def _settle(self) -> EngineInfo:
+    def settle(self) -> EngineInfo:
+        """Decide the precision, if that is open; see :meth:`service.engines.inspyrenet.session.Runtime.settle`."""
         if self._runtime is None or self._checkpoint is None:
             raise RuntimeError("load() has to succeed before anything is settled")
         self._runtime.settle()
@@ -105,7 +106,7 @@ class InspyrenetEngine:
             weights=checkpoint.kind,
             weights_hash=checkpoint.hash,
             weights_note=checkpoint.note,
-            pending=None if runtime.settled else self._settle,
+            settled=runtime.settled,
         )
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:

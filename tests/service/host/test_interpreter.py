@@ -35,7 +35,7 @@ def collecting() -> Iterator[None]:
 def test_the_memory_is_set_up_and_it_is_still_the_process_that_was_started(tmp_path: Path) -> None:
     with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
         # GNU's C library ends each of its settings where they are, instead of in a copy.
-        environment = Path(f"/proc/{service.host.process_age.pid}/environ").read_text().replace("\0", ":")
+        environment = Path(f"/proc/{service.process.pid}/environ").read_text().replace("\0", ":")
         for name, value in MEMORY.items():
             assert f":{name}={value}:" in f":{environment}:"
 

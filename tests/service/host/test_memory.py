@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ import structlog
 from service.host import memory
 from service.host.memory import MainMemory, give_back_between_pictures, give_memory_back, resident_bytes
 from tests.support.running_service import Start
+
+POOL = ThreadPoolExecutor(1)
 
 
 def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +37,7 @@ def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after a look that went wrong, which is logged."""
-    worker: Any = SimpleNamespace(pool=None, taken=0)
+    worker: Any = SimpleNamespace(taken=0)
     turns = iter([0, 1, 2, 0])
     looked: list[int] = []
 
@@ -53,7 +56,7 @@ async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pyte
 
     main: Any = SimpleNamespace(give_back=give_back)
     with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await give_back_between_pictures(worker, lambda: main)
+        await give_back_between_pictures(lambda: worker.taken == 0, POOL, lambda: main)
     assert looked == [0, 0]
     assert [entry["log_level"] for entry in logs] == ["error", "error"]
 

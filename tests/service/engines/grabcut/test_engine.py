@@ -19,8 +19,8 @@ from service.engines.protocol import Alpha, Engine, LoadPhase
 WIDTH, HEIGHT = 500, 440
 
 
-def engine(max_model_pixels: int = 4194304, fallback_reason: str = "") -> GrabCutEngine:
-    return GrabCutEngine(max_model_pixels=max_model_pixels, fallback_reason=fallback_reason)
+def engine(max_model_pixels: int = 4194304) -> GrabCutEngine:
+    return GrabCutEngine(max_model_pixels=max_model_pixels)
 
 
 def outline(subject: str) -> Alpha:
@@ -238,12 +238,6 @@ def test_it_says_what_it_is() -> None:
     assert info.fallback_reason == ""
     assert engine().memory() == {"allocated": 0, "reserved": 0}
     assert phases == [LoadPhase.WEIGHTS, LoadPhase.IMPORT, LoadPhase.DEVICE]
-
-
-def test_a_stand_in_says_so() -> None:
-    info = engine(fallback_reason="no weights").load(lambda _phase, _line: None)
-    assert info.fallback
-    assert info.fallback_reason == "no weights"
 
 
 def test_importing_the_engine_does_not_import_opencv() -> None:

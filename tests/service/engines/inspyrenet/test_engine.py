@@ -132,14 +132,14 @@ def test_a_checkpoint_overwritten_in_place_harms_nobody(
         info = start(built)
     finally:
         gc.enable()
-    assert (info.pending is not None) == (precision == "auto")
+    assert (not info.settled) == (precision == "auto")
     image = picture(40, 40)
     before = built.infer(image)
     assert copy.name not in Path("/proc/self/maps").read_text()
     os.truncate(copy, 0)
     assert np.array_equal(built.infer(image), before)
-    if info.pending is not None:
-        assert "self-check at 192x192" in info.pending().precision_reason
+    if not info.settled:
+        assert "self-check at 192x192" in built.settle().precision_reason
 
 
 def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_read_anew(
@@ -163,14 +163,14 @@ def test_a_self_check_that_cannot_be_made_is_said_not_to_have_been(
 ) -> None:
     monkeypatch.setattr(precision, "has_native_bf16", lambda: True)
     built = engine(checkpoint, precision="auto")
-    pending: Any = start(built).pending
+    start(built)
 
     def broken(*_: torch.Tensor) -> precision.Deviation:
         raise error
 
     monkeypatch.setattr(precision, "measure_deviation", broken)
     with pytest.raises((RuntimeError, OutOfMemory)):
-        pending()
+        built.settle()
     runtime: Any = built._runtime
     assert (runtime.precision, runtime.precision_reason) == ("fp32", "the self-check could not be made")
     assert built.infer(picture(32, 32)).shape == (32, 32)

@@ -1,16 +1,12 @@
-"""One handler for each path; what they need comes in by the constructor."""
+"""``POST /process``: a picture in, a cut-out out."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from metrics import Metrics
 from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
@@ -24,10 +20,8 @@ from service.imaging.options import Options
 from service.inference.pipeline import CutOut, Pipeline, Progress
 from service.inference.place import Place
 from service.inference.worker import Worker
-from service.lifecycle import Lifecycle
 from service.settings import Settings
 from service.warmup.target import EngineTarget
-from supervisor import Snapshot, Supervisor
 
 
 class Process:
@@ -173,101 +167,3 @@ def _unavailable(error: EngineError) -> Unavailable:
     if isinstance(error, DeviceError) and error.sticky:
         return Unavailable("The device has failed; the service is restarting.", retry_after=30)
     return Unavailable("The engine failed on this picture. Send it again.", retry_after=5)
-
-
-class Warmth:
-    """``/warmup`` and ``/readyz``: what the supervisor knows, in the words of its contract."""
-
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        target: EngineTarget,
-        *,
-        settings: Settings,
-        engine: Engine,
-        canary_side: int,
-    ) -> None:
-        self._supervisor = supervisor
-        self._target = target
-        self._settings = settings
-        self._engine = engine
-        self._canary_side = canary_side
-
-    async def get(self, _: web.Request) -> web.Response:
-        """The last evidence, at once."""
-        return self._answer(self._supervisor.snapshot())
-
-    async def post(self, _: web.Request) -> web.Response:
-        """Join the probe under way or start one, and wait for it."""
-        return self._answer(await self._supervisor.demand())
-
-    async def readyz(self, _: web.Request) -> web.Response:
-        """Whether to send requests here; never runs inference."""
-        snapshot = self._supervisor.snapshot()
-        ready = self._supervisor.ready
-        return _json(
-            {"status": "ready" if ready else "not ready", "state": snapshot.state.value},
-            status=200 if ready else 503,
-            retry_after=None if ready else snapshot.retry_after or 1,
-        )
-
-    def _answer(self, snapshot: Snapshot) -> web.Response:
-        info = self._target.info
-        answer = snapshot.as_dict() | {
-            "container_ready": True,
-            "endpoint": "/warmup",
-            "engine": info.engine if info else self._engine.name,
-            "fallback": info.fallback if info else None,
-            "fallback_reason": info.fallback_reason if info else None,
-            "device": info.device if info else None,
-            "precision": info.precision if info else None,
-            "precision_reason": info.precision_reason if info else None,
-            "mode": info.mode if info else self._settings.mode,
-            "resize": info.resize if info else self._settings.resize,
-            "weights": info.weights if info else self._settings.weights_kind,
-            "weights_note": info.weights_note if info else None,
-            "image_size": [self._canary_side, self._canary_side],
-            "configured_warmup_size": self._settings.warmup_size,
-            "model_input_size": list(self._engine.model_input_size(self._canary_side, self._canary_side)),
-        }
-        return _json(answer, status=snapshot.http_status, retry_after=snapshot.retry_after)
-
-
-class Live:
-    """``GET /livez``: 503 only for what a restart alone can mend."""
-
-    def __init__(self, worker: Worker, lifecycle: Lifecycle) -> None:
-        self._worker = worker
-        self._lifecycle = lifecycle
-
-    async def get(self, _: web.Request) -> web.Response:
-        """That the event loop answers is most of the proof."""
-        if (reason := self._lifecycle.dead or self._worker.stuck) is not None:
-            return _json({"status": "dead", "reason": reason}, status=503)
-        return _json({"status": "alive"})
-
-
-class Scrape:
-    """``GET /metrics``: Prometheus text, OpenMetrics when asked for."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    async def get(self, request: web.Request) -> web.Response:
-        """Collected beside the loop: it reads /proc, and hundreds of series take milliseconds to write out."""
-        try:
-            encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
-        except (TypeError, ValueError):  # a version that is none: the library compares it all the same
-            encode, content_type = choose_encoder("")
-        body = await asyncio.to_thread(encode, self._registry)
-        response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
-        response.enable_compression()
-        return response
-
-
-def _json(answer: Mapping[str, Any], *, status: int = 200, retry_after: float | None = None) -> web.Response:
-    response = web.json_response(answer, status=status)
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    if retry_after is not None:
-        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
-    return response
