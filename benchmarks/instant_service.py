@@ -52,7 +52,9 @@ def service() -> None:
     from service.imaging import compose
     from service.server import serve
     from service.settings import load_settings
+    from service.startup import configure_libraries
 
+    configure_libraries()
     pixels = np.zeros((64, 64, 3), np.uint8)
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     decode, encode, compose_real = images.decode, images.encode, compose.compose

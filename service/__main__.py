@@ -41,7 +41,9 @@ def serve(settings: Settings) -> NoReturn:
 
     put_off_collection()
     from service.server import serve as serve_until_stopped
+    from service.startup import configure_libraries
 
+    configure_libraries()
     runner = asyncio.Runner()
     try:
         code = runner.run(serve_until_stopped(settings))

@@ -25,11 +25,6 @@ from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
-# aiohttp warns of a header that a client got wrong, with the header: one line in the log, and one entry that Python
-# remembers for ever, for each new one. What is wrong with it is told to the client.
-warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
-warnings.filterwarnings("ignore", category=BadContentDispositionParam)
-
 IMAGE_FIELDS = ("image", "file", "image_file")
 """Names of the file part, in the order in which they are documented."""
 
@@ -62,6 +57,16 @@ class Body:
     image: bytes
     fields: tuple[tuple[str, str], ...]
     """Form fields other than the picture, in order, duplicates kept."""
+
+
+def ignore_header_warnings() -> None:
+    """Turn off aiohttp's warnings about malformed headers of a multipart part. Start-up calls this once.
+
+    Such a warning quotes the client's header. Each new one would add a line to the log and an entry to the table of
+    warnings that Python keeps for ever. The client gets an error response that says what is wrong.
+    """
+    warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
+    warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 
 def is_multipart(request: web.BaseRequest) -> bool:

@@ -27,7 +27,12 @@ def _without_content(record: logging.LogRecord) -> bool:
 
 
 _log = logging.getLogger("wire")
-_log.addFilter(_without_content)
+
+
+def configure_logging() -> None:
+    """Keep what clients sent out of aiohttp's log lines. Start-up calls this once."""
+    _log.addFilter(_without_content)
+
 
 OPTIONS: dict[str, Any] = {
     "access_log": None,  # the middleware writes it

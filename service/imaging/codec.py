@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-# One limit on pixels, ours, checked against the header; Pillow's own would warn, and refuse below a larger setting.
-Image.MAX_IMAGE_PIXELS = None
-# Several pictures are decoded side by side already; the default is one thread per core of the host.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 2
-
 MAX_PROFILE_BYTES = 4 << 20
 """Larger ICC profiles are ignored; printing profiles with large tables reach 3 MB."""
 
@@ -82,6 +77,15 @@ class Picture:
     def height(self) -> int:
         """In pixels."""
         return int(self.rgb.shape[0])
+
+
+def configure_pillow() -> None:
+    """Set Pillow's process-wide limits. Start-up calls this once, before any picture is decoded."""
+    # The service has its own limit on pixels, checked against the header. Pillow's limit would warn about large
+    # pictures, and refuse some that the setting allows.
+    Image.MAX_IMAGE_PIXELS = None
+    # Several pictures are decoded at the same time already. The default is one thread per core of the host.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 2
 
 
 def decode(data: bytes, *, max_pixels: int) -> Picture:

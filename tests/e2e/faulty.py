@@ -19,6 +19,7 @@ from service import logs, server
 from service.app import SUPERVISOR, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
 from service.settings import load_settings
+from service.startup import configure_libraries
 from supervisor import guarded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -72,6 +73,7 @@ async def strike(engine: FaultyEngine, apps: list[web.Application]) -> None:
 async def main(switch: Path) -> int:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
+    configure_libraries()
     engine = FaultyEngine(switch)
     apps: list[web.Application] = []
 

@@ -294,7 +294,8 @@ def test_decoding_memory_is_within_the_bound_that_decode_states(name: str, tmp_p
     path.write_bytes(photos.save(scene, file_format, **extra))
     code = (
         "import sys, re, pathlib\n"
-        "from service.imaging.codec import decode\n"
+        "from service.imaging.codec import configure_pillow, decode\n"
+        "configure_pillow()\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "before = peak(); decode(data, max_pixels=10**8); print(peak() - before, len(data))\n"
