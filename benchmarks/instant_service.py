@@ -51,7 +51,7 @@ def service() -> None:
     from service.imaging import codec as images
     from service.imaging import compose
     from service.server import serve
-    from service.settings import load_settings
+    from service.settings_reader import load_settings
     from service.startup import configure_libraries
 
     configure_libraries()

@@ -21,7 +21,7 @@ from service.engines.protocol import (
     WeightsUnavailable,
 )
 from service.errors import Unavailable
-from service.host.interpreter import resume_collection
+from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
 from service.inference.pipeline import Pipeline, Progress
@@ -124,7 +124,7 @@ class EngineTarget:
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
-            resume_collection(keep=loaded)
+            resume_garbage_collection(keep=loaded)
         self._gate_owed = True
         self._settle_owed = False
         self._prove_anew(info)

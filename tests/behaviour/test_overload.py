@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from service.engines.protocol import RGB, Alpha
-from service.host import interpreter
+from service.host.allocator import MEMORY_VARIABLES
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -166,7 +166,7 @@ def test_memory_under_overload_stays_within_the_bound_that_the_architecture_stat
         pytest.skip("needs /proc")
     done: Any = subprocess.run(
         [sys.executable, "-c", MEMORY],
-        env=os.environ | interpreter.MEMORY,
+        env=os.environ | MEMORY_VARIABLES,
         capture_output=True,
         text=True,
         timeout=110,

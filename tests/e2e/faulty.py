@@ -18,7 +18,7 @@ from aiohttp import web
 from service import logs, server
 from service.app import SUPERVISOR, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
-from service.settings import load_settings
+from service.settings_reader import load_settings
 from service.startup import configure_libraries
 from supervisor import guarded
 from tests.support.scripted_engine import ScriptedEngine, disc

@@ -13,12 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from service import __main__ as program
-from service import logs, server
+from service import logs, startup
+from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
-from service.host.interpreter import begin_again_with_memory_set_up
 from service.inference import watchdog as watch
-from service.settings import Settings, load_settings
+from service.settings_reader import load_settings
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 CANARY = (64, 64)
@@ -66,16 +65,9 @@ def main() -> None:
     logs.configure("json", project=None)
     if notice := os.environ.get("STUCK_NOTICE"):
         watch.STUCK_NOTICE_SECONDS = float(notice)
-    engine = SwitchedEngine(Path(sys.argv[1]))
-    serve = server.serve
-
-    async def serve_with_faults(settings: Settings) -> int:
-        return await serve(settings, engine=engine)
-
-    server.serve = serve_with_faults  # type: ignore[assignment]
-    program.serve(settings)
+    serve(settings, engine=SwitchedEngine(Path(sys.argv[1])))
 
 
 if __name__ == "__main__":
-    begin_again_with_memory_set_up()
+    startup.prepare_to_serve()
     main()

@@ -19,16 +19,12 @@ from service.engines.protocol import RGB, Alpha
 from service.engines.weights.checkpoint import assign_weights, read_checkpoint
 from service.engines.weights.source import Checkpoint
 from service.host.cpu import available_cpus
-from service.host.memory import MainMemory
+from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
 is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
 ``benchmarks/precision.py``, docs/performance.md."""
-
-SPARE_BYTES = 1 << 30
-"""Main memory that one pass may leave for the next. A pass of 1024 x 1024 leaves less, in either precision, and finds
-it again; what larger ones leave does not fit the next size, and would stay beside what that one takes."""
 
 LEAST_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
@@ -84,7 +80,7 @@ class Runtime:
         self.device = device
         """Where it computes."""
         self._forward_running = threading.Lock()
-        self._main_memory: MainMemory | None = None
+        self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)
         self._open: tuple[Forward, nn.Module | None] | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
@@ -128,7 +124,7 @@ class Runtime:
                 elif borrowed is not None:
                     del candidate  # there need not be room for three
                     self._network = Forward(borrowed, self.device)
-        self._main_memory = None
+        self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)  # with a new baseline
 
     def _check(self, candidate: Forward) -> None:
         side = SELF_CHECK_SIDE[self.device.type]
@@ -154,8 +150,6 @@ class Runtime:
         Raises:
             OutOfMemory, DeviceError: the device failed.
         """
-        if self._main_memory is None:  # what is held now is in use
-            self._main_memory = MainMemory(spare=SPARE_BYTES)
         self._main_memory.give_back()
         height, width = image.shape[:2]
         resized = np.array(Image.fromarray(image).resize(input_size, Image.Resampling.BILINEAR))

@@ -112,7 +112,7 @@ class Weights:
                 return fetch(self.mode, progress=False, say=say, url=self.url)
             except WeightsUnavailable as error:
                 raise WeightsUnavailable(
-                    f"{error}. Run `python -m service weights` where there is a network, or set INSPYRENET_WEIGHTS to "
+                    f"{error}. Run `./inspyrenet weights` where there is a network, or set INSPYRENET_WEIGHTS to "
                     "the path of a checkpoint"
                 ) from error
         return _given_file(Path(self.spec).expanduser())

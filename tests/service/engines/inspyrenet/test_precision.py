@@ -102,7 +102,7 @@ def test_before_each_pass_too_much_of_what_earlier_ones_left_is_given_back(
 
     class MainMemory:
         def __init__(self, *, spare: int) -> None:
-            assert spare == runtime_module.SPARE_BYTES
+            assert spare == runtime_module.SPARE_BEFORE_PASS_BYTES
             seen.append("counted")
 
         def give_back(self) -> None:

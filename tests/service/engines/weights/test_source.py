@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import commands as cli
+from service.cli.commands import run
 from service.engines.package_config import ModeConfig, mode_config
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights import download as downloads
@@ -158,16 +158,13 @@ def test_a_damaged_checkpoint_is_never_used_when_nothing_better_can_be_had(serve
 def test_only_a_service_is_told_to_run_the_command_that_fetches(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def never(_: object) -> int:
-        raise AssertionError("must not serve")
-
     server.answers = [whole(b"", status=404)]
-    advice = "python -m service weights"
+    advice = "./inspyrenet weights"
     with pytest.raises(WeightsUnavailable, match=f"404.*{advice}.*INSPYRENET_WEIGHTS"):
         Weights("official", "base", url=server.url).obtain(lambda _: None)
     monkeypatch.setattr(weights, "fetch", partial(fetch, url=server.url, progress=False))
-    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
-    assert cli.main(["weights"], {}, serve=never) == 1
+    monkeypatch.setattr("service.logs.configure", lambda *_: None)
+    assert run(["weights"], {}) == 1
     told = capsys.readouterr().err
     assert "404" in told
     assert advice not in told

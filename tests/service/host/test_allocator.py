@@ -1,46 +1,32 @@
-"""How the process begins: again, with its memory set up, once, as the same process; garbage waits for the load."""
+"""Memory settings: the program re-executes itself with them, once, and stays the same process."""
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from service.host.interpreter import (
-    MEMORY,
-    begin_again_with_memory_set_up,
-    put_off_collection,
-    resume_collection,
-)
+from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
 from tests.support.service_process import live
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def collecting() -> Iterator[None]:
-    yield
-    gc.enable()
-    gc.unfreeze()
-
-
-def test_the_memory_is_set_up_and_it_is_still_the_process_that_was_started(tmp_path: Path) -> None:
+def test_the_service_runs_with_the_memory_variables_in_the_process_that_was_started(tmp_path: Path) -> None:
     with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
         # GNU's C library ends each of its settings where they are, instead of in a copy.
         environment = Path(f"/proc/{service.process.pid}/environ").read_text().replace("\0", ":")
-        for name, value in MEMORY.items():
+        for name, value in MEMORY_VARIABLES.items():
             assert f":{name}={value}:" in f":{environment}:"
 
 
-def test_what_a_pass_has_freed_is_there_for_the_next_one() -> None:
+def test_memory_that_a_pass_has_freed_is_reused_by_the_next_one() -> None:
     """Also of a block that the C library would map aside, and in another thread than the first."""
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("another C library, which has its own ways")
@@ -61,47 +47,49 @@ thread.start()
 thread.join()
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=os.environ | MEMORY, capture_output=True, check=True)
+    done = subprocess.run(command, env=os.environ | MEMORY_VARIABLES, capture_output=True, check=True)
     faults = [int(number) for number in done.stdout.split()]
     assert median(faults) < 64, f"it was taken from the kernel again: {faults}"
 
 
 def seen_by_libraries(environment: dict[str, str], *, before: str = "") -> dict[str, str | None]:
-    """What ``getenv`` finds of :data:`MEMORY` in a program that has set it up."""
+    """What ``getenv`` finds of :data:`MEMORY_VARIABLES` in a program that has set it up."""
     code = f"""
 import ctypes, json, os
-from service.host.interpreter import MEMORY, begin_again_with_memory_set_up
+from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
 {before}
-begin_again_with_memory_set_up()
+reexec_with_malloc_settings()
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_char_p
-print(json.dumps({{name: (getenv(name.encode()) or b"").decode() for name in MEMORY}}))
+print(json.dumps({{name: (getenv(name.encode()) or b"").decode() for name in MEMORY_VARIABLES}}))
 """
-    kept = {name: value for name, value in os.environ.items() if name not in MEMORY}
+    kept = {name: value for name, value in os.environ.items() if name not in MEMORY_VARIABLES}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, check=True)
     found: dict[str, str | None] = json.loads(done.stdout)
     return found
 
 
-@pytest.mark.parametrize("name", MEMORY)
-def test_what_an_operator_has_set_is_left_as_it_is(name: str) -> None:
+@pytest.mark.parametrize("name", MEMORY_VARIABLES)
+def test_a_variable_that_an_operator_has_set_keeps_its_value(name: str) -> None:
     if name == "GLIBC_TUNABLES":
-        _, *rest = MEMORY[name].split(":")
+        _, *rest = MEMORY_VARIABLES[name].split(":")
         mine = "glibc.malloc.perturb=0:glibc.malloc.arena_max=4"
         assert seen_by_libraries({name: mine})[name] == ":".join([mine, *rest])
     else:
-        assert seen_by_libraries({name: "7"}) == MEMORY | {name: "7"}
+        assert seen_by_libraries({name: "7"}) == MEMORY_VARIABLES | {name: "7"}
 
 
 @pytest.mark.parametrize("refused", ['OSError("E2BIG")', 'ValueError("illegal environment variable name")'])
-def test_where_it_cannot_begin_again_libraries_loaded_later_are_told_all_the_same(refused: str) -> None:
+def test_the_variables_are_set_for_libraries_loaded_later_even_if_the_program_cannot_reexecute(
+    refused: str,
+) -> None:
     refuse = f"def refuse(*_):\n    raise {refused}\nos.execve = refuse"
-    assert seen_by_libraries({}, before=refuse) == MEMORY
+    assert seen_by_libraries({}, before=refuse) == MEMORY_VARIABLES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_pictures_of_ever_new_sizes_do_not_make_the_process_larger(dtype: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_picture_sizes(dtype: str) -> None:
     """Each number of rows is one more operation for torch and oneDNN to remember."""
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip("this C library does not count what it has handed out")
@@ -123,15 +111,17 @@ with torch.inference_mode():
     print(-used(range(1, 250)) + used(range(250, 650)))
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | MEMORY, capture_output=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | MEMORY_VARIABLES, capture_output=True, check=True
+    )
     assert int(done.stdout) < 20e6
 
 
-def test_a_command_line_survives_beginning_again() -> None:
+def test_the_command_line_survives_the_reexecution() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "not a port"],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in MEMORY},
+        env={name: value for name, value in os.environ.items() if name not in MEMORY_VARIABLES},
         capture_output=True,
         text=True,
         check=False,
@@ -140,35 +130,14 @@ def test_a_command_line_survives_beginning_again() -> None:
     assert "not a port" in done.stderr
 
 
-def test_it_begins_again_once_even_if_the_variables_do_not_stay(
+def test_the_program_reexecutes_only_once_even_if_the_variables_do_not_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in MEMORY}
+    environment = {name: value for name, value in os.environ.items() if name not in MEMORY_VARIABLES}
     monkeypatch.setattr(os, "environ", environment)
     begun: list[object] = []
     monkeypatch.setattr(os, "execve", lambda _program, arguments, _environment: begun.append(arguments))
-    begin_again_with_memory_set_up()
+    reexec_with_malloc_settings()
     del environment["GLIBC_TUNABLES"]
-    begin_again_with_memory_set_up()
+    reexec_with_malloc_settings()
     assert len(begun) == 1
-
-
-@pytest.mark.usefixtures("collecting")
-@pytest.mark.parametrize("keep", [True, False])
-def test_garbage_is_collected_again_once_it_was_put_off(keep: bool) -> None:
-    put_off_collection()
-    assert not gc.isenabled()
-    before = gc.get_freeze_count()
-    resume_collection(keep=keep)
-    assert gc.isenabled()
-    assert (gc.get_freeze_count() > before) == keep
-    frozen = gc.get_freeze_count()
-    resume_collection(keep=True)  # a later load
-    assert gc.get_freeze_count() == frozen
-
-
-def test_a_running_service_collects_garbage(tmp_path: Path) -> None:
-    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
-        collections = 'python_gc_collections_total{generation="0"}'
-        before = service.metric(collections, prefix="")
-        service.until(lambda: service.metric(collections, prefix="") > before)
