@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,12 +66,17 @@ def _write_dummy(file: Path, mode: str) -> int:
         print_error(f"{file} cannot be written: {file.parent} is missing or not writable")
         return 1
     print_line(
-        f"Writing random weights for {mode} to {file}, about 370 MB. This takes 5 seconds to a minute; most of it is "
-        "importing torch for the first time."
+        f"Writing random weights for {mode} to {file}, about 370 MB. This takes 5 seconds to a minute."
     )
-    print_line("Step 1 of 2: importing torch")
+    steps = itertools.count(1)
+
+    def report(step: str) -> None:
+        print_line(f"Step {next(steps)} of 3: {step}")
+
+    report("importing torch")
     from service.engines.inspyrenet.dummy_weights import write_dummy  # noqa: PLC0415 - imports torch
 
-    print_line("Step 2 of 2: computing the weights and writing them")
-    print_line(f"{write_dummy(file, mode)}: dummy weights for {mode}; their masks mean nothing")
+    print_line(
+        f"{write_dummy(file, mode, report=report)}: dummy weights for {mode}; their masks mean nothing"
+    )
     return 0

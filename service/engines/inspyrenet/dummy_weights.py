@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,16 @@ def dummy_state(mode: str, *, hostile: bool = False, seed: int = SEED) -> dict[s
     return network.state_dict()
 
 
-def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = False) -> Path:
+def write_dummy(
+    path: str | os.PathLike[str],
+    mode: str,
+    *,
+    hostile: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Write :func:`dummy_state` to ``path`` in the format of the official checkpoints, whole or not at all.
+
+    ``report`` is told which step begins.
 
     Returns:
         The path; ``Remover(ckpt=...)`` of the package loads it, and so does ``INSPYRENET_WEIGHTS=<path>``.
@@ -68,7 +76,10 @@ def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = Fals
     target = Path(path)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        torch.save(dummy_state(mode, hostile=hostile), part)
+        report("computing the weights")
+        state = dummy_state(mode, hostile=hostile)
+        report("writing the file")
+        torch.save(state, part)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -193,6 +193,21 @@ def test_weights_of_an_unknown_mode_give_exit_code_2(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: --mode: got 'slow'; takes base, fast or base-nightly\n"
 
 
+def test_dummy_weights_are_announced_and_each_step_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from service.engines.inspyrenet import dummy_weights
+
+    monkeypatch.setattr(dummy_weights, "dummy_state", lambda *_, **__: {})
+    file = tmp_path / "dummy.pth"
+    assert run(["weights", "--dummy", str(file)], {}) == 0
+    announced, *steps, done = capsys.readouterr().out.splitlines()
+    assert str(file) in announced
+    assert [step.partition(":")[0] for step in steps] == ["Step 1 of 3", "Step 2 of 3", "Step 3 of 3"]
+    assert done.startswith(f"{file}: ")
+    assert file.exists()
+
+
 def test_dummy_weights_for_a_missing_directory_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
