@@ -9,12 +9,12 @@ import socket
 import structlog
 from aiohttp import web
 
-from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
+from service.app import PARTS, create_app
 from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError, Engine
 from service.http import connection as wire
-from service.inference.worker import draining
-from service.lifecycle import LAST_WORDS_SECONDS
+from service.inference.admission import draining
+from service.lifecycle import LAST_WORDS_SECONDS, Lifecycle
 from service.settings import Settings
 
 BACKLOG = 512
@@ -22,12 +22,15 @@ BACKLOG = 512
 _log = structlog.get_logger("server")
 
 
-async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
+async def serve(
+    settings: Settings, *, engine: Engine | None = None, lifecycle: Lifecycle | None = None
+) -> int:
     """Serve until a signal or a failure ends it.
 
     Args:
         settings: read once, frozen.
         engine: the one that the settings ask for, if not given.
+        lifecycle: when the process ends; a new one with the settings' grace if not given.
 
     Returns:
         The process's exit code: 0 after a drain that finished all accepted work.
@@ -44,8 +47,9 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
     except ConfigurationError as error:
         _log.critical("cannot start", error=str(error))
         return 2
-    app = create_app(settings, engine=engine)
-    lifecycle, worker, supervisor = app[LIFECYCLE], app[WORKER], app[SUPERVISOR]
+    app = create_app(settings, engine=engine, lifecycle=lifecycle)
+    parts = app[PARTS]
+    lifecycle, admission = parts.lifecycle, parts.admission
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.signal)
@@ -64,11 +68,13 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, engine=settings.engine)
 
-    await lifecycle.finished(idle=lambda: worker.clients == 0, was_ready=lambda: supervisor.was_ready)
-    owed = worker.owed
-    if worker.clients:
-        _log.warning("ending with work unfinished", pictures=owed, uploads=worker.clients - owed)
-        worker.abandon(draining)
+    await lifecycle.finished(
+        idle=lambda: admission.clients == 0, was_ready=lambda: parts.supervisor.was_ready
+    )
+    owed = admission.owed
+    if admission.clients:
+        _log.warning("ending with work unfinished", pictures=owed, uploads=admission.clients - owed)
+        admission.abandon(draining)
         await asyncio.sleep(LAST_WORDS_SECONDS / 3)  # the loop writes the last words
     await close(runner, within=max(LAST_WORDS_SECONDS / 3, lifecycle.seconds_left))
     code = lifecycle.exit_code or (1 if owed else 0)

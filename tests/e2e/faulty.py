@@ -16,7 +16,7 @@ import numpy as np
 from aiohttp import web
 
 from service import logs, server
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
 from service.settings import load_settings
 from supervisor import guarded
@@ -64,7 +64,7 @@ async def strike(engine: FaultyEngine, apps: list[web.Application]) -> None:
         elif fault == "supervisor dead":
             tasks["warmup guard"].cancel()
         elif done == "supervisor dead":
-            kept.append(guarded(apps[0][SUPERVISOR]))
+            kept.append(guarded(apps[0][PARTS].supervisor))
             await kept[0].__aenter__()
         done = fault
 

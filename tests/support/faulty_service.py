@@ -17,7 +17,7 @@ from service import __main__ as program
 from service import logs, server
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
 from service.host.interpreter import begin_again_with_memory_set_up
-from service.inference import watchdog as watch
+from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
 from service.settings import Settings, load_settings
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -64,13 +64,13 @@ class SwitchedEngine(ScriptedEngine):
 def main() -> None:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
-    if notice := os.environ.get("STUCK_NOTICE"):
-        watch.STUCK_NOTICE_SECONDS = float(notice)
     engine = SwitchedEngine(Path(sys.argv[1]))
     serve = server.serve
 
     async def serve_with_faults(settings: Settings) -> int:
-        return await serve(settings, engine=engine)
+        notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
+        lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
+        return await serve(settings, engine=engine, lifecycle=lifecycle)
 
     server.serve = serve_with_faults  # type: ignore[assignment]
     program.serve(settings)
