@@ -50,15 +50,20 @@ _log = structlog.get_logger("app")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs inside the application, for the server that ends it and for tests that look at it."""
+    """What runs inside the application; the server ends it, and tests look at it."""
 
-    admission: Admission
+    engine: Engine
+    canary_side: int
+    metrics: Metrics
+    lifecycle: Lifecycle
+    codec_pool: ThreadPoolExecutor
     device_thread: DeviceThread
     preparation: Preparation
-    codec_pool: ThreadPoolExecutor
+    admission: Admission
+    device_errors: DeviceErrors
+    pipeline: Pipeline
+    target: EngineTarget
     supervisor: Supervisor
-    lifecycle: Lifecycle
-    metrics: Metrics
 
     def stuck(self) -> str | None:
         """Why only a restart would help, in words; None while all is well."""
@@ -83,12 +88,28 @@ def create_app(
         lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
     """
+    metrics = Metrics(registry)
+    lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
+    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics)
+    bind_metrics(parts)
+    cors = Cors(settings.cors_origins)
+    app = web.Application(
+        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
+        client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
+    )
+    app[PARTS] = parts
+    app.on_response_prepare.append(stamp(lifecycle))
+    app.on_response_prepare.append(cors.on_prepare)
+    add_routes(app, settings=settings, parts=parts)
+    app.cleanup_ctx.append(run_parts)
+    return app
+
+
+def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, metrics: Metrics) -> Parts:
+    """Everything below HTTP, in the order in which one part needs another."""
     side = safe_canary_size(settings.warmup_size)
     if side != settings.warmup_size:
         _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
-    metrics = Metrics(registry)
-    metrics.set_build_info(version=__version__, torch=version("torch"))
-    lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
     codec_pool = ThreadPoolExecutor(max(2, available_cpus()), thread_name_prefix="codec")
     device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
     preparation = Preparation(load_timeout=settings.load_timeout)
@@ -122,37 +143,41 @@ def create_app(
     lifecycle.on_drain(supervisor.drain)
     lifecycle.on_drain(target.drain)
     lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
-    parts = Parts(admission, device_thread, preparation, codec_pool, supervisor, lifecycle, metrics)
-
-    cors = Cors(settings.cors_origins)
-    app = web.Application(
-        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
-        client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
-    )
-    app[PARTS] = parts
-    app.on_response_prepare.append(stamp(lifecycle))
-    app.on_response_prepare.append(cors.on_prepare)
-    process = ProcessHandler(
-        settings=settings,
+    return Parts(
         engine=engine,
-        pipeline=pipeline,
+        canary_side=side,
+        metrics=metrics,
+        lifecycle=lifecycle,
+        codec_pool=codec_pool,
+        device_thread=device_thread,
+        preparation=preparation,
         admission=admission,
         device_errors=device_errors,
+        pipeline=pipeline,
+        target=target,
+        supervisor=supervisor,
+    )
+
+
+def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> None:
+    """Every path that the service answers."""
+    process = ProcessHandler(
+        settings=settings,
+        engine=parts.engine,
+        pipeline=parts.pipeline,
+        admission=parts.admission,
+        device_errors=parts.device_errors,
         keys=KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
-        metrics=metrics,
+        metrics=parts.metrics,
         transfers=Transfers(),
     )
-    warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
-    add_routes(app, process=process, warmth=warmth, parts=parts, settings=settings)
-    bind_gauges(parts, engine)
-    app.cleanup_ctx.append(run_parts)
-    return app
-
-
-def add_routes(
-    app: web.Application, *, process: ProcessHandler, warmth: Warmth, parts: Parts, settings: Settings
-) -> None:
-    """Every path that the service answers."""
+    warmth = Warmth(
+        parts.supervisor,
+        parts.target,
+        settings=settings,
+        engine=parts.engine,
+        canary_side=parts.canary_side,
+    )
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
@@ -166,9 +191,11 @@ def add_routes(
     )
 
 
-def bind_gauges(parts: Parts, engine: Engine) -> None:
-    """Gauges that are read at the moment of the scrape."""
+def bind_metrics(parts: Parts) -> None:
+    """Set what never changes, and bind the gauges that are read at the moment of the scrape."""
     metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
+    engine = parts.engine
+    metrics.set_build_info(version=__version__, torch=version("torch"))
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)
     metrics.worker_busy.set_function(lambda: float(device_thread.busy))

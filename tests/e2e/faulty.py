@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from aiohttp import web
@@ -18,7 +17,7 @@ from aiohttp import web
 from service import logs, server
 from service.app import PARTS, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 from supervisor import guarded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -75,13 +74,12 @@ async def main(switch: Path) -> int:
     engine = FaultyEngine(switch)
     apps: list[web.Application] = []
 
-    def composed(*args: Any, **kwargs: Any) -> web.Application:
-        apps.append(create_app(*args, **kwargs))
+    def app_with_faults(settings: Settings) -> web.Application:
+        apps.append(create_app(settings, engine=engine))
         return apps[0]
 
-    server.create_app = composed
     striking = asyncio.create_task(strike(engine, apps), name="strike")
-    code = await server.serve(settings, engine=engine)
+    code = await server.serve(settings, make_app=app_with_faults)
     striking.cancel()
     return code
 

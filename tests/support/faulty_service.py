@@ -13,8 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+from aiohttp import web
+
 from service import __main__ as program
 from service import logs, server
+from service.app import create_app
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
 from service.host.interpreter import begin_again_with_memory_set_up
 from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
@@ -65,14 +68,13 @@ def main() -> None:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
     engine = SwitchedEngine(Path(sys.argv[1]))
-    serve = server.serve
+    notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
 
-    async def serve_with_faults(settings: Settings) -> int:
-        notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
+    def app_with_faults(settings: Settings) -> web.Application:
         lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
-        return await serve(settings, engine=engine, lifecycle=lifecycle)
+        return create_app(settings, engine=engine, lifecycle=lifecycle)
 
-    server.serve = serve_with_faults  # type: ignore[assignment]
+    server.build_app = app_with_faults
     program.serve(settings)
 
 
