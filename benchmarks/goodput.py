@@ -16,7 +16,7 @@ from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestServer
 
 from benchmarks._harness import Report, Row, alternate, bars, options, ratio
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.behaviour.test_overload import taking
 from tests.support.running_service import encoded
@@ -34,7 +34,7 @@ async def goodput(clients: int, seconds: float) -> float:
     async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:
         url = server.make_url("/process")
         async with asyncio.timeout(60):
-            while not app[SUPERVISOR].ready:
+            while not app[PARTS].supervisor.ready:
                 await asyncio.sleep(0.01)
         engine.on_infer = taking(SECONDS_A_PICTURE)
         picture, served = encoded(), 0

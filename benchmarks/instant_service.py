@@ -46,6 +46,7 @@ def bare(*, read: bool) -> None:
 
 def service() -> None:
     """The real service, but for the engine and the codecs."""
+    from service.app import create_app
     from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
     from service.imaging import codec as images
@@ -80,9 +81,9 @@ def service() -> None:
         mock.patch.object(images, "encode", encode_at_once),
         mock.patch.object(compose, "compose", compose_at_once),
     ):
-        sys.exit(
-            asyncio.run(serve(load_settings({}, os.environ)[0], engine=Instant(max_model_pixels=1 << 22)))
-        )
+        settings, _ = load_settings({}, os.environ)
+        engine = Instant(max_model_pixels=1 << 22)
+        sys.exit(asyncio.run(serve(settings, make_app=lambda settings: create_app(settings, engine=engine))))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,19 @@ class Lifecycle:
 
     Args:
         drain_timeout: seconds of grace after the first signal.
+        stuck_notice: seconds for which ``/livez`` says 503 before a stuck process ends itself.
         clock: monotonic seconds.
     """
 
-    def __init__(self, *, drain_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        drain_timeout: float,
+        stuck_notice: float = STUCK_NOTICE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.drain_timeout = drain_timeout
+        self.stuck_notice = stuck_notice
         self.exit_code = 0
         self.draining = False
         self.dead: str | None = None

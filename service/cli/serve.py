@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -23,7 +23,7 @@ from service.settings import Settings, flag, takes, variable
 from service.settings_reader import load_settings
 
 if TYPE_CHECKING:
-    from service.engines.protocol import Engine
+    from aiohttp import web
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("engine", "mode", "resize", "weights", "device", "precision"),
@@ -83,12 +83,12 @@ def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def serve(settings: Settings, *, engine: Engine | None = None) -> NoReturn:
+def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application] | None = None) -> NoReturn:
     """Serve until told to stop, then end the process with the server's exit code.
 
     Args:
         settings: for the server.
-        engine: serve with this one instead of the one that the settings name.
+        make_app: makes the application, if it is not the one that the settings ask for.
     """
     # Imported late, so that --help and wrong settings are answered without the web server and the codecs.
     from service.server import serve as serve_until_stopped  # noqa: PLC0415
@@ -96,7 +96,7 @@ def serve(settings: Settings, *, engine: Engine | None = None) -> NoReturn:
     startup.configure_libraries()
     runner = asyncio.Runner()
     try:
-        code = runner.run(serve_until_stopped(settings, engine=engine))
+        code = runner.run(serve_until_stopped(settings, make_app=make_app))
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except SystemExit:  # SIGTERM arrived before the server handled it

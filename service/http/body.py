@@ -21,6 +21,7 @@ from aiohttp import (
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+from service.inference.pipeline import EncodedPicture
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -54,7 +55,7 @@ _PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
 class Body:
     """What a client sent."""
 
-    image: bytes
+    image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
     """Form fields other than the picture, in order, duplicates kept."""
 
@@ -133,7 +134,7 @@ async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio
         async with deadline:
             if is_multipart(request):
                 return await _read_form(request, max_upload_bytes)
-            return Body(await _read_raw(request, max_upload_bytes), ())
+            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes)), ())
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
@@ -243,7 +244,7 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
         raise BadRequest(f"The form has no picture: send one file part called {_either(IMAGE_FIELDS)}.")
     if not image:
         raise BadRequest("The picture in the form is empty: no bytes were sent.")
-    return Body(image, tuple(fields))
+    return Body(EncodedPicture(image), tuple(fields))
 
 
 def _check_encoding(part: BodyPartReader) -> None:

@@ -36,7 +36,7 @@ async def refusal(service: Service, sent: bytes) -> tuple[int, str]:
     [answer] = await exchange(service, sent)
     code = json.loads(answer.body)["error"]["code"] if answer.status != 200 else ""
     assert (await service.post(encoded()))[0] == 200
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     return answer.status, code
 
 
@@ -325,7 +325,7 @@ async def test_a_file_cut_short_at_every_64th_byte_is_refused_and_harms_nobody(
         # A few bytes from its end a file can be whole: what is missing is padding.
         assert status in ({415, 422} if end < len(data) - 64 else {200, 415, 422}), end
     assert (await service.post(data))[:2] == before[:2]
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 # -- anything at all -----------------------------------------------------------------------------------------
@@ -386,5 +386,5 @@ async def test_whatever_bytes_come_in_no_5xx_goes_out(start: Start) -> None:
     await asyncio.to_thread(any_bytes)
     await asyncio.to_thread(any_body)
     assert (await service.post(encoded()))[:2] == control[:2]
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert service.value("http_requests_total", method="POST", route="/process", code="500") == 0

@@ -85,7 +85,7 @@ async def test_the_key_is_checked_before_anything_is_taken_or_read(start: Start)
     [answer] = await exchange(service, head(20_000_000, "Expect: 100-continue"))
     assert answer.status == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 @pytest.mark.parametrize("origins", [SHOP, "*"])

@@ -276,7 +276,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(start: Start) -> None:
 
     status, body, _ = await service.post(trickle())
     assert (status, error_of(body)["code"]) == (408, "body_timeout")
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
 
 
 async def raw_exchange(service: Service, request: bytes, *, body: bytes = b"") -> bytes:
@@ -338,14 +338,14 @@ async def test_when_every_place_is_taken_it_is_429_with_retry_after(start: Start
     service = await start(engine, queue_size=1)
     engine.on_infer = hold
     tasks = [asyncio.create_task(service.post(photo)) for _ in range(2)]
-    await service.until(lambda: service.worker.taken == 2)
+    await service.until(lambda: service.admission.taken == 2)
     status, body, headers = await service.post(photo)
     assert (status, error_of(body)["code"]) == (429, "queue_full")
     assert int(headers["Retry-After"]) >= 1
     assert service.value("rejections_total", reason="queue_full") == 1
     hold.release.set()
     assert [(await task)[0] for task in tasks] == [200, 200]
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_the_thread(
@@ -356,9 +356,9 @@ async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_t
     engine.on_infer = hold
     status, body, _ = await service.post(photo)
     assert (status, error_of(body)["code"]) == (504, "deadline_exceeded")
-    assert service.worker.taken == 1, "the thread still works for it"
+    assert service.admission.taken == 1, "the thread still works for it"
     hold.release.set()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert (await service.post(photo))[0] == 200
 
 

@@ -110,7 +110,7 @@ async def test_who_waits_for_a_probe_whose_record_fails_is_answered(
 
     engine = ScriptedEngine()
     service = await start(engine, warmup_interval=3600)
-    await service.until(lambda: not service.worker.busy)
+    await service.until(lambda: not service.device_thread.busy)
 
     def fail(_: object) -> None:
         raise RuntimeError("boom")

@@ -75,7 +75,7 @@ async def test_a_request_posted_to_a_cold_service_waits_and_gets_its_picture(
     service = await start(engine, wait=False)
     waiting = asyncio.create_task(service.post(photo))
     await service.until(hold.reached.is_set)
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     assert not waiting.done()
     hold.release.set()
     assert (await waiting)[0] == 200
@@ -194,12 +194,12 @@ async def test_the_incident_an_unsafe_canary_is_raised_and_reported(start: Start
 
 
 async def test_the_incident_with_the_safety_taken_out_nothing_says_200(start: Start) -> None:
-    def as_the_package_rounds(width: int, height: int) -> tuple[int, int]:
-        return round(width / 32) * 32, round(height / 32) * 32
+    def as_the_package_rounded_the_incidents_canary(width: int, height: int) -> tuple[int, int]:
+        return round(16 / 32) * 32, round(16 / 32) * 32
 
     engine = ScriptedEngine()
-    engine.on_size = as_the_package_rounds
-    service = await start(engine, wait=False, warmup_size=16, app={"canary_side": lambda side: side})
+    engine.on_size = as_the_package_rounded_the_incidents_canary
+    service = await start(engine, wait=False)
     await service.until(lambda: service.value("warmup_runs_total", outcome="bad_size") >= 1)
     assert await statuses(service) == (500, 503, 200)
     _, answer, _ = await ask(service)

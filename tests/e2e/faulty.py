@@ -10,14 +10,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from aiohttp import web
 
 from service import logs, server
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
+from service.settings import Settings
 from service.settings_reader import load_settings
 from service.startup import configure_libraries
 from supervisor import guarded
@@ -65,7 +65,7 @@ async def strike(engine: FaultyEngine, apps: list[web.Application]) -> None:
         elif fault == "supervisor dead":
             tasks["warmup guard"].cancel()
         elif done == "supervisor dead":
-            kept.append(guarded(apps[0][SUPERVISOR]))
+            kept.append(guarded(apps[0][PARTS].supervisor))
             await kept[0].__aenter__()
         done = fault
 
@@ -77,13 +77,12 @@ async def main(switch: Path) -> int:
     engine = FaultyEngine(switch)
     apps: list[web.Application] = []
 
-    def composed(*args: Any, **kwargs: Any) -> web.Application:
-        apps.append(create_app(*args, **kwargs))
+    def app_with_faults(settings: Settings) -> web.Application:
+        apps.append(create_app(settings, engine=engine))
         return apps[0]
 
-    server.create_app = composed
     striking = asyncio.create_task(strike(engine, apps), name="strike")
-    code = await server.serve(settings, engine=engine)
+    code = await server.serve(settings, make_app=app_with_faults)
     striking.cancel()
     return code
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -92,7 +92,7 @@ async def test_the_set_of_series_is_fixed_once_it_has_started_whatever_clients_s
     async with TestServer(app) as server, ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
         async with asyncio.timeout(30):
-            while not app[SUPERVISOR].ready:
+            while not app[PARTS].supervisor.ready:
                 await asyncio.sleep(0.01)
         before = await series(session, url)
         statuses = {await send(session, url, rng) for _ in range(400)}

@@ -13,10 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+from aiohttp import web
+
 from service import logs, startup
+from service.app import create_app
 from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
-from service.inference import watchdog as watch
+from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
+from service.settings import Settings
 from service.settings_reader import load_settings
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -63,9 +67,14 @@ class SwitchedEngine(ScriptedEngine):
 def main() -> None:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
-    if notice := os.environ.get("STUCK_NOTICE"):
-        watch.STUCK_NOTICE_SECONDS = float(notice)
-    serve(settings, engine=SwitchedEngine(Path(sys.argv[1])))
+    engine = SwitchedEngine(Path(sys.argv[1]))
+    notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
+
+    def app_with_faults(settings: Settings) -> web.Application:
+        lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
+        return create_app(settings, engine=engine, lifecycle=lifecycle)
+
+    serve(settings, make_app=app_with_faults)
 
 
 if __name__ == "__main__":

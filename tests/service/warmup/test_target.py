@@ -7,7 +7,6 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.app import LIFECYCLE
 from service.engines.protocol import RGB, Alpha, DeviceError, OutOfMemory
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import Hold, ScriptedEngine, disc
@@ -37,7 +36,7 @@ async def test_the_first_proof_is_told_while_the_rest_is_settled_and_clients_wai
     posted = asyncio.create_task(service.post(PHOTO))
     await service.until(hold.reached.is_set)
     assert await warmth(service) == (200, "fp32", "asked for")
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     hold.release.set()
     assert (await posted)[0] == 200
     assert engine.seen == [(64, 64), (0, 0), (64, 64), (40, 30)], "proof, settling, proof, client"
@@ -95,9 +94,9 @@ async def test_when_the_end_begins_what_waits_is_served_by_what_was_proved(start
     service = await start(engine_that_settles(hold), wait=False)
     await service.until(hold.reached.is_set)
     posted = asyncio.create_task(service.post(PHOTO))
-    await service.until(lambda: service.worker.queue_depth == 1)
+    await service.until(lambda: service.admission.queue_depth == 1)
     assert service.client.app is not None
-    service.client.app[LIFECYCLE].begin_drain("the test")
+    service.parts.lifecycle.begin_drain("the test")
     hold.release.set()
     assert (await posted)[0] == 200
 
