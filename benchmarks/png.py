@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks import _harness
 from benchmarks.scenes import PHOTOGRAPHS, matte, photograph
 from service.engines.unmixing import estimate_foreground
-from service.imaging import codec as images
+from service.imaging.encode import encode as encode_answer
 from service.imaging.options import Format
 
 Pixels = npt.NDArray[np.uint8]
@@ -33,7 +33,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     report = _harness.Report("png", given)
     cut_outs = make_cut_outs(128 if given.quick else SIDE)
-    encoders = {"ours": lambda pixels: images.encode(pixels, Format.PNG), "stock": as_stock}
+    encoders = {"ours": lambda pixels: encode_answer(pixels, Format.PNG), "stock": as_stock}
     files = {side: [encode(pixels) for pixels in cut_outs] for side, encode in encoders.items()}
     for written in files.values():
         for pixels, file in zip(cut_outs, written, strict=True):

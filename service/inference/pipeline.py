@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.engines.protocol import Alpha, Engine, OutOfMemory
-from service.imaging import codec as images
-from service.imaging import compose
+from service.imaging import compose, decode, encode
 from service.imaging.options import Options
+from service.imaging.picture import Picture
 from service.inference.place import Kind, Place
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class Pipeline:
             image = progress.timed(
                 "compose", lambda: compose.compose(picture, alpha, options, engine.foreground)
             )()
-            return progress.timed("encode", lambda: images.encode(image, options.format, picture.icc))()
+            return progress.timed("encode", lambda: encode.encode(image, options.format, picture.icc))()
 
         body = await place.in_pool(finish)
         return CutOut(body, options.format.content_type)
@@ -152,10 +152,10 @@ class _Decode:
         self._max_pixels = max_pixels
         self._options = options
 
-    def __call__(self) -> images.Picture:
+    def __call__(self) -> Picture:
         data, self._data = self._data, None
         assert data is not None  # noqa: S101 - runs once
-        picture = images.decode(data, max_pixels=self._max_pixels)
+        picture = decode.decode(data, max_pixels=self._max_pixels)
         height, width = picture.rgb.shape[:2]
-        images.check_output_size(width, height, self._options)
+        encode.check_output_size(width, height, self._options.format)
         return picture

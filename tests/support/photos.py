@@ -72,6 +72,12 @@ def orient(upright: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(inverse[orientation](upright))
 
 
+def error(pixels: Pixels, expected: Pixels) -> float:
+    """Mean absolute difference of two pictures of one size, in levels of 255."""
+    assert pixels.shape == expected.shape
+    return float(np.abs(pixels.astype(int) - expected.astype(int)).mean())
+
+
 def exif(orientation: int | None = None, *, secret: bool = False) -> Image.Exif:
     """An EXIF block; with ``secret``, also a GPS position, a description and a maker."""
     block = Image.Exif()

@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as arrays
 from skimage import data as photographs
 
 from service.engines.protocol import RGB, Alpha
-from service.imaging.codec import Picture
 from service.imaging.compose import BadMask, compose
 from service.imaging.options import Format, Options, Output
+from service.imaging.picture import Picture
 from tests.support import photos
 
 SCENE = photos.photograph(200, 150)
