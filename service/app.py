@@ -18,14 +18,14 @@ from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
 from service.host.process_age import process_age
 from service.http import pages
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
 from service.http.exposition import Scrape
 from service.http.health import Live
-from service.http.middleware import observe, render_errors, stamp
+from service.http.middleware import common_headers, render_errors, track_requests
 from service.http.process import Process
-from service.http.slow_clients import Transfers
+from service.http.slow_clients import SlowClients
 from service.http.warmup import Warmth
 from service.inference.pipeline import Pipeline
 from service.inference.watchdog import watch
@@ -86,7 +86,7 @@ def create_app(
     lifecycle.on_drain(supervisor.drain)
     lifecycle.on_drain(target.drain)
     lifecycle.on_drain(lambda: worker.drain(lifecycle.work_seconds))
-    keys = KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
+    keys = ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     process = Process(
         settings=settings,
         engine=engine,
@@ -95,17 +95,17 @@ def create_app(
         target=target,
         keys=keys,
         metrics=metrics,
-        transfers=Transfers(),
+        slow_clients=SlowClients(),
     )
     warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
     bind_gauges(metrics, worker, engine)
 
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[track_requests(metrics), cors.middleware(), render_errors(metrics)],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
-    app.on_response_prepare.append(stamp(lifecycle))
+    app.on_response_prepare.append(common_headers(lifecycle))
     app.on_response_prepare.append(cors.on_prepare)
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(

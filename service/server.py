@@ -12,9 +12,9 @@ from aiohttp import web
 from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
 from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError, Engine
-from service.http import connection as wire
+from service.http import connection
 from service.inference.worker import draining
-from service.lifecycle import LAST_WORDS_SECONDS
+from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
 
 BACKLOG = 512
@@ -55,8 +55,8 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
         app,
         handler_cancellation=True,
         handle_signals=False,
-        shutdown_timeout=LAST_WORDS_SECONDS / 6,  # for answers that are being written; spent twice
-        **wire.OPTIONS,
+        shutdown_timeout=CLOSING_SECONDS / 6,  # for answers that are being written; spent twice
+        **connection.OPTIONS,
     )
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=BACKLOG)
@@ -64,13 +64,13 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, engine=settings.engine)
 
-    await lifecycle.finished(idle=lambda: worker.clients == 0, was_ready=lambda: supervisor.was_ready)
+    await lifecycle.wait_for_end(idle=lambda: worker.clients == 0, was_ready=lambda: supervisor.was_ready)
     owed = worker.owed
     if worker.clients:
         _log.warning("ending with work unfinished", pictures=owed, uploads=worker.clients - owed)
         worker.abandon(draining)
-        await asyncio.sleep(LAST_WORDS_SECONDS / 3)  # the loop writes the last words
-    await close(runner, within=max(LAST_WORDS_SECONDS / 3, lifecycle.seconds_left))
+        await asyncio.sleep(CLOSING_SECONDS / 3)  # time for the loop to write these answers
+    await close(runner, within=max(CLOSING_SECONDS / 3, lifecycle.seconds_left))
     code = lifecycle.exit_code or (1 if owed else 0)
     _log.info("stopped", exit_code=code)
     return code

@@ -12,9 +12,9 @@ from metrics import Metrics
 from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.http import body, parameters
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
-from service.http.slow_clients import Transfers
+from service.http.slow_clients import SlowClients
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
 from service.inference.pipeline import CutOut, Pipeline, Progress
@@ -35,9 +35,9 @@ class Process:
         pipeline: Pipeline,
         worker: Worker,
         target: EngineTarget,
-        keys: KeyRing,
+        keys: ApiKeys,
         metrics: Metrics,
-        transfers: Transfers,
+        slow_clients: SlowClients,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -46,7 +46,7 @@ class Process:
         self._target = target
         self._keys = keys
         self._metrics = metrics
-        self._transfers = transfers
+        self._slow_clients = slow_clients
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
@@ -54,9 +54,9 @@ class Process:
         await self._keys.check(request)
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
             parameters.parse(request.query.items())
-        body.check_declared(request, self._settings.max_upload_bytes)
+        body.check_headers(request, self._settings.max_upload_bytes)
         if self._worker.taken >= self._worker.capacity:
-            self._transfers.make_way()
+            self._slow_clients.evict_slowest()
         with ExitStack() as holding:
             place = holding.enter_context(self._worker.place())
             received = await self._receive(request, holding)
@@ -80,12 +80,12 @@ class Process:
             with suppress(RuntimeError):  # it expires this very moment, or has not begun
                 deadline.reschedule(loop.time())
 
-        with self._transfers.transfer(moved=lambda: request.content.total_bytes, end=end) as transfer:
-            await body.invite(request)
+        with self._slow_clients.watch(moved_bytes=lambda: request.content.total_bytes, end=end) as transfer:
+            await body.send_continue(request)
             received = await body.read(
                 request, max_upload_bytes=self._settings.max_upload_bytes, deadline=deadline
             )
-        if transfer.gave_way:  # its last bytes came together with the one who needed the place
+        if transfer.evicted:  # its last bytes came together with the request that needed the place
             raise body.too_slow()
         return received
 
@@ -150,7 +150,7 @@ class Process:
             cut_off()
 
         try:
-            with self._transfers.transfer(moved=moved, end=end):
+            with self._slow_clients.watch(moved_bytes=moved, end=end):
                 async with asyncio.timeout(self._settings.request_timeout):
                     await response.prepare(request)
                     await response.write_eof()
