@@ -1,4 +1,4 @@
-"""The parameters of ``/process``: what is understood, and what refusals say."""
+"""The parameters of ``/process``: which values are accepted, and what the errors say."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_threshold_that_is_no_number_from_0_to_1_is_refused(text: str) -> None
 
 
 @given(st.text(max_size=20))
-def test_whatever_passes_as_a_threshold_is_finite_and_in_range(text: str) -> None:
+def test_every_accepted_threshold_is_finite_and_in_range(text: str) -> None:
     try:
         value = parse([("threshold", text)]).threshold
     except BadParameter:
@@ -94,7 +94,7 @@ def test_a_flag_that_is_neither_true_nor_false_is_refused(text: str) -> None:
         parse([("reverse", text)])
 
 
-def test_an_unknown_parameter_is_named_with_those_there_are() -> None:
+def test_an_unknown_parameter_is_named_together_with_all_valid_ones() -> None:
     with pytest.raises(BadParameter) as caught:
         parse([("outptu", "mask")])
     assert "'outptu'" in caught.value.message
@@ -117,7 +117,7 @@ def test_an_unknown_output_is_answered_with_the_valid_ones(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "ff0000"])
-def test_a_colour_that_lost_its_hash_is_told_how_to_write_it(value: str) -> None:
+def test_a_colour_without_its_hash_is_answered_with_the_right_spelling(value: str) -> None:
     with pytest.raises(BadParameter, match="%23"):
         parse([("output", value)])
 

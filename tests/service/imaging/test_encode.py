@@ -1,4 +1,4 @@
-"""Answers as files: what a format holds exactly, what it may not hold, and the same bytes every time."""
+"""Answers as files: which formats are exact, which sizes they hold, and that the bytes are always the same."""
 
 from __future__ import annotations
 

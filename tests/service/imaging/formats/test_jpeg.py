@@ -59,7 +59,7 @@ def test_a_broken_header_is_undecodable(data: bytes) -> None:
         JPEG.strip_metadata(data)
 
 
-def test_of_an_mpo_the_first_picture_is_decoded() -> None:
+def test_the_first_picture_of_an_mpo_is_decoded() -> None:
     mpo = photos.mode("JPEG MPO")
     with Image.open(BytesIO(mpo)) as image:
         assert image.format == "MPO"

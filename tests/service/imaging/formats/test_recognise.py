@@ -22,7 +22,7 @@ def test_a_file_matches_one_format_only(name: str) -> None:
     assert sum(file_format.matches(photos.mode(name)) for file_format in FORMATS) == 1
 
 
-def test_what_is_no_image_is_of_an_unsupported_type() -> None:
+def test_a_file_that_is_no_image_is_of_an_unsupported_type() -> None:
     heic = struct.pack(">I4s4s4s4s4s", 24, b"ftyp", b"heic", bytes(4), b"mif1", b"heic")
     for data in (
         b"",
@@ -42,6 +42,6 @@ def test_what_is_no_image_is_of_an_unsupported_type() -> None:
 
 
 @pytest.mark.parametrize("name", ["PPM", "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000"])
-def test_other_formats_that_pillow_reads_stay_outside(name: str) -> None:
+def test_other_formats_that_pillow_reads_are_refused(name: str) -> None:
     with pytest.raises(UnsupportedType):
         recognise(photos.save(Image.fromarray(photos.photograph(32, 32)), name))

@@ -90,6 +90,6 @@ def test_a_tiff_of_a_million_strips_is_refused_before_they_become_objects() -> N
         "no length",
     ],
 )
-def test_a_tiff_that_makes_no_sense_is_refused(entries: dict[int, tuple[int, list[int]]]) -> None:
+def test_a_tiff_with_contradictory_tags_is_refused(entries: dict[int, tuple[int, list[int]]]) -> None:
     with pytest.raises((Undecodable, BadDimensions)):
         decode(photos.tiff(entries), max_pixels=1_000_000)
