@@ -49,8 +49,8 @@ def service() -> None:
     from service.app import create_app
     from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
-    from service.imaging import codec as images
-    from service.imaging import compose
+    from service.imaging import compose, decode, encode
+    from service.imaging.picture import Picture
     from service.server import serve
     from service.settings_reader import load_settings
     from service.startup import configure_libraries
@@ -58,7 +58,7 @@ def service() -> None:
     configure_libraries()
     pixels = np.zeros((64, 64, 3), np.uint8)
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    decode, encode, compose_real = images.decode, images.encode, compose.compose
+    decode_real, encode_real, compose_real = decode.decode, encode.encode, compose.compose
 
     class Instant(GrabCutEngine):
         def infer(self, image: RGB) -> Alpha:
@@ -67,18 +67,18 @@ def service() -> None:
         def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol
             return image
 
-    def decode_at_once(data: bytes, **options: int) -> images.Picture:
-        return images.Picture(pixels) if len(data) > 100_000 else decode(data, **options)
+    def decode_at_once(data: bytes, **options: int) -> Picture:
+        return Picture(pixels) if len(data) > 100_000 else decode_real(data, **options)
 
     def encode_at_once(*given: object, **more: object) -> bytes:
-        return ANSWER if given[0] is pixels else encode(*given, **more)  # type: ignore[arg-type]
+        return ANSWER if given[0] is pixels else encode_real(*given, **more)  # type: ignore[arg-type]
 
-    def compose_at_once(picture: images.Picture, *given: object) -> object:
+    def compose_at_once(picture: Picture, *given: object) -> object:
         return pixels if picture.rgb is pixels else compose_real(picture, *given)  # type: ignore[arg-type]
 
     with (
-        mock.patch.object(images, "decode", decode_at_once),
-        mock.patch.object(images, "encode", encode_at_once),
+        mock.patch.object(decode, "decode", decode_at_once),
+        mock.patch.object(encode, "encode", encode_at_once),
         mock.patch.object(compose, "compose", compose_at_once),
     ):
         settings, _ = load_settings({}, os.environ)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from service import errors
-from service.http import parameters
 from service.http.body import IMAGE_FIELDS
 from service.http.openapi import document
+from service.http.parameters import NAMES, parse
 
 Node = dict[str, Any]
 
@@ -90,8 +90,8 @@ def test_every_parameter_of_process_is_there_in_the_query_and_in_the_form(api: N
     process = api["paths"]["/process"]["post"]
     query = {p["name"] for p in process["parameters"] if p["in"] == "query"}
     form = process["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert query == set(parameters.NAMES)
-    assert set(form) == {*parameters.NAMES, *IMAGE_FIELDS}
+    assert query == set(NAMES)
+    assert set(form) == {*NAMES, *IMAGE_FIELDS}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_schema_of_output_takes_just_what_the_parser_takes(api: Node, output
     words, colour = next(p for p in documented if p["name"] == "output")["schema"]["anyOf"]
     documented = output in words["enum"] or re.search(colour["pattern"], output) is not None
     try:
-        parameters.parse({"output": output})
+        parse([("output", output)])
     except errors.BadParameter:
         assert not documented
     else:
