@@ -1,6 +1,7 @@
-"""For ``plumbing``: the service with an engine and codecs that return at once, or a bare aiohttp handler.
+"""The programs that ``benchmarks.plumbing`` compares: the service without work to do, and a bare aiohttp handler.
 
-``python -m benchmarks.instant_service service|bare|bare-read``; listens on ``INSPYRENET_PORT``.
+``python -m benchmarks.instant_service service|bare|bare-read`` listens on ``INSPYRENET_PORT``. With ``service``, the
+engine and the codecs are replaced by ones that return at once.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ ANSWER = bytes(1_000_000)
 
 
 def bare(*, read: bool) -> None:
-    """One handler and nothing around it.
+    """Run one aiohttp handler without anything around it.
 
     Args:
-        read: take the body by ``request.read()``, and not piece by piece as the service does.
+        read: read the body with ``request.read()``, and not piece by piece as the service does.
     """
 
     async def handler(request: web.Request) -> web.Response:
@@ -45,41 +46,42 @@ def bare(*, read: bool) -> None:
 
 
 def service() -> None:
-    """The real service, but for the engine and the codecs."""
+    """Run the real service with an engine and codecs that return at once."""
     from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
-    from service.imaging import codec as images
-    from service.imaging import compose
+    from service.imaging import codec, compose
     from service.server import serve
     from service.settings import load_settings
 
     pixels = np.zeros((64, 64, 3), np.uint8)
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    decode, encode, compose_real = images.decode, images.encode, compose.compose
+    decode, encode, compose_real = codec.decode, codec.encode, compose.compose
 
-    class Instant(GrabCutEngine):
+    class InstantEngine(GrabCutEngine):
         def infer(self, image: RGB) -> Alpha:
             return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
 
-        def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol
+        def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol of engines
             return image
 
-    def decode_at_once(data: bytes, **options: int) -> images.Picture:
-        return images.Picture(pixels) if len(data) > 100_000 else decode(data, **options)
+    def decode_at_once(data: bytes, **options: int) -> codec.Picture:
+        return codec.Picture(pixels) if len(data) > 100_000 else decode(data, **options)
 
     def encode_at_once(*given: object, **more: object) -> bytes:
         return ANSWER if given[0] is pixels else encode(*given, **more)  # type: ignore[arg-type]
 
-    def compose_at_once(picture: images.Picture, *given: object) -> object:
+    def compose_at_once(picture: codec.Picture, *given: object) -> object:
         return pixels if picture.rgb is pixels else compose_real(picture, *given)  # type: ignore[arg-type]
 
     with (
-        mock.patch.object(images, "decode", decode_at_once),
-        mock.patch.object(images, "encode", encode_at_once),
+        mock.patch.object(codec, "decode", decode_at_once),
+        mock.patch.object(codec, "encode", encode_at_once),
         mock.patch.object(compose, "compose", compose_at_once),
     ):
         sys.exit(
-            asyncio.run(serve(load_settings({}, os.environ)[0], engine=Instant(max_model_pixels=1 << 22)))
+            asyncio.run(
+                serve(load_settings({}, os.environ)[0], engine=InstantEngine(max_model_pixels=1 << 22))
+            )
         )
 
 
