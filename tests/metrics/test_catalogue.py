@@ -1,7 +1,6 @@
 """``metrics/catalogue.py``: the names, types, labels and start values of the exported metrics."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -11,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from metrics import Metrics
 from metrics.routes import known_requests
+from tests.support.programs import program
 
 NAMES = [
     "warmup_success",
@@ -201,11 +201,8 @@ def test_the_openmetrics_exposition_parses() -> None:
 
 
 def test_promtool_finds_no_problem_in_the_exposition() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
     ran = subprocess.run(
-        [promtool, "check", "metrics"],
+        [program("promtool"), "check", "metrics"],
         input=exposition(Metrics()),
         capture_output=True,
         text=True,
