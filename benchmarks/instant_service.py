@@ -45,7 +45,7 @@ def bare(*, read: bool) -> None:
 
 
 def service() -> None:
-    """The real service, but for the engine and the codecs."""
+    """Run the real service with an engine and codecs that return at once."""
     from service.app import create_app
     from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
@@ -60,7 +60,7 @@ def service() -> None:
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     decode_real, encode_real, compose_real = decode.decode, encode.encode, compose.compose
 
-    class Instant(GrabCutEngine):
+    class InstantEngine(GrabCutEngine):
         def infer(self, image: RGB) -> Alpha:
             return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
 
@@ -82,7 +82,7 @@ def service() -> None:
         mock.patch.object(compose, "compose", compose_at_once),
     ):
         settings, _ = load_settings({}, os.environ)
-        engine = Instant(max_model_pixels=1 << 22)
+        engine = InstantEngine(max_model_pixels=1 << 22)
         sys.exit(asyncio.run(serve(settings, make_app=lambda settings: create_app(settings, engine=engine))))
 
 
