@@ -21,12 +21,12 @@ from service.http import pages
 from service.http.api_keys import KeyRing
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
-from service.http.exposition import Scrape
-from service.http.health import Live
+from service.http.exposition import MetricsHandler
+from service.http.health import LivenessHandler, ReadinessHandler
 from service.http.middleware import observe, render_errors, stamp
 from service.http.process import Process
 from service.http.slow_clients import Transfers
-from service.http.warmup import Warmth
+from service.http.warmup import WarmupHandlers
 from service.inference.pipeline import Pipeline
 from service.inference.watchdog import watch
 from service.inference.worker import Worker
@@ -97,7 +97,7 @@ def create_app(
         metrics=metrics,
         transfers=Transfers(),
     )
-    warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
+    warmup = WarmupHandlers(supervisor, target, settings=settings, engine=engine, canary_side=side)
     bind_gauges(metrics, worker, engine)
 
     cors = Cors(settings.cors_origins)
@@ -110,11 +110,11 @@ def create_app(
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
-            web.get("/warmup", warmth.get),
-            web.post("/warmup", warmth.post),
-            web.get("/readyz", warmth.readyz),
-            web.get("/livez", Live(worker, lifecycle).get),
-            web.get("/metrics", Scrape(metrics.registry).get),
+            web.get("/warmup", warmup.get),
+            web.post("/warmup", warmup.post),
+            web.get("/readyz", ReadinessHandler(supervisor).get),
+            web.get("/livez", LivenessHandler(worker, lifecycle).get),
+            web.get("/metrics", MetricsHandler(metrics.registry).get),
             *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
         ]
     )

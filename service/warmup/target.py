@@ -204,9 +204,7 @@ class EngineTarget:
             if not self._settle_owed:
                 self._open_gate()
         return ProbeReport(
-            image_size=(side, side),
             again=self._settle_owed,
-            model_input_size=progress.model_input_size or (width, height),
             running_seconds=progress.running_seconds,
         )
 
