@@ -152,7 +152,7 @@ class Evidence:
 
     @property
     def effective_interval(self) -> float:
-        """Seconds between probes that apply now."""
+        """The current time between probes, in seconds."""
         return self.cadence.stretched(self.running_seconds)
 
     @property

@@ -288,7 +288,7 @@ class Supervisor:
             self._evidence = before.after_success(
                 now, running_seconds=result.running_seconds, probe_seconds=seconds, again=result.again
             )
-        # Callers get their answer first: the record may raise, for example if the log's disk is full.
+        # Callers get their answer first, because the recorder may raise, for example if the log's disk is full.
         self._answer(self.snapshot())
         self._recorder.probe_finished(failure, seconds=seconds, consecutive_failures=self._evidence.failures)
         if self._evidence.was_ready and not before.was_ready:

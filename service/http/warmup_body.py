@@ -80,7 +80,7 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
     ),
     _Field(
         "interval_seconds",
-        {"type": "number", "description": "Seconds between probes that apply now."},
+        {"type": "number", "description": "The current time between probes, in seconds."},
         lambda it: it.interval,
     ),
     _Field("phase", _optional("string", "What the load is doing."), lambda it: it.phase),
@@ -112,7 +112,9 @@ _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
         lambda it: it.info and it.info.fallback,
     ),
     _Field(
-        "fallback_reason", _optional("string", "Why it does."), lambda it: it.info and it.info.fallback_reason
+        "fallback_reason",
+        _optional("string", "Why it stands in; empty if it does not."),
+        lambda it: it.info and it.info.fallback_reason,
     ),
     _Field(
         "device",

@@ -228,7 +228,7 @@ async def test_a_failure_is_kept_without_the_frames_that_raised_it(world: World)
 
     kept: list[weakref.ref[Tensor]] = []
     await world.load()
-    with capture_logs() as logs:  # what prints a traceback may keep it
+    with capture_logs() as logs:  # a log that prints the traceback may keep its frames
         try:
             infer()
         except RuntimeError as raised:
@@ -295,7 +295,7 @@ async def test_a_probe_that_times_out_fails_at_once_and_no_other_starts_until_it
     world: World,
 ) -> None:
     await world.becomes_ready()
-    await world.advance(INTERVAL + 30)  # waiting for a turn is not running
+    await world.advance(INTERVAL + 30)  # the wait for a turn does not count as running
     await world.start_probe()
     await world.advance(TIMEOUT - 0.1)
     assert world.snapshot.state is State.READY
