@@ -27,12 +27,12 @@ from service.http import pages
 from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
-from service.http.exposition import Scrape
-from service.http.health import Live
+from service.http.exposition import MetricsHandler
+from service.http.health import LivenessHandler, ReadinessHandler
 from service.http.middleware import common_headers, render_errors, track_requests
 from service.http.process import ProcessHandler
 from service.http.slow_clients import SlowClients
-from service.http.warmup import Warmth
+from service.http.warmup import WarmupHandlers
 from service.inference.admission import Admission, draining
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
@@ -171,7 +171,7 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> Non
         metrics=parts.metrics,
         slow_clients=SlowClients(),
     )
-    warmth = Warmth(
+    warmup = WarmupHandlers(
         parts.supervisor,
         parts.target,
         settings=settings,
@@ -181,11 +181,11 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> Non
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
-            web.get("/warmup", warmth.get),
-            web.post("/warmup", warmth.post),
-            web.get("/readyz", warmth.readyz),
-            web.get("/livez", Live(parts.lifecycle, parts.stuck).get),
-            web.get("/metrics", Scrape(parts.metrics.registry).get),
+            web.get("/warmup", warmup.get),
+            web.post("/warmup", warmup.post),
+            web.get("/readyz", ReadinessHandler(parts.supervisor).get),
+            web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
+            web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
             *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
         ]
     )

@@ -209,8 +209,6 @@ class EngineTarget:
             await self._pass_at_client_size()
         self._plan = self._plan.after_pass()
         return ProbeReport(
-            image_size=(self._side, self._side),
-            model_input_size=self._engine.model_input_size(self._side, self._side),
             running_seconds=seconds,
             again=self._plan.settles_next,
         )
