@@ -82,11 +82,11 @@ class Target(Protocol):
         """
         ...
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
         """Send one canary through the path that clients' pictures take, and check the result.
 
         Args:
-            started: call it when the probe gets its turn. The timeout counts from there, not from the call.
+            on_start: call it when the probe gets its turn. The timeout counts from there, not from the call.
 
         Raises:
             ProbeError: with what was wrong. Any other exception counts as a failed probe too.

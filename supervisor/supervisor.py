@@ -255,13 +255,13 @@ class Supervisor:
     async def _probe_target(self) -> ProbeReport:
         task = asyncio.current_task()
 
-        def started() -> None:
+        def on_start() -> None:
             probe = self._probe
             if probe is not None and probe.task is task and probe.started_at is None:
                 probe.started_at = self.clock.monotonic()
                 self._wake.set()  # the loop must now wait no longer than the probe's timeout
 
-        return await self._target.probe(started)
+        return await self._target.probe(on_start)
 
     def _follow_probe(self, probe: Probe, now: float) -> None:
         timeout = self._evidence.cadence.timeout

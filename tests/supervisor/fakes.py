@@ -89,8 +89,8 @@ class FakeTarget:
         self.loads.append(call := Call(report))
         return await call.future
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
-        self.probes.append(call := Call(started))
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
+        self.probes.append(call := Call(on_start))
         return await call.future
 
     def job_seconds(self) -> float:
