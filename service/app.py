@@ -24,15 +24,15 @@ from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
 from service.host.process_age import process_age
 from service.http import pages
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
-from service.http.exposition import Scrape
-from service.http.health import Live
-from service.http.middleware import observe, render_errors, stamp
+from service.http.exposition import MetricsHandler
+from service.http.health import LivenessHandler, ReadinessHandler
+from service.http.middleware import common_headers, render_errors, track_requests
 from service.http.process import ProcessHandler
-from service.http.slow_clients import Transfers
-from service.http.warmup import Warmth
+from service.http.slow_clients import SlowClients
+from service.http.warmup import WarmupHandlers
 from service.inference.admission import Admission, draining
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
@@ -94,11 +94,11 @@ def create_app(
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[track_requests(metrics), cors.middleware(), render_errors(metrics)],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts
-    app.on_response_prepare.append(stamp(lifecycle))
+    app.on_response_prepare.append(common_headers(lifecycle))
     app.on_response_prepare.append(cors.on_prepare)
     add_routes(app, settings=settings, parts=parts)
     app.cleanup_ctx.append(run_parts)
@@ -167,11 +167,11 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> Non
         pipeline=parts.pipeline,
         admission=parts.admission,
         device_errors=parts.device_errors,
-        keys=KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
+        keys=ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
         metrics=parts.metrics,
-        transfers=Transfers(),
+        slow_clients=SlowClients(),
     )
-    warmth = Warmth(
+    warmup = WarmupHandlers(
         parts.supervisor,
         parts.target,
         settings=settings,
@@ -181,11 +181,11 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> Non
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
-            web.get("/warmup", warmth.get),
-            web.post("/warmup", warmth.post),
-            web.get("/readyz", warmth.readyz),
-            web.get("/livez", Live(parts.lifecycle, parts.stuck).get),
-            web.get("/metrics", Scrape(parts.metrics.registry).get),
+            web.get("/warmup", warmup.get),
+            web.post("/warmup", warmup.post),
+            web.get("/readyz", ReadinessHandler(parts.supervisor).get),
+            web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
+            web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
             *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
         ]
     )

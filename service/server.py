@@ -19,7 +19,7 @@ from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError
 from service.http import connection
 from service.inference.admission import draining
-from service.lifecycle import LAST_WORDS_SECONDS
+from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
 
 BACKLOG = 512
@@ -84,7 +84,7 @@ async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
         app,
         handler_cancellation=True,  # a client that leaves while its picture waits has to be noticed
         handle_signals=False,
-        shutdown_timeout=LAST_WORDS_SECONDS / 6,  # for answers that are being written; spent twice
+        shutdown_timeout=CLOSING_SECONDS / 6,  # for answers that are being written; spent twice
         **connection.OPTIONS,
     )
     await runner.setup()
@@ -99,15 +99,15 @@ async def stop(runner: web.AppRunner, parts: Parts) -> int:
         The process's exit code.
     """
     lifecycle, admission = parts.lifecycle, parts.admission
-    await lifecycle.finished(
+    await lifecycle.wait_for_end(
         idle=lambda: admission.clients == 0, was_ready=lambda: parts.supervisor.was_ready
     )
     owed = admission.owed
     if admission.clients:
         _log.warning("ending with work unfinished", pictures=owed, uploads=admission.clients - owed)
         admission.abandon(draining)
-        await asyncio.sleep(LAST_WORDS_SECONDS / 3)  # the event loop writes the errors
-    await close(runner, within=max(LAST_WORDS_SECONDS / 3, lifecycle.seconds_left))
+        await asyncio.sleep(CLOSING_SECONDS / 3)  # the event loop writes the errors
+    await close(runner, within=max(CLOSING_SECONDS / 3, lifecycle.seconds_left))
     code = lifecycle.exit_code or (1 if owed else 0)
     _log.info("stopped", exit_code=code)
     return code

@@ -34,7 +34,7 @@ def configure_libraries() -> None:
     # What a function configures is imported when it is called, because the health check imports this module.
     from service.http.body import ignore_header_warnings  # noqa: PLC0415
     from service.http.connection import configure_logging  # noqa: PLC0415
-    from service.imaging.codec import configure_pillow  # noqa: PLC0415
+    from service.imaging.decode import configure_pillow  # noqa: PLC0415
 
     configure_pillow()  # before the first picture: Pillow's own limits would refuse some that the settings allow
     configure_logging()  # before the first connection: aiohttp would log what clients sent

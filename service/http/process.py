@@ -16,9 +16,9 @@ from metrics import Metrics
 from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.http import body, parameters
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
-from service.http.slow_clients import Transfers
+from service.http.slow_clients import SlowClients
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
 from service.inference.admission import Admission
@@ -39,7 +39,7 @@ class ProcessHandler:
         device_errors: told of failures of the device.
         keys: who may send pictures.
         metrics: stages and input sizes are recorded here.
-        transfers: ends the slowest transfer when no place is free.
+        slow_clients: ends the slowest transfer when no place is free.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ProcessHandler:
         pipeline: Pipeline,
         admission: Admission,
         device_errors: DeviceErrors,
-        keys: KeyRing,
+        keys: ApiKeys,
         metrics: Metrics,
-        transfers: Transfers,
+        slow_clients: SlowClients,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -61,7 +61,7 @@ class ProcessHandler:
         self.device_errors = device_errors
         self.keys = keys
         self.metrics = metrics
-        self.transfers = transfers
+        self.slow_clients = slow_clients
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
@@ -69,9 +69,9 @@ class ProcessHandler:
         await self.keys.check(request)
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
             parameters.parse(request.query.items())
-        body.check_declared(request, self.settings.max_upload_bytes)
+        body.check_headers(request, self.settings.max_upload_bytes)
         if self.admission.full:
-            self.transfers.make_way()
+            self.slow_clients.evict_slowest()
         with self.admission.take_place() as place:
             return await PictureRequest(self, request, place).answer()
 
@@ -111,12 +111,14 @@ class PictureRequest:
                 deadline.reschedule(loop.time())
 
         content = self._http.content
-        with self._handler.transfers.transfer(moved=lambda: content.total_bytes, end=give_up) as transfer:
-            await body.invite(self._http)
+        with self._handler.slow_clients.watch(
+            moved_bytes=lambda: content.total_bytes, end=give_up
+        ) as transfer:
+            await body.send_continue(self._http)
             received = await body.read(
                 self._http, max_upload_bytes=settings.max_upload_bytes, deadline=deadline
             )
-        if transfer.gave_way:  # its last bytes arrived together with the request that needed the place
+        if transfer.evicted:  # its last bytes arrived together with the request that needed the place
             raise body.too_slow()
         return received
 
@@ -184,7 +186,7 @@ class PictureRequest:
             cut_off()
 
         try:
-            with self._handler.transfers.transfer(moved=moved, end=give_up):
+            with self._handler.slow_clients.watch(moved_bytes=moved, end=give_up):
                 async with asyncio.timeout(self._handler.settings.request_timeout):
                     await response.prepare(self._http)
                     await response.write_eof()

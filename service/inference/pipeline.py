@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.engines.protocol import Alpha, Engine, OutOfMemory
-from service.imaging import codec, compose
+from service.imaging import compose, decode, encode
 from service.imaging.options import Options
+from service.imaging.picture import Picture, Pixels
 from service.inference.place import Place
 
 T = TypeVar("T")
@@ -131,13 +132,13 @@ class Pipeline:
     ) -> CutOut:
         engine = self._engine
 
-        def decode() -> codec.Picture:
-            picture = codec.decode(encoded.take(), max_pixels=self._max_pixels)
+        def decode_picture() -> Picture:
+            picture = decode.decode(encoded.take(), max_pixels=self._max_pixels)
             height, width = picture.rgb.shape[:2]
-            codec.check_output_size(width, height, options)
+            encode.check_output_size(width, height, options.format)
             return picture
 
-        picture = await place.run_in_codec_pool(progress.timed("decode", decode))
+        picture = await place.run_in_codec_pool(progress.timed("decode", decode_picture))
         height, width = picture.rgb.shape[:2]
         progress.size = (width, height)
         waiting_since = time.perf_counter()
@@ -153,11 +154,11 @@ class Pipeline:
 
         alpha = await place.run_on_device(progress.timed("infer", infer), on_start=start)
 
-        def compose_pixels() -> codec.Pixels:
+        def compose_pixels() -> Pixels:
             return compose.compose(picture, alpha, options, engine.foreground)
 
         def finish() -> bytes:
             pixels = progress.timed("compose", compose_pixels)()
-            return progress.timed("encode", lambda: codec.encode(pixels, options.format, picture.icc))()
+            return progress.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
 
         return CutOut(await place.run_in_codec_pool(finish), options.format.content_type)

@@ -153,7 +153,8 @@ class EngineTarget:
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
             lambda: Unavailable(
-                "The model could not be loaded; GET /warmup says why. It is tried again.", retry_after=5
+                "The model could not be loaded. GET /warmup says why. The service tries again by itself.",
+                retry_after=5,
             )
         )
         return LoadError(outcome, str(error) or type(error).__name__)
@@ -173,15 +174,15 @@ class EngineTarget:
 
     # -- probe ---------------------------------------------------------------------------------------------------
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
         """Settle what is open, if the plan says so, then make the passes that it names.
 
         Raises:
             ProbeError: what failed, and how.
         """
         try:
-            self._check_canary_size(started)
-            return await self._probe(started)
+            self._check_canary_size(on_start)
+            return await self._probe(on_start)
         except EngineError as error:
             self._device_errors.report(error)
             raise ProbeError(_outcome(error), str(error)) from error
@@ -191,41 +192,39 @@ class EngineTarget:
             if self._plan.gate_opens_after_probe:
                 self._open_gate()
 
-    def _check_canary_size(self, started: Callable[[], None]) -> None:
+    def _check_canary_size(self, on_start: Callable[[], None]) -> None:
         width, height = self._engine.model_input_size(self._side, self._side)
         if min(width, height) < 1:
-            started()
+            on_start()
             raise ProbeError(
                 Outcome.BAD_SIZE,
                 f"a canary of {self._side}x{self._side} pixels becomes a model input of {width}x{height}: "
                 "height and width must be > 0",
             )
 
-    async def _probe(self, started: Callable[[], None]) -> ProbeReport:
+    async def _probe(self, on_start: Callable[[], None]) -> ProbeReport:
         if self._plan.settles_next:
             await self._settle()
-        seconds = await self._pass_canary(started)
+        seconds = await self._pass_canary(on_start)
         if self._plan.client_size_owed:
             await self._pass_at_client_size()
         self._plan = self._plan.after_pass()
         return ProbeReport(
-            image_size=(self._side, self._side),
-            model_input_size=self._engine.model_input_size(self._side, self._side),
             running_seconds=seconds,
             again=self._plan.settles_next,
         )
 
-    async def _pass_canary(self, started: Callable[[], None]) -> float:
+    async def _pass_canary(self, on_start: Callable[[], None]) -> float:
         """Send the canary and judge its cut-out; the seconds it ran."""
         progress = Progress()
 
-        def on_start() -> None:
+        def turn_came() -> None:
             self._open_gate_for(Proof.CANARY)
-            started()
+            on_start()
 
         with self._admission.probe_place() as place:
             cut_out = await self._pipeline.run(
-                EncodedPicture(self._canary), Options(), place=place, progress=progress, on_start=on_start
+                EncodedPicture(self._canary), Options(), place=place, progress=progress, on_start=turn_came
             )
             await place.run_in_codec_pool(self._judge.check, cut_out.body)
         return progress.running_seconds

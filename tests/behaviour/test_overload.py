@@ -110,7 +110,7 @@ MEMORY = """
 import asyncio, re, sys
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
-from service.http import connection as wire
+from service.http import connection
 from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import Hold, ScriptedEngine
@@ -127,7 +127,7 @@ async def main():
         Settings(queue_size=QUEUE, max_upload_bytes=UPLOAD, max_pixels=SIDE * SIDE), engine=engine
     )
     server = TestServer(app)
-    await server.start_server(**wire.OPTIONS)
+    await server.start_server(**connection.OPTIONS)
     while not app[PARTS].supervisor.ready:
         await asyncio.sleep(0.01)
     picture = encoded(SIDE, SIDE, "JPEG")

@@ -1,4 +1,4 @@
-"""Slow clients: what they hold is little, what others need they give up, and the descriptors come back."""
+"""Slow clients: they hold little, they lose their place when others need it, and their descriptors are freed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from blockbuster import BlockBuster
 
-from service.http import slow_clients as transfers
+from service.http import slow_clients
 from tests.support.raw_http import exchange, head, read_answer
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import Hold, ScriptedEngine
@@ -49,8 +49,8 @@ async def median_seconds(service: Service, picture: bytes, times: int = 15) -> f
     return float(np.median(seconds))
 
 
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfers, "GRACE_SECONDS", 0.1)
+def evict_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "MIN_AGE_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,20 @@ async def test_thousands_of_connections_that_say_nothing_change_nothing_for_othe
             await asyncio.sleep(0.02)
 
 
-async def test_a_trickled_upload_gives_its_place_to_who_needs_it(
+async def test_a_trickled_upload_loses_its_place_to_a_new_request(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=2)
     picture = encoded()
     async with connections(service, 3, head(len(picture)) + picture[:10]) as readers:
         await service.until(lambda: service.admission.taken == 3)
-        assert (await service.post(picture))[0] == 429, "within the grace everybody has a chance"
+        assert (await service.post(picture))[0] == 429, "no transfer is evicted so early"
         await asyncio.sleep(0.12)
         assert [(await service.post(picture))[0] for _ in range(5)] == [200] * 5
         answers = [await read_answer(reader) for reader in readers[:1]]
         assert [answer.status for answer in answers if answer] == [408]
-        assert service.admission.taken == 2, "one place was needed at a time, so one upload was given up"
+        assert service.admission.taken == 2, "one place was needed at a time, so one upload was evicted"
     await service.until(lambda: service.admission.taken == 0)
     assert service.value("rejections_total", reason="timeout") == 1
     assert service.value("client_disconnects_total", stage="upload") == 2
@@ -98,7 +98,7 @@ async def test_a_trickled_upload_gives_its_place_to_who_needs_it(
 async def test_while_places_are_free_a_slow_upload_has_all_its_time(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=1)
     picture = encoded()
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
@@ -113,10 +113,10 @@ async def test_while_places_are_free_a_slow_upload_has_all_its_time(
     writer.close()
 
 
-async def test_a_reader_that_does_not_read_gives_its_place_to_who_needs_it(
+async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_request(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=1)
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
     from tests.support import photos
@@ -153,10 +153,10 @@ async def test_a_reader_that_does_not_read_gives_its_place_to_who_needs_it(
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 1
 
 
-async def test_who_waits_for_the_gpu_is_not_slow_and_keeps_the_place(
+async def test_a_request_that_waits_for_the_gpu_is_not_slow_and_keeps_its_place(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine, queue_size=1)
     engine.on_infer = hold

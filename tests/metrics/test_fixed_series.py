@@ -1,4 +1,4 @@
-"""Whatever clients send, a scrape has the same series: cardinality is decided at start."""
+"""The set of series in a scrape is fixed at the start, whatever clients send."""
 
 from __future__ import annotations
 
@@ -71,12 +71,16 @@ async def send(session: ClientSession, url: str, rng: random.Random) -> int:
         ) as response:
             await response.read()
             return response.status
-    except (ClientError, OSError, ValueError):  # the client itself, or the server's parser, cut it short
+    except (
+        ClientError,
+        OSError,
+        ValueError,
+    ):  # the client library refused to send it, or the server closed the connection
         return 0
 
 
 async def send_raw(port: int, head: bytes) -> None:
-    """What no client library would send."""
+    """Send bytes that no client library would send."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     await writer.drain()
@@ -86,7 +90,7 @@ async def send_raw(port: int, head: bytes) -> None:
     await writer.wait_closed()
 
 
-async def test_the_set_of_series_is_fixed_once_it_has_started_whatever_clients_send() -> None:
+async def test_the_set_of_series_stays_the_same_whatever_clients_send() -> None:
     app = create_app(Settings(read_timeout=1), engine=ScriptedEngine(), registry=CollectorRegistry())
     rng = random.Random(0)
     async with TestServer(app) as server, ClientSession() as session:
@@ -108,5 +112,5 @@ async def test_the_set_of_series_is_fixed_once_it_has_started_whatever_clients_s
             assert server.port is not None
             await send_raw(server.port, head)
         after = await series(session, url)
-    assert {200, 400, 404, 405, 415} <= statuses  # it did send all sorts of things
+    assert {200, 400, 404, 405, 415} <= statuses  # the requests reached many different outcomes
     assert after == before

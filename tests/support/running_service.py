@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
-from service.http import connection as wire
+from service.http import connection
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
 from service.settings import Settings
@@ -112,7 +112,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
             lambda: create_app(Settings(**settings), engine=engine, registry=registry)
         )
         server = TestServer(application)
-        await server.start_server(**wire.OPTIONS)
+        await server.start_server(**connection.OPTIONS)
         # As many connections at once as a test likes.
         client = await aiohttp_client(server, connector=TCPConnector(limit=0))
         service = Service(client, engine, registry)

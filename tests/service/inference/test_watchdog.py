@@ -71,7 +71,7 @@ async def test_a_stuck_thread_ends_the_process_with_a_reason(world: World) -> No
     with capture_logs() as logs:
         world.stuck = REASON
         async with asyncio.timeout(20):
-            assert await world.lifecycle.finished(idle=lambda: False, was_ready=lambda: True) is False
+            await world.lifecycle.wait_for_end(idle=lambda: False, was_ready=lambda: True)
     assert world.lifecycle.dead == REASON
     assert world.lifecycle.exit_code == 1
     critical = [log["event"] for log in logs if log["log_level"] == "critical"]
@@ -93,4 +93,4 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_comes(world: World) 
     await world.until_looked()
     world.stuck = REASON
     async with asyncio.timeout(20):
-        assert await world.lifecycle.finished(idle=lambda: False, was_ready=lambda: True) is False
+        await world.lifecycle.wait_for_end(idle=lambda: False, was_ready=lambda: True)

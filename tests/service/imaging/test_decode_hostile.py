@@ -1,4 +1,4 @@
-"""Files that lie, end early, or are built to be expensive: a refusal every time, and a cheap one."""
+"""Files with false headers, files cut short and files built to be expensive: each is refused, at little cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.errors import BadDimensions, ServiceError, Undecodable, UnsupportedType
-from service.imaging.codec import decode
-from service.imaging.formats.container import sniff
+from service.errors import BadDimensions, ServiceError, Undecodable
+from service.imaging.decode import decode
+from service.imaging.formats.recognise import recognise
 from tests.support import photos
 
 MAX_PIXELS = 1_000_000
@@ -28,36 +27,11 @@ def read(data: bytes) -> object:
     return decode(data, max_pixels=MAX_PIXELS)
 
 
-def test_what_is_no_image_is_of_an_unsupported_type() -> None:
-    heic = struct.pack(">I4s4s4s4s4s", 24, b"ftyp", b"heic", bytes(4), b"mif1", b"heic")
-    for data in (
-        b"",
-        b"\xff",
-        b"hello",
-        b"%PDF-1.7\n",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"BMW is a car maker, not a bitmap",
-        b"GIF88a" + bytes(99),
-        b"RIFF\0\0\0\0WAVEfmt ",
-        b"II*",
-        heic + bytes(999),
-        bytes(10_000),
-    ):
-        with pytest.raises(UnsupportedType, match="JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF"):
-            read(data)
-
-
-@pytest.mark.parametrize("name", ["PPM", "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000"])
-def test_other_formats_that_pillow_reads_stay_outside(name: str) -> None:
-    with pytest.raises(UnsupportedType):
-        read(photos.save(Image.fromarray(photos.photograph(32, 32)), name))
-
-
 @pytest.mark.parametrize("name", photos.FORMATS)
 def test_a_bare_signature_is_undecodable(name: str) -> None:
     data = photos.mode(name)
     kept = {"AVIF": 32, "BMP": 18, "WEBP": 16}.get(name, 8)
-    assert sniff(data[:kept]) is not None
+    assert recognise(data[:kept])
     with pytest.raises((Undecodable, BadDimensions)):
         read(data[:kept])
 
@@ -70,7 +44,7 @@ def test_too_many_pixels_are_refused_by_the_header(name: str) -> None:
         decode(data, max_pixels=1199)
 
 
-def claim(width: int, height: int) -> dict[str, bytes]:
+def claiming(width: int, height: int) -> dict[str, bytes]:
     """Small files whose headers claim any size."""
     jpeg = photos.save(photos.photograph(8, 8), "JPEG")
     sof = jpeg.index(b"\xff\xc0")
@@ -85,7 +59,7 @@ def claim(width: int, height: int) -> dict[str, bytes]:
     webp_side = [min(n - 1, 0xFFFFFF).to_bytes(3, "little") for n in (width, height) if n]
     return {
         "JPEG": jpeg[: sof + 5] + struct.pack(">HH", side[1], side[0]) + jpeg[sof + 9 :],
-        "PNG": png_claim(width, height),
+        "PNG": photos.png_claiming(width, height),
         "GIF": gif[:6] + struct.pack("<HH", *side) + gif[10:],
         "BMP": bmp[:18] + struct.pack("<II", width, height) + bmp[26:],
         "TIFF": photos.tiff({256: (4, [width]), 257: (4, [height])}),
@@ -94,15 +68,9 @@ def claim(width: int, height: int) -> dict[str, bytes]:
     }
 
 
-def png_claim(width: int, height: int) -> bytes:
-    small = photos.save(photos.photograph(8, 8), "PNG")
-    header = photos.png_chunk(b"IHDR", struct.pack(">II", width, height) + small[24:29])
-    return small[:8] + header + small[33:]
-
-
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "AVIF", "WEBP"])
 def test_a_claim_of_gigapixels_costs_nothing(name: str) -> None:
-    data = claim(65_500, 65_500)[name]
+    data = claiming(65_500, 65_500)[name]
     tracemalloc.start()
     try:
         with pytest.raises((BadDimensions, Undecodable)) as caught:
@@ -116,7 +84,7 @@ def test_a_claim_of_gigapixels_costs_nothing(name: str) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(0, 8), (8, 0), (0, 0)])
 def test_zero_sized_images_are_refused(width: int, height: int) -> None:
-    for name, data in claim(width, height).items():
+    for name, data in claiming(width, height).items():
         if name == "GIF":
             continue  # its first frame gives the canvas its size
         with pytest.raises((BadDimensions, Undecodable)) as caught:
@@ -126,19 +94,11 @@ def test_zero_sized_images_are_refused(width: int, height: int) -> None:
             assert isinstance(caught.value, BadDimensions), name
 
 
-def test_a_gif_whose_frame_is_larger_than_its_canvas_is_measured_by_its_frame() -> None:
-    gif = bytearray(photos.save(photos.photograph(8, 8), "GIF"))
-    frame = gif.index(b",\0\0\0\0\x08\0\x08\0")
-    gif[frame + 5 : frame + 9] = struct.pack("<HH", 65_535, 65_535)
-    with pytest.raises(BadDimensions):
-        read(bytes(gif))
-
-
 @pytest.mark.parametrize("name", photos.MODES)
-def test_a_file_cut_short_anywhere_is_refused_or_whole(name: str) -> None:
+def test_a_file_cut_short_anywhere_is_refused_or_decoded(name: str) -> None:
     data = photos.mode(name)
     for end in sorted({*range(0, 64, 7), *np.linspace(0, len(data) - 1, 25).astype(int).tolist()}):
-        survives(data[:end])
+        decode_or_refuse(data[:end])
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "TIFF LZW"])
@@ -148,8 +108,8 @@ def test_half_a_file_is_undecodable(name: str) -> None:
         read(data[: len(data) // 2])
 
 
-def survives(data: bytes) -> None:
-    """Decode or refuse; anything else fails the test."""
+def decode_or_refuse(data: bytes) -> None:
+    """Decode or refuse the file; anything else fails the test."""
     try:
         picture = decode(data, max_pixels=MAX_PIXELS)
     except ServiceError as error:
@@ -167,114 +127,35 @@ def survives(data: bytes) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_flipped_bytes_end_in_a_picture_or_a_refusal(name: str, data: st.DataObject) -> None:
     damaged = bytearray(photos.mode(name))
-    # Headers are where the interesting damage is.
+    # Damage in headers is the interesting kind.
     places = st.one_of(st.integers(0, min(400, len(damaged) - 1)), st.integers(0, len(damaged) - 1))
     for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
         damaged[at] = value
-    survives(bytes(damaged))
+    decode_or_refuse(bytes(damaged))
 
 
 @given(st.sampled_from(sorted(photos.FORMATS)), st.integers(2, 40), st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_a_real_header_with_random_bytes_behind_ends_in_a_refusal(name: str, kept: int, tail: bytes) -> None:
-    survives(photos.mode(name)[:kept] + tail)
+    decode_or_refuse(photos.mode(name)[:kept] + tail)
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=100, deadline=None)
 def test_random_bytes_end_in_a_refusal(data: bytes) -> None:
-    survives(data)
+    decode_or_refuse(data)
 
 
 def test_nothing_is_printed_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
     for name in photos.MODES:
         data = bytearray(photos.mode(name))
-        survives(bytes(data))
+        decode_or_refuse(bytes(data))
         if name.startswith("TIFF"):
             continue  # libtiff prints a line for a damaged strip, and has no switch that Python can reach
         data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
-        survives(bytes(data))
-        survives(bytes(data[: len(data) * 2 // 3]))
+        decode_or_refuse(bytes(data))
+        decode_or_refuse(bytes(data[: len(data) * 2 // 3]))
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
-    data = photos.mode("JPEG progressive")
-    last = data.rindex(b"\xff\xda")
-    bomb = data[:last] + data[last:-2] * 1000 + data[-2:]
-    with pytest.raises(Undecodable, match="scans"):
-        read(bomb)
-
-
-def test_a_tiff_of_a_million_strips_is_refused_before_they_become_objects() -> None:
-    strips = 1_000_000
-    data = photos.tiff({273: (4, [8] * strips), 279: (4, [1] * strips)})
-    tracemalloc.start()
-    try:
-        with pytest.raises(Undecodable):
-            read(data)
-        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        {322: (4, [1 << 20]), 323: (4, [1 << 11]), 324: (4, [8]), 325: (4, [64]), 273: (4, [])},
-        {273: (4, [1 << 31])},
-        {279: (4, [1 << 31]), 259: (3, [5])},
-        {256: (3, [8, 8])},
-        {277: (3, [60_000])},
-        {259: (3, [9999])},
-        {273: (4, [])},
-        {257: (4, [])},
-    ],
-    ids=[
-        "giant tile",
-        "strip outside",
-        "length outside",
-        "two widths",
-        "samples",
-        "codec",
-        "no strips",
-        "no length",
-    ],
-)
-def test_a_tiff_that_makes_no_sense_is_refused(entries: dict[int, tuple[int, list[int]]]) -> None:
-    with pytest.raises((Undecodable, BadDimensions)):
-        read(photos.tiff(entries))
-
-
-def test_a_tiff_by_hand_decodes() -> None:
-    picture = decode(photos.tiff({}), max_pixels=64)
-    assert picture.rgb[..., 0].ravel().tolist() == list(range(64))
-
-
-def test_compressed_text_is_never_inflated() -> None:
-    bomb = photos.png_chunk(b"zTXt", b"w\0\0" + zlib.compress(bytes(50 << 20)))
-    profile = photos.png_chunk(b"iCCP", b"w\0\0" + zlib.compress(bytes(50 << 20)))
-    data = photos.png(8, 8, 8, 2, photos.photograph(8, 8).tobytes(), bomb + profile)
-    tracemalloc.start()
-    try:
-        picture = decode(data, max_pixels=64)
-        assert tracemalloc.get_traced_memory()[1] < 4_000_000
-    finally:
-        tracemalloc.stop()
-    assert picture.icc is None
-    assert np.array_equal(picture.rgb, photos.photograph(8, 8))
-
-
-def test_a_png_with_more_data_than_pixels_is_not_inflated_to_the_end() -> None:
-    small = photos.png(1, 1, 8, 2, b"\1\2\3")
-    idat = photos.png_chunk(b"IDAT", zlib.compress(bytes(100 << 20)))
-    data = small[:33] + idat + small[-12:]
-    tracemalloc.start()
-    try:
-        survives(data)
-        assert tracemalloc.get_traced_memory()[1] < 4_000_000
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["JPEG CMYK", "WEBP RGBA", "AVIF RGBA", "TIFF LZW"])
@@ -294,7 +175,7 @@ def test_decoding_memory_is_within_the_bound_that_decode_states(name: str, tmp_p
     path.write_bytes(photos.save(scene, file_format, **extra))
     code = (
         "import sys, re, pathlib\n"
-        "from service.imaging.codec import configure_pillow, decode\n"
+        "from service.imaging.decode import configure_pillow, decode\n"
         "configure_pillow()\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"

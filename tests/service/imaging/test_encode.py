@@ -1,4 +1,4 @@
-"""Answers as files: what a format holds exactly, what it may not hold, and the same bytes every time."""
+"""Answers as files: which formats are exact, which sizes they hold, and that the bytes are always the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from service.errors import BadDimensions
-from service.imaging.codec import check_output_size, encode
-from service.imaging.options import Format, Options, Output
+from service.imaging.encode import check_output_size, encode
+from service.imaging.options import Format
 from tests.support import photos
 
 SCENE = photos.photograph(300, 200)
@@ -53,6 +53,11 @@ def test_a_mask_is_exact_in_webp() -> None:
     assert np.array_equal(np.asarray(read(encode(MASK, Format.WEBP)).convert("L")), MASK)
 
 
+def test_a_mask_carries_no_profile() -> None:
+    for answer in Format:
+        assert "icc_profile" not in read(encode(MASK, answer, photos.srgb_profile())).info
+
+
 @pytest.mark.parametrize("answer", [Format.WEBP, Format.AVIF])
 def test_lossy_cut_outs_keep_their_colours_and_their_edges(answer: Format) -> None:
     result = np.asarray(read(encode(CUT_OUT, answer))).astype(int)
@@ -78,14 +83,13 @@ def test_the_same_pixels_give_the_same_bytes(answer: Format) -> None:
 )
 @pytest.mark.parametrize("upright", [True, False])
 def test_the_largest_side_fits_and_one_more_does_not(answer: Format, side: int, upright: bool) -> None:
-    wanted = Options(Output.WHITE, format=answer)
     width, height = (1, side) if upright else (side, 1)
-    check_output_size(width, height, wanted)
+    check_output_size(width, height, answer)
     assert read(encode(np.zeros((height, width, 3), np.uint8), answer)).size == (width, height)
     with pytest.raises(BadDimensions, match=str(side)):
-        check_output_size(width + (not upright), height + upright, wanted)
+        check_output_size(width + (not upright), height + upright, answer)
 
 
 def test_png_takes_any_side() -> None:
-    check_output_size(1_000_000, 1, Options())
+    check_output_size(1_000_000, 1, Format.PNG)
     assert read(encode(np.zeros((1, 70_000), np.uint8), Format.PNG)).size == (70_000, 1)
