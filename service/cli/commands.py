@@ -13,8 +13,9 @@ import structlog
 from service import logs
 from service.cli import check
 from service.cli import probe as probe_cli
+from service.engines.package_config import mode_config
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights import source as weights
+from service.engines.weights import official as weights
 from service.settings import Settings, SettingsError, flag, load_settings, takes, variable
 from service.version import __version__
 
@@ -182,9 +183,9 @@ def _weights(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         if args.dummy:
             return _write_dummy(args.dummy, settings.mode)
-        found = weights.describe(settings.mode)
+        found = weights.describe(mode_config(settings.mode))
         _say(f"{found.path}: {found.state}")
-        checkpoint = weights.fetch(settings.mode, say=_say)
+        checkpoint = weights.fetch(mode_config(settings.mode), report=_say)
         if not found.present or checkpoint.note != found.state:
             _say(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
     except (WeightsUnavailable, OSError) as error:

@@ -14,8 +14,10 @@ import pytest
 import structlog
 
 from service.cli import commands as cli
+from service.engines.package_config import ModeConfig, mode_config
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.source import Checkpoint, official_path
+from service.engines.weights.checkpoint_file import Checkpoint
+from service.engines.weights.official import official_path
 from service.settings import Settings, flag, variable
 from service.version import __version__
 
@@ -129,7 +131,7 @@ def test_weights_that_are_there_are_not_fetched(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    file = official_path("base-nightly")
+    file = official_path(mode_config("base-nightly"))
     file.parent.mkdir()
     file.write_bytes(b"a checkpoint")
     assert cli.main(["weights"], {"INSPYRENET_MODE": "base-nightly"}, serve=never) == 0
@@ -142,16 +144,16 @@ def test_weights_that_are_missing_are_fetched(
 ) -> None:
     file = tmp_path / "ckpt_fast.pth"
 
-    def fetch(mode: str, *, say: Callable[[str], None]) -> Checkpoint:
-        say(f"downloading {mode}")
+    def fetch(config: ModeConfig, *, report: Callable[[str], None]) -> Checkpoint:
+        report(f"downloading {config.ckpt_name}")
         return Checkpoint("official", file, "md5:0123", "verified", None)
 
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    monkeypatch.setattr("service.engines.weights.official.fetch", fetch)
     assert cli.main(["weights", "--mode", "fast"], {"INSPYRENET_MODE": "base"}, serve=never) == 0
     missing, downloading, verified = capsys.readouterr().out.splitlines()
     assert missing.endswith(": missing")
-    assert downloading == "downloading fast"
+    assert downloading == "downloading ckpt_fast.pth"
     assert verified == f"{file}: verified (md5:0123)"
 
 
@@ -162,7 +164,7 @@ def test_weights_that_cannot_be_had_end_with_1_and_the_reason(
         raise WeightsUnavailable("there is no network")
 
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    monkeypatch.setattr("service.engines.weights.official.fetch", fetch)
     assert cli.main(["weights"], {}, serve=never) == 1
     assert capsys.readouterr().err == "error: there is no network\n"
 
