@@ -130,8 +130,8 @@ def _calibrate(network: nn.Module, generator: torch.Generator) -> None:
 
     The pictures are one batch, so that the statistics include the variance between pictures.
 
-    The attention stages sum over the positions of the mode's base size, whatever the size of the pictures: that is most
-    of the calibration's time and memory. Here they sum over a sixteenth of the positions, and the statistics of the
+    The attention stages sum over all positions of the mode's base size, even for small pictures: that is most of the
+    calibration's time and memory. Here they sum over a sixteenth of the positions, and the statistics of the
     layers that take the sums are scaled up afterwards. These layers are linear, without a bias, so their statistics
     grow with the number of positions.
     """

@@ -6,7 +6,7 @@ up to rounding. What is different:
 * Every BatchNorm is folded into its convolution, and maps are channels-last.
 * A stage distributes three or five context vectors over the image, with a weight for each vector and pixel. The next
   convolution is linear, so it is applied to these few maps of weights, instead of to the 64 channels that result.
-* A stage sums its features over a fixed base size, whatever the size of the image: up to a million positions even for a
+* A stage sums its features over a base size that does not depend on the image: up to a million positions even for a
   thumbnail. Enlarging is linear. So the vertical part of it is applied to the weights of the sum instead, and only the
   columns of the features are enlarged (:func:`pooled_context`).
 * On a CPU, a stage works through the image in strips. So a map of 64 channels never exists for a whole large image.
