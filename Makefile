@@ -1,51 +1,67 @@
-# One command per job. Everything runs from .venv, made from pinned dependencies, without root.
+# One command per job. Everything runs from .venv, which holds pinned dependencies; nothing needs root.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# The first of these that is new enough; PYTHON=... names another.
+# The first Python that is new enough; PYTHON=... names another one.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 10
 
 .PHONY: setup
-setup: $(STAMP) ## make .venv from pinned dependencies
+setup: $(STAMP) ## install all dependencies into .venv (about 2 GB, a few minutes); the second time it does nothing
 
-# pip, not a faster installer: it is what finds a CPU build of torch where one is provided, and the pins are the same.
-# transparent-background asks for opencv-python, which needs libGL; both write into cv2/, so the headless one goes last.
-PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+define SETUP_NOTICE
+make setup: installing Python packages into $(VENV): torch, transparent-background, the web server, and the tools for
+tests. This needs about 2 GB of disk with a CPU build of torch, and several GB more with the CUDA build that PyPI has for
+x86-64 Linux. It takes one minute on a fast network, and ten minutes or more on a slow one. It is done only once.
+endef
+export SETUP_NOTICE
+
+# Use pip, not a faster installer: pip finds a CPU build of torch where one is provided.
+# transparent-background requires opencv-python, which needs libGL. Both OpenCV packages write into cv2/, so the headless
+# one is installed last.
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "$$SETUP_NOTICE"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt pip setuptools wheel
 	$(PIP) install --constraint constraints.txt --no-build-isolation . --group dev
 	$(PIP) uninstall --yes opencv-python
 	$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $@
+	@echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
 
 .PHONY: run
-run: $(STAMP) ## start the service on port 8080, with InSPyReNet if its weights can be had, else GrabCut
-	INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} $(BIN)/python -m service
+run: $(STAMP) ## start the service on port 8080, with InSPyReNet if its weights can be had, else with GrabCut
+	@echo "make run: starting the service on http://localhost:8080; Ctrl-C stops it. At the first start it downloads the"
+	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses GrabCut, which makes simpler masks, and says so."
+	INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} ./inspyrenet
 
 .PHONY: demo
-demo: $(STAMP) ## start the service, cut a photograph out, show how warm it is, stop it
+demo: $(STAMP) ## start the service, remove the background of a photograph, show the warmup state, stop it
 	$(BIN)/python deploy/demo.py
 
 .PHONY: test
-test: $(STAMP) ## the whole test suite; REQUIRE_E2E=1 makes a missing program a failure; ARGS=... goes to pytest
+test: $(STAMP) ## run all tests (about 8 minutes); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: test-fast
+test-fast: $(STAMP) ## run the tests that need less than a second each and no other programs; ARGS=... goes to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e and not stock and not gpu" $(ARGS)
+
 .PHONY: soak
-soak: $(STAMP) ## the long reliability runs: 10,000 small pictures, 1,000 of all kinds; ARGS=... as in tests/soak
+soak: $(STAMP) ## run the long reliability tests: 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak
 	$(BIN)/python -m tests.soak $(ARGS)
 	$(BIN)/python -m benchmarks.goodput
 
 .PHONY: check
-check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities, alert rules
+check: $(STAMP) ## check style, format, types, import contracts, known vulnerabilities and alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -57,5 +73,5 @@ check: $(STAMP) ## lint, format, types, import contracts, known vulnerabilities,
 
 BENCHES ?= png foreground plumbing goodput forward precision scrape cold warm gpu throughput scaling growth
 .PHONY: bench
-bench: $(STAMP) ## the benchmarks beside stock transparent-background, an hour and a half on a quiet machine of two cores, most of it cold, warm, throughput, scaling and growth; BENCHES="png cold" runs some, ARGS=... goes to each
+bench: $(STAMP) ## run the benchmarks beside stock transparent-background (90 minutes on two cores); BENCHES="png cold" runs some; ARGS=... goes to each
 	for each in $(BENCHES); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; done

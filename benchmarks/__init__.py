@@ -1,1 +1,1 @@
-"""Measurements beside stock ``transparent-background``, both sides in one run; ``make bench`` runs them all."""
+"""The benchmarks. Most compare the service with stock ``transparent-background``. ``make bench`` runs all of them."""

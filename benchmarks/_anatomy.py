@@ -1,4 +1,4 @@
-"""Where the time from the start of a process to its first cut-out goes, ours and stock's, as one picture."""
+"""Divides the time from process start to first cut-out into parts, for the service and for stock, and draws it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 from benchmarks import _harness, _sides
 
 PHASES = ("import", "weights", "device", "first_probe", "total")
-"""Of ``inspyrenet_startup_duration_seconds``."""
+"""The phases of the metric ``inspyrenet_startup_duration_seconds``."""
 COLOURS = {
     "interpreter, server and the rest": "#8d99a6",
     "imports": "#d98c3f",
@@ -18,16 +18,16 @@ COLOURS = {
     "Remover(): weights, and what numba compiles": "#b3475a",
     "first cut-out": _harness.OURS,
 }
-"""The parts that there are."""
+"""The parts of a start, and their colours in the plot."""
 REST, IMPORTS, WEIGHTS, DEVICE, REMOVER, CUT_OUT = COLOURS
 
 
 def of_service(phases: Mapping[str, float]) -> dict[str, float]:
-    """Seconds of each part of our start.
+    """Return the seconds of each part of a start of the service.
 
     Args:
-        phases: as the service's own metric tells them. They may overlap, so that their sum exceeds the total; then
-            nothing is left for the rest.
+        phases: the seconds of each phase, from the metric of the service. Phases may overlap. If their sum is larger
+            than the total, the part for the rest is 0.
     """
     named = [phases[phase] for phase in PHASES[:-1]]
     rest = max(0.0, phases["total"] - sum(named))
@@ -35,11 +35,11 @@ def of_service(phases: Mapping[str, float]) -> dict[str, float]:
 
 
 def of_stock(stock: _sides.Stock, first: float) -> dict[str, float]:
-    """Seconds of each part of stock's start.
+    """Return the seconds of each part of a start of stock.
 
     Args:
-        stock: which has cut out its first picture.
-        first: seconds from its start until it had.
+        stock: a process that has made its first cut-out.
+        first: seconds from its start to that cut-out.
     """
     moments = [0.0, *(stock.moments[name] for name in ("running", "imported", "built")), first]
     seconds = [after - before for before, after in pairwise(moments)]
@@ -49,7 +49,7 @@ def of_stock(stock: _sides.Stock, first: float) -> dict[str, float]:
 def draw(
     given: _harness.Options, ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]
 ) -> None:
-    """Draw the medians of several starts of each side as ``cold-anatomy.png``."""
+    """Draw ``cold-anatomy.png``: for each side, the median of each part over all starts."""
     figure, axis = _harness.axes(
         "From the start of the process to the first cut-out, fresh disk", "seconds", "", height=3.4
     )

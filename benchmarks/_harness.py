@@ -1,4 +1,9 @@
-"""What every benchmark shares: options, alternating rounds, ratios with their spread, a table, JSON, plots."""
+"""The parts that all benchmarks share: options, alternating rounds, ratios with intervals, the table, JSON, plots.
+
+Every benchmark reads its ``options``, measures its sides with ``alternate``, adds one ``Row`` for each figure to a
+``Report``, and calls ``Report.finish``. Both sides must be measured in the same run and in turn, because the machine
+may be shared.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +29,20 @@ RESULTS = ROOT / "out" / "benchmarks"
 LEAST_ROUNDS = 5
 CONFIDENCE = 0.95
 OURS, OTHER = "#1b7f79", "#a9b0b6"
-"""Colours of the two sides in every plot."""
+"""The colours of the two sides in every plot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line of every benchmark takes."""
+    """The options that the command line of every benchmark takes."""
 
     quick: bool
-    """A smoke run: small sizes, two rounds; its figures mean nothing."""
+    """A smoke run with small sizes and two rounds. Its figures mean nothing."""
     rounds: int
     out: Path
-    """Where JSON and plots go."""
+    """The folder for JSON and plots."""
     more: argparse.Namespace
-    """What this benchmark alone takes."""
+    """The options that only this benchmark has."""
 
 
 def options(
@@ -49,9 +54,9 @@ def options(
     """Read the command line.
 
     Args:
-        description: of the benchmark; its first line is shown by ``--help``.
-        rounds: how often each side is measured if nothing is said.
-        add: declares what this benchmark takes beside the usual.
+        description: the docstring of the benchmark; ``--help`` shows its first line.
+        rounds: the default number of measurements of each side.
+        add: adds options that only this benchmark has.
     """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run; its figures mean nothing")
@@ -64,7 +69,7 @@ def options(
     if add is not None:
         add(parser)
     given = parser.parse_args()
-    # A smoke run must not take the place of real figures.
+    # A smoke run must not overwrite real figures.
     out: Path = given.out or (RESULTS / "quick" if given.quick else RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     return Options(given.quick, given.rounds or (2 if given.quick else rounds), out, given)
@@ -73,14 +78,17 @@ def options(
 def alternate(
     sides: Mapping[str, Callable[[], float]], rounds: int, *, quiet: bool = False
 ) -> dict[str, list[float]]:
-    """Measure every side once a round, in turn, so that drift hits all alike.
+    """Measure every side once in each round, in turn, so that slow changes of the machine affect all sides equally.
 
-    The order is reversed every other round, and begins with another side every other: nobody always comes first.
+    The order is reversed in every second round. After every two rounds another side comes first.
 
     Args:
-        sides: what measures each.
-        rounds: how often.
-        quiet: do not tell how far it is.
+        sides: by name, the function that measures a side once.
+        rounds: the number of measurements of each side.
+        quiet: print no progress.
+
+    Returns:
+        By name, the measurements of each side.
     """
     samples: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
@@ -89,13 +97,13 @@ def alternate(
         for name in names if number % 2 == 0 else reversed(names):
             samples[name].append(sides[name]())
             if not quiet:
-                told = f"  round {number + 1}/{rounds} {name}: {samples[name][-1]:.4g}"
-                print(told, file=sys.stderr, flush=True)
+                progress = f"  round {number + 1}/{rounds} {name}: {samples[name][-1]:.4g}"
+                print(progress, file=sys.stderr, flush=True)
     return samples
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
@@ -103,7 +111,7 @@ def timed(function: Callable[[], object]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times less one side takes than the other, median by median, and where that lies with 95% confidence."""
+    """The ratio of the medians of two sides, and the limits of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -114,7 +122,7 @@ class Ratio:
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
-    """Bootstrap of the medians' ratio; seeded."""
+    """Return how many times less ``ours`` takes than ``theirs``. The interval is a bootstrap with a fixed seed."""
     rng = np.random.default_rng(0)
     above, below = (
         np.median(rng.choice(np.asarray(side, float), (4000, len(side))), axis=1) for side in (theirs, ours)
@@ -125,31 +133,31 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
 
 @dataclass(slots=True)
 class Row:
-    """One line of the table: a quantity on both sides, or on ours alone."""
+    """One line of the table: one quantity, measured on both sides or only on the side of the service."""
 
     what: str
     unit: str
     ours: list[float]
     theirs: list[float] | None = None
     other: str = "stock"
-    """Who the other side is."""
-    one: str = "service"
-    """Who our side is."""
-    reach: str = ""
-    """What was aimed at."""
+    """The name of the other side."""
+    our_name: str = "service"
+    """The name of our side."""
+    aim: str = ""
+    """The goal, as text."""
     note: str = ""
     rate: bool = False
-    """More is better: the ratio says how many times more ours does."""
+    """True if more is better. Then the ratio is how many times more our side does."""
 
     @property
     def ratio(self) -> Ratio | None:
-        """How many times better ours is; None without another side."""
+        """How many times better our side is; None if there is no other side."""
         if not self.theirs:
             return None
         return ratio(self.ours, self.theirs) if self.rate else ratio(self.theirs, self.ours)
 
     def summary(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the row for the JSON file."""
         result: dict[str, Any] = {**asdict(self), "median": statistics.median(self.ours)}
         if self.theirs and self.ratio:
             result |= {"other_median": statistics.median(self.theirs), "ratio": asdict(self.ratio)}
@@ -157,7 +165,7 @@ class Row:
 
 
 def machine() -> dict[str, str]:
-    """What a figure depends on."""
+    """Return facts about the machine and the software on which the figures depend."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
@@ -201,23 +209,21 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=machine)
-    """Of the machine, before the first measurement."""
+    """Facts about the machine, taken before the first measurement."""
 
     def add(self, row: Row) -> None:
         """Add a line."""
         self.rows.append(row)
 
     def finish(self) -> None:
-        """Print the table with the facts of the machine, write ``<name>.json``."""
+        """Print the table and the facts about the machine, and write ``<name>.json``."""
         print(f"\n{self.name}{' (QUICK: the figures mean nothing)' if self.given.quick else ''}")
         print("  " + "; ".join(f"{key} {value}" for key, value in self.facts.items()))
         for row in self.rows:
             line = f"  {row.what:<58} {_spread(row.ours, row.unit):>24}"
             if row.theirs:
                 line += f" | {row.other} {_spread(row.theirs, row.unit):>24} | {row.ratio}"
-            print(
-                line + (f" | aim: {row.reach}" if row.reach else "") + (f" | {row.note}" if row.note else "")
-            )
+            print(line + (f" | aim: {row.aim}" if row.aim else "") + (f" | {row.note}" if row.note else ""))
         path = self.given.out / f"{self.name}.json"
         content = {
             "benchmark": self.name,
@@ -235,7 +241,7 @@ def _spread(samples: Sequence[float], unit: str) -> str:
 
 
 def axes(title: str, x: str, y: str, *, height: float = 4.2) -> tuple[Any, Any]:
-    """A figure and its axes, for :func:`save`."""
+    """Return a figure with one panel, and its axes. Write it with :func:`save`."""
     figure, (axis,) = panels(title, 1, height=height)
     axis.set(xlabel=x, ylabel=y)
     return figure, axis
@@ -244,13 +250,13 @@ def axes(title: str, x: str, y: str, *, height: float = 4.2) -> tuple[Any, Any]:
 def panels(
     title: str, count: int, *, height: float = 4.2, shares: Sequence[float] = ()
 ) -> tuple[Any, list[Any]]:
-    """A figure and the axes of its panels, for :func:`save`.
+    """Return a figure and the axes of its panels. Write it with :func:`save`.
 
     Args:
         title: of the figure.
-        count: of panels, side by side, or one above the other if ``shares`` says how high each is.
+        count: number of panels. They are side by side, or one above the other if ``shares`` is given.
         height: of the figure, in inches.
-        shares: of the height, for each panel.
+        shares: for each panel, its share of the height.
     """
     import matplotlib as mpl
 
@@ -279,10 +285,10 @@ def save(figure: Any, given: Options, name: str) -> None:
 
 
 def bars(report: Report, title: str, rows: Sequence[Row] | None = None) -> None:
-    """Draw rows as pairs of bars, a panel for each unit, and save it under the report's name.
+    """Draw the rows as pairs of bars, with one panel for each unit, and save the plot under the name of the report.
 
-    A bar is a median, its whisker spans the middle 90 % of the measurements; a panel whose medians lie far apart is
-    logarithmic.
+    A bar shows a median. Its whisker shows the middle 90 % of the measurements. If the medians of a panel are far
+    apart, its axis is logarithmic.
     """
     drawn = report.rows if rows is None else rows
     units = {row.unit: [other for other in drawn if other.unit == row.unit] for row in drawn}
@@ -297,7 +303,7 @@ def bars(report: Report, title: str, rows: Sequence[Row] | None = None) -> None:
 def _panel(axis: Any, unit: str, rows: Sequence[Row]) -> None:
     medians = []
     for place, row in enumerate(rows):
-        sides = [(row.ours, row.one, OURS)] + ([(row.theirs, row.other, OTHER)] if row.theirs else [])
+        sides = [(row.ours, row.our_name, OURS)] + ([(row.theirs, row.other, OTHER)] if row.theirs else [])
         for number, (samples, name, colour) in enumerate(sides):
             median = statistics.median(samples)
             medians.append(abs(median))

@@ -1,4 +1,4 @@
-"""Clients that post at the same time."""
+"""Several clients that post pictures at the same time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def post_all(port: int, pictures: Sequence[bytes], clients: int) -> float:
-    """Seconds until every picture has its cut-out.
+    """Post all pictures, and return the seconds until the last cut-out has arrived.
 
     Args:
         port: of the service on this machine.
-        pictures: taken one after another by whichever client is free.
-        clients: each on a connection of its own, kept open.
+        pictures: a client that is free takes the next one.
+        clients: the number of clients. Each keeps a connection of its own open.
 
     Raises:
         RuntimeError: an answer is not 200.

@@ -1,10 +1,13 @@
 """The two sides as processes: the service, started as in production, and stock ``transparent-background``.
 
-Each gets a home, cache and temporary folder of its own, so that what it keeps from one start to the next is exactly
-what stands there: hand out a new folder and it starts on a fresh disk, wherever its code puts its caches. The compiled
-``.pyc`` files of the installed packages stay: they come with an image. numba's cache does not: without
-``NUMBA_CACHE_DIR`` it lies beside the package, and is made by the first start. The operating
-system's page cache stays too: both sides read their files from memory.
+Each process gets its own home, cache and temporary folder. So these folders contain everything that a process keeps
+from one start to the next, and a process with new folders starts as on a fresh disk. Three caches need attention:
+
+- The compiled ``.pyc`` files of the installed packages stay, because a container image contains them too.
+- The cache of numba does not stay. Without ``NUMBA_CACHE_DIR`` it would be beside the package, and the first start
+would
+  fill it.
+- The page cache of the operating system stays, so both sides read their files from memory.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ from benchmarks._harness import RESULTS, ROOT
 POLL_SECONDS = 0.005
 START_LIMIT_SECONDS = 600
 UNMEASURED = 3
-"""Pictures after which a side is warm: the first set things up, and the service may be busy behind its first 200."""
+"""Pictures that are not measured. The first ones are slower, and the service may still work after its first 200."""
 
 
 def weights(*, hostile: bool = False) -> Path:
-    """A dummy checkpoint of the ``base`` network as a file, the same for both sides; made once (367 MB)."""
+    """Return the file of a dummy checkpoint of the ``base`` network, for both sides. It is created once (367 MB)."""
     folder = RESULTS / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("hostile.pth" if hostile else "benign.pth")
@@ -47,7 +50,7 @@ def weights(*, hostile: bool = False) -> Path:
 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:
-    """The variables of a process whose caches all lie under ``home``."""
+    """Return environment variables for a process, so that all its caches are under ``home``."""
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     kept = {
         name: os.environ[name]
@@ -66,20 +69,20 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a port on which no program listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Service:
-    """``python -m service`` in a process of its own, ended on exit.
+    """``python -m service`` in a process of its own. The context manager ends it.
 
     Args:
-        home: folder of all its caches.
-        settings: without the prefix, such as ``WEIGHTS``.
-        command: what to run, if not the service itself; it listens on ``INSPYRENET_PORT``.
-        log: where its output goes, if not into its home.
+        home: the folder of all its caches.
+        command: arguments of Python, if another program is to run. It must listen on ``INSPYRENET_PORT``.
+        log: for its output; the default is a file in its home.
+        settings: environment variables without ``INSPYRENET_``, such as ``WEIGHTS``.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Service:
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, bytes, Message]:
-        """One request on a new connection: the status, the body, the headers."""
+        """Send one request on a new connection. Return status, body and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_LIMIT_SECONDS)
         with contextlib.closing(connection):
             connection.request(
@@ -124,10 +127,10 @@ class Service:
             return response.status, response.read(), response.headers
 
     def wait(self, path: str) -> float:
-        """Seconds from the start of the process until ``path`` first answers 200.
+        """Return the seconds from the start of the process to the first 200 of ``path``.
 
-        For ``/warmup`` one request waits from the moment the port answers, as a platform's or a page's would: asking
-        again and again would take a fifth of the time from the imports that it waits for.
+        ``/warmup`` gets a single POST as soon as the port answers, which waits, as a platform or a web page would do
+        it. Polling instead would take a fifth of the CPU time away from the imports that it waits for.
         """
         if path == "/warmup":
             self.wait("/livez")
@@ -145,7 +148,7 @@ class Service:
         raise TimeoutError(f"{path} did not answer 200; see {self._log.name}")
 
     def cut_out(self, picture: bytes, query: str = "") -> bytes:
-        """``POST /process``.
+        """Send a picture to ``POST /process``, and return the body of the answer.
 
         Raises:
             RuntimeError: the answer is not 200.
@@ -153,7 +156,7 @@ class Service:
         return self._process(picture, query)[0]
 
     def stages(self, picture: bytes) -> dict[str, float]:
-        """Milliseconds that each stage of one ``POST /process`` took, by its ``Server-Timing``."""
+        """Return the milliseconds of each stage of one ``POST /process``, from the header ``Server-Timing``."""
         stages = self._process(picture, "")[1]["Server-Timing"].split(", ")
         return {name: float(value) for name, _, value in (stage.partition(";dur=") for stage in stages)}
 
@@ -166,41 +169,41 @@ class Service:
         return answer, headers
 
     def warmup(self) -> dict[str, Any]:
-        """The body of ``GET /warmup``."""
+        """Return the body of ``GET /warmup``."""
         found: dict[str, Any] = json.loads(self.request("GET", "/warmup")[1])
         return found
 
     def metrics(self, name: str) -> dict[str, float]:
-        """The samples of one metric, by the text of their labels."""
+        """Return the samples of one metric, by their labels as text."""
         lines = self.request("GET", "/metrics")[1].decode().splitlines()
         found = (line.rpartition(" ") for line in lines if line.startswith((f"{name}{{", f"{name} ")))
         return {key.removeprefix(name): float(value) for key, _, value in found}
 
     def peak_memory(self) -> int:
-        """The most bytes it ever had resident (``VmHWM``)."""
+        """Return the largest resident size so far in bytes (``VmHWM``)."""
         return _status(self.process.pid, "VmHWM")
 
     def memory(self) -> int:
-        """Bytes resident now."""
+        """Return the resident size in bytes (``VmRSS``)."""
         return _status(self.process.pid, "VmRSS")
 
 
 class Stock:
-    """Stock ``transparent-background`` in a process of its own: see ``stock_process``.
+    """Stock ``transparent-background`` in a process of its own. It runs ``benchmarks/stock_process.py``.
 
     Args:
-        home: folder of all its caches.
+        home: the folder of all its caches.
         checkpoint: the weights.
         resize: ``static`` or ``dynamic``.
     """
 
     def __init__(self, home: Path, checkpoint: Path, *, resize: str = "dynamic") -> None:
-        # Without it, albumentations asks the network for its newest version at every import.
+        # Without this variable, albumentations asks the network for a newer version at every import.
         env = environment(home, NO_ALBUMENTATIONS_UPDATE="1")
         self._log = (home / "stock.log").open("wb")
         self.moments: dict[str, float] = {}
-        """Seconds from the start of the process until it had come so far: ``running``, ``imported``, ``built``. They
-        are taken as its words arrive, so the first order has to be given at once."""
+        """Seconds from the start of the process to each step of its start: ``running``, ``imported``, ``built``. The
+        clock is read when :meth:`ask` receives the line of a step. So call :meth:`ask` right after the start."""
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.stock_process", str(checkpoint), resize],
@@ -221,7 +224,7 @@ class Stock:
         self._log.close()
 
     def ask(self, **order: object) -> dict[str, Any]:
-        """One order, and its answer."""
+        """Send one order, and return its answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -231,14 +234,17 @@ class Stock:
             if "moment" not in answer:
                 return answer
             self.moments[answer["moment"]] = time.perf_counter() - self.started
-        raise RuntimeError(f"stock ended; see {self._log.name}")
+        raise RuntimeError(f"the process of stock has ended; see {self._log.name}")
 
     def cut_out(self, picture: Path, out: Path, *, kind: str = "rgba") -> float:
-        """Seconds from the file's bytes to the PNG's bytes, in its process; the PNG is then written to ``out``."""
+        """Make one cut-out. Return the seconds from the bytes of the file to the bytes of the PNG.
+
+        The seconds are measured inside the process. They do not include writing the PNG to ``out``.
+        """
         return float(self.ask(picture=str(picture), out=str(out), kind=kind)["seconds"])
 
     def peak_memory(self) -> int:
-        """The most bytes it ever had resident."""
+        """Return the largest resident size so far in bytes (``VmHWM``)."""
         return _status(self.process.pid, "VmHWM")
 
 
@@ -250,7 +256,7 @@ def _status(pid: int, field: str) -> int:
 
 
 def jpeg(width: int, height: int, name: str = "astronaut") -> bytes:
-    """A photograph of that size as a JPEG of quality 90."""
+    """Return a photograph of that size in pixels, as a JPEG of quality 90."""
     from io import BytesIO
 
     from PIL import Image
@@ -264,7 +270,7 @@ def jpeg(width: int, height: int, name: str = "astronaut") -> bytes:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for homes, pictures and weights' links; removed afterwards."""
+    """Yield a folder for homes, pictures and links to weights. It is removed afterwards."""
     import tempfile
 
     (ROOT / "out").mkdir(exist_ok=True)
@@ -273,7 +279,7 @@ def scratch() -> Iterator[Path]:
 
 
 def fresh_home(folder: Path, checkpoint: Path) -> tuple[Path, Path]:
-    """An empty home, and the checkpoint linked into a folder in which nothing else lies."""
+    """Return an empty home, and a hard link to the checkpoint in a folder that contains nothing else."""
     number = sum(1 for _ in folder.iterdir())
     home = folder / f"home-{number}"
     (home / "weights").mkdir(parents=True)
@@ -283,14 +289,14 @@ def fresh_home(folder: Path, checkpoint: Path) -> tuple[Path, Path]:
 
 
 def used_home(name: str) -> Path:
-    """A home that is kept from run to run: what is measured warm need not wait for numba to compile again."""
+    """Return a home that is kept from run to run, so that numba need not compile again before a warm measurement."""
     home = RESULTS / "homes" / name
     home.mkdir(parents=True, exist_ok=True)
     return home
 
 
 def caches_elsewhere(since: float) -> list[Path]:
-    """Files written after ``since`` (seconds of the epoch) beside the code: a cache that no fresh home would clear."""
+    """Return files beside the code that are newer than ``since`` (Unix time). A fresh home would not clear them."""
     import site
 
     places = [Path(path) for path in site.getsitepackages()]
@@ -304,7 +310,7 @@ def caches_elsewhere(since: float) -> list[Path]:
 
 
 def caches_in(home: Path) -> list[str]:
-    """What a start has left in its fresh home, beside the log and the checkpoint that were put there."""
+    """Return the files that a start has left in its home, without the log and the checkpoint."""
     return sorted(
         str(path.relative_to(home))
         for path in home.rglob("*")

@@ -1,12 +1,16 @@
-"""From the start of the process to the first verified cut-out: fresh disk, every cache present, read-only.
+"""Measures the time from process start to the first cut-out: on a fresh disk, with all caches, and read-only.
 
-Ours ends with the first 200 on ``/warmup``; stock ends with its first 64 x 64 ``rgba``. Also: how long until ``/livez``
-answers, beside ``python -c "import aiohttp.web"``; and whether the first client's picture of a real size is slower than
-later ones: the second is left out, for the service may still be busy behind the first 200.
+A start of the service ends with the first 200 on ``/warmup``. A start of stock ends with its first 64 x 64 ``rgba``.
+The benchmark also measures two other things:
 
-A fresh disk is a home in which nothing lies but the checkpoint, for each start anew. After every start it is checked
-that nothing was cached where a fresh home would not clear it, and that what is known to be cached (numba's code, the
-checkpoint's hash) did go there: had it not, it would have been found somewhere.
+- the time until ``/livez`` answers, and beside it the time of ``python -c "import aiohttp.web"``;
+- whether the first picture of a client is slower than later ones. The second picture is left out, because the service
+may
+  still be busy after the first 200.
+
+A "fresh disk" is a new home that contains only the checkpoint. After every start the benchmark checks two things: that
+no cache was written outside of that home, and that the known caches (numba's code, the hash of the checkpoint) were
+written into it. If they were not there, a start would have read them from another place.
 """
 
 from __future__ import annotations
@@ -21,42 +25,42 @@ from pathlib import Path
 from benchmarks import _anatomy, _harness, _isolated, _sides
 
 LATER = slice(1, 4)
-"""Which of the pictures after the first one are the steady state."""
+"""Of the pictures after the first one, those that are measured: the third to the fifth picture."""
 KNOWN = {"ours": "weights/", "stock": "numba/"}
-"""Where each side is known to cache something, in its home."""
+"""For each side, the folder in its home in which it is known to cache something."""
 
 
 @dataclass(slots=True)
 class Starts:
-    """Starts of both sides, and what they have shown beside the time they took."""
+    """Starts both sides, and keeps what they show beside the time that they take."""
 
     folder: Path
     checkpoint: Path
     picture: bytes
-    """What the first client posts."""
+    """The picture that the clients post."""
     first: list[float] = field(default_factory=list)
     later: list[float] = field(default_factory=list)
     ours: list[dict[str, float]] = field(default_factory=list)
     stock: list[dict[str, float]] = field(default_factory=list)
-    """Seconds by part of the start."""
+    """For each start of a side, the seconds of each part (``ours``, ``stock``)."""
     phases: list[dict[str, float]] = field(default_factory=list)
     caches: dict[str, list[str]] = field(default_factory=dict)
-    """What a first start leaves in its home, by side."""
+    """For each side, the files that a first start leaves in its home."""
     kept: dict[str, tuple[Path, Path]] = field(default_factory=dict)
-    """The home and the checkpoint of the last fresh start, by side."""
+    """For each side, the home and the checkpoint of the last start on a fresh disk."""
 
     def fresh(self) -> tuple[Path, Path]:
-        """A home without caches, and the checkpoint in it."""
+        """Return a home without caches, and the checkpoint in it."""
         return _sides.fresh_home(self.folder, self.checkpoint)
 
     def ours_again(self) -> float:
-        """Seconds to the first 200 on ``/warmup``, with what a start before has left."""
+        """Return the seconds to the first 200 on ``/warmup``, with the caches of an earlier start."""
         home, weights = self.kept["ours"]
         with _sides.Service(home, WEIGHTS=weights) as service:
             return service.wait("/warmup")
 
     def ours_fresh(self) -> float:
-        """The same on a fresh disk; and then a client's pictures."""
+        """Return the seconds to the first 200 on ``/warmup`` on a fresh disk. Then post pictures as a client."""
         (home, weights), began = self.fresh(), time.time()
         with _sides.Service(home, WEIGHTS=weights) as service:
             seconds = service.wait("/warmup")
@@ -66,19 +70,19 @@ class Starts:
             found = service.metrics("inspyrenet_startup_duration_seconds")
         self.phases.append({phase: found[f'{{phase="{phase}"}}'] for phase in _anatomy.PHASES})
         self.ours.append(_anatomy.of_service(self.phases[-1]))
-        self._check("ours", home, began)
+        self._check_caches("ours", home, began)
         self.kept["ours"] = home, weights
         return seconds
 
     def stock_again(self) -> float:
-        """Seconds to the first cut-out, with what a start before has left."""
+        """Return the seconds to the first cut-out of stock, with the caches of an earlier start."""
         return sum(self._stock_parts(*self.kept["stock"]).values())
 
     def stock_fresh(self) -> float:
-        """The same on a fresh disk."""
+        """Return the seconds to the first cut-out of stock on a fresh disk."""
         (home, weights), began = self.fresh(), time.time()
         self.stock.append(self._stock_parts(home, weights))
-        self._check("stock", home, began)
+        self._check_caches("stock", home, began)
         self.kept["stock"] = home, weights
         return sum(self.stock[-1].values())
 
@@ -89,9 +93,9 @@ class Starts:
             stock.cut_out(canary, home / "canary.png")
             return _anatomy.of_stock(stock, time.perf_counter() - stock.started)
 
-    def _check(self, side: str, home: Path, began: float) -> None:
+    def _check_caches(self, side: str, home: Path, began: float) -> None:
         if stray := _sides.caches_elsewhere(began):
-            raise RuntimeError(f"cached outside of the fresh folders: {stray[:5]}")
+            raise RuntimeError(f"caches were written outside of the fresh home: {stray[:5]}")
         found = [name for name in _sides.caches_in(home) if not name.startswith("canary.")]
         if not any(name.startswith(KNOWN[side]) for name in found):
             raise RuntimeError(f"a first start of {side} left nothing in {KNOWN[side]}, only {found[:5]}")
@@ -109,10 +113,10 @@ def main() -> None:
         _anatomy.draw(given, starts.ours, starts.stock)
         report.extra["parts of a fresh start, s"] = {"ours": starts.ours, "stock": starts.stock}
         report.extra["caches that a first start leaves"] = starts.caches
-        report.add(_harness.Row("fresh disk", "s", fresh["ours"], fresh["stock"], reach="12 x, 20 x"))
+        report.add(_harness.Row("fresh disk", "s", fresh["ours"], fresh["stock"], aim="12 x, 20 x"))
         sides = {"ours": starts.ours_again, "stock": starts.stock_again}
         again = _harness.alternate(sides, given.rounds)
-        report.add(_harness.Row("every cache present", "s", again["ours"], again["stock"], reach="2 x, 3 x"))
+        report.add(_harness.Row("every cache present", "s", again["ours"], again["stock"], aim="2 x, 3 x"))
         read_only(report, starts, given)
         report.add(to_livez(starts, given))
     report.add(
@@ -122,7 +126,7 @@ def main() -> None:
             starts.first,
             starts.later,
             other="its 3rd to 5th",
-            reach="at most 1.3, 1.1 times as long",
+            aim="at most 1.3, 1.1 times as long",
             note=f"{statistics.median(starts.first) / statistics.median(starts.later):.2f} times as long",
         )
     )
@@ -134,7 +138,7 @@ def main() -> None:
 
 
 def read_only(report: _harness.Report, starts: Starts, given: _harness.Options) -> None:
-    """Ours where nothing can be written and no network reached, beside the same start on an ordinary machine."""
+    """Measure starts of the service without writable files and without a network, beside ordinary starts."""
     what = "read-only file systems, no network"
     if (reason := _isolated.impossible()) is not None:
         report.extra[what] = f"not measured: {reason}"
@@ -158,14 +162,14 @@ def read_only(report: _harness.Report, starts: Starts, given: _harness.Options) 
             samples["isolated"],
             samples["ordinary"],
             other="ordinary",
-            reach="as fast, nothing lost",
+            aim="as fast, nothing lost",
             note=f"the cut-outs are {'the same' if len(cut_outs) == 1 else 'NOT all the same'}, byte for byte",
         )
     )
 
 
 def to_livez(starts: Starts, given: _harness.Options) -> _harness.Row:
-    """How long until something answers, beside the least that an aiohttp program has to import."""
+    """Measure the time until ``/livez`` answers, beside the import that every aiohttp program needs."""
     home, weights = starts.fresh()
 
     def ours() -> float:
@@ -180,7 +184,7 @@ def to_livez(starts: Starts, given: _harness.Options) -> _harness.Row:
         samples["ours"],
         samples["import"],
         other="import aiohttp.web",
-        reach="1/3 x, 1/2 x",
+        aim="1/3 x, 1/2 x",
     )
 
 

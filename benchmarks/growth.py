@@ -1,10 +1,11 @@
-"""Whether memory grows: a thousand photographs of many sizes, formats and outputs through the real network.
+"""Measures whether memory grows over a thousand photographs of many sizes, formats and outputs through the real
+network.
 
-``python -m benchmarks.growth [--pictures 1000] [--mode fast]`` posts them one at a time to the service with dummy
-weights and reads its resident size after each. What is judged is the slope over the second half, when what is kept
-for later pictures has long been taken: its confidence interval is that of a straight line through the means of ten
-blocks, since neighbouring readings resemble each other. It fails if the slope is surely above zero and more than 10 kB
-a picture.
+``python -m benchmarks.growth [--pictures 1000] [--mode fast]`` posts the photographs one at a time to the service,
+which uses dummy weights, and reads its resident size after each. It judges the slope over the second half, because by
+then all memory that is kept for later pictures has been taken. Readings that follow each other are similar. So the
+confidence interval is that of a straight line through the means of ten blocks. The benchmark fails if the interval is
+above zero and the slope is more than 10 kB a picture.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from benchmarks.scenes import PHOTOGRAPHS, photograph
 
 PICTURES = 1000
 SIDES = (64, 1024)
-"""Pixels of the shortest and the longest side there is."""
+"""The shortest and the longest side of a picture, in pixels."""
 FORMATS = ("JPEG", "JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 OUTPUTS = ("rgba", "rgba", "mask", "green", "white", "blur", "overlay", "%23ffd166")
 ANSWERS = ("png", "webp", "avif", "jpeg")
 BLOCKS = 10
 ALLOWED = 10_000
-"""Bytes a picture."""
+"""The allowed slope, in bytes a picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Bytes a picture, and where that lies with 95 % confidence."""
+    """The growth in bytes a picture, and the limits of its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
     start: float
-    """Bytes at the first picture, by the same line."""
+    """The value of the line at the first picture, in bytes."""
 
     @property
     def grows(self) -> bool:
-        """Whether it is surely above zero, and more than is allowed."""
+        """Whether the interval is above zero and the slope is more than the allowed one."""
         return self.low > 0 and self.value > ALLOWED
 
     def __str__(self) -> str:
@@ -54,7 +55,7 @@ class Slope:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What this benchmark takes beside the usual."""
+    """Add the options that only this benchmark has."""
     parser.add_argument("--pictures", type=int, help=f"how many (default {PICTURES})")
     parser.add_argument("--mode", choices=("base", "fast"), default="base", help="which network")
 
@@ -80,7 +81,7 @@ def main() -> None:
             "MB",
             [size / 1e6 for size in resident[count // 2 :]],
             note=f"slope {slope}",
-            reach=f"slope not above zero, or below {ALLOWED} bytes a picture",
+            aim=f"slope not above zero, or below {ALLOWED} bytes a picture",
         )
     )
     report.extra |= {
@@ -95,11 +96,11 @@ def main() -> None:
 
 
 def pictures(count: int) -> Iterator[tuple[bytes, str]]:
-    """Photographs as files, each with the query it is posted with; seeded, mostly small."""
+    """Yield photographs as files, each with its query. The seed is fixed. Most photographs are small."""
     rng = np.random.default_rng(11)
     shortest, longest = SIDES
     for _ in range(count):
-        # The square of a uniform number: half of the sides are below 128 pixels, and yet each size comes up.
+        # The square of a uniform number makes half of the sides shorter than 128 pixels. All sizes still occur.
         width, height = (
             round(shortest * (longest / shortest) ** (share**2)) for share in rng.uniform(size=2)
         )
@@ -112,10 +113,10 @@ def pictures(count: int) -> Iterator[tuple[bytes, str]]:
 
 
 def fit(resident: np.ndarray, *, first: int) -> Slope:
-    """The straight line through the means of blocks of the readings from ``first`` on.
+    """Fit a straight line to the means of blocks of readings.
 
     Args:
-        resident: bytes, after each picture.
+        resident: the resident size after each picture, in bytes.
         first: the first picture that counts.
     """
     numbers = np.arange(first, len(resident))
@@ -127,7 +128,7 @@ def fit(resident: np.ndarray, *, first: int) -> Slope:
 
 
 def draw(report: _harness.Report, resident: list[int], slope: Slope) -> None:
-    """Every reading, and the line."""
+    """Draw every reading and the fitted line."""
     title = f"Resident memory, photographs of {SIDES[0]} to {SIDES[1]} pixels a side ({report.facts['mode']})"
     figure, axis = _harness.axes(title, "pictures", "MB")
     axis.plot(np.arange(1, len(resident) + 1), np.array(resident) / 1e6, color=_harness.OURS, linewidth=0.8)

@@ -45,42 +45,45 @@ def bare(*, read: bool) -> None:
 
 
 def service() -> None:
-    """The real service, but for the engine and the codecs."""
+    """Run the real service with an engine and codecs that return at once."""
+    from service.app import create_app
     from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
-    from service.imaging import codec as images
-    from service.imaging import compose
+    from service.imaging import compose, decode, encode
+    from service.imaging.picture import Picture
     from service.server import serve
-    from service.settings import load_settings
+    from service.settings_reader import load_settings
+    from service.startup import configure_libraries
 
+    configure_libraries()
     pixels = np.zeros((64, 64, 3), np.uint8)
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    decode, encode, compose_real = images.decode, images.encode, compose.compose
+    decode_real, encode_real, compose_real = decode.decode, encode.encode, compose.compose
 
-    class Instant(GrabCutEngine):
+    class InstantEngine(GrabCutEngine):
         def infer(self, image: RGB) -> Alpha:
             return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
 
         def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol
             return image
 
-    def decode_at_once(data: bytes, **options: int) -> images.Picture:
-        return images.Picture(pixels) if len(data) > 100_000 else decode(data, **options)
+    def decode_at_once(data: bytes, **options: int) -> Picture:
+        return Picture(pixels) if len(data) > 100_000 else decode_real(data, **options)
 
     def encode_at_once(*given: object, **more: object) -> bytes:
-        return ANSWER if given[0] is pixels else encode(*given, **more)  # type: ignore[arg-type]
+        return ANSWER if given[0] is pixels else encode_real(*given, **more)  # type: ignore[arg-type]
 
-    def compose_at_once(picture: images.Picture, *given: object) -> object:
+    def compose_at_once(picture: Picture, *given: object) -> object:
         return pixels if picture.rgb is pixels else compose_real(picture, *given)  # type: ignore[arg-type]
 
     with (
-        mock.patch.object(images, "decode", decode_at_once),
-        mock.patch.object(images, "encode", encode_at_once),
+        mock.patch.object(decode, "decode", decode_at_once),
+        mock.patch.object(encode, "encode", encode_at_once),
         mock.patch.object(compose, "compose", compose_at_once),
     ):
-        sys.exit(
-            asyncio.run(serve(load_settings({}, os.environ)[0], engine=Instant(max_model_pixels=1 << 22)))
-        )
+        settings, _ = load_settings({}, os.environ)
+        engine = InstantEngine(max_model_pixels=1 << 22)
+        sys.exit(asyncio.run(serve(settings, make_app=lambda settings: create_app(settings, engine=engine))))
 
 
 if __name__ == "__main__":

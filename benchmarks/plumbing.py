@@ -1,10 +1,15 @@
-"""What HTTP, admission, queue and threads add: 1 MB in, 1 MB out, beside a bare aiohttp handler doing the same.
+"""Measures what HTTP, admission, queue and threads cost: 1 MB in, 1 MB out, compared with a bare aiohttp handler.
 
-Engine and codecs are replaced by ones that return at once; one client, one connection to each side kept open, requests
-taking turns. A second bare process, the null, tells what a difference that is none looks like here. The bare handler
-reads the body as the service does, piece by piece. aiohttp's own ``request.read()`` gathers it in a growing buffer and
-copies that once more, into memory that the kernel has to hand out anew each time, which takes about as long as
-all that the service adds: a handler that calls it stands beside, for it is what one would write.
+The engine and the codecs are replaced by ones that return at once. One client keeps one connection open to each side,
+and the requests take turns. Four processes are compared:
+
+- ``service``: the service;
+- ``bare``: a bare handler that reads the body piece by piece, as the service does;
+- ``null``: a second bare handler. Its difference to the first shows the noise of the measurement;
+- ``read``: a bare handler that calls ``request.read()``, as most people would write it. aiohttp then collects the body
+in a
+  growing buffer and copies it once more, into memory that the kernel must provide each time. That takes about as long
+  as everything that the service adds.
 """
 
 from __future__ import annotations
@@ -20,9 +25,9 @@ from benchmarks import _harness, _sides
 BODY = bytes(1_000_000)
 HEADERS = {"Content-Type": "image/png"}
 SIDES = {"service": "service", "bare": "bare", "null": "bare", "read": "bare-read"}
-"""By name, what ``instant_service`` is to be."""
+"""For each process, the argument of ``benchmarks.instant_service``."""
 UNMEASURED = 20
-"""The first ones set up threads and buffers."""
+"""Requests that are not measured: the first ones create threads and buffers."""
 
 
 def main() -> None:
@@ -54,8 +59,8 @@ def main() -> None:
                 samples[name],
                 samples["bare"],
                 other="bare handler",
-                one=who,
-                reach="at most 3 ms, 1 ms above" if name == "service" else "",
+                our_name=who,
+                aim="at most 3 ms, 1 ms above" if name == "service" else "",
                 note=f"p50 {above[name]:+.2f} ms above",
             )
         )
@@ -65,7 +70,7 @@ def main() -> None:
 
 
 def exchange(connection: http.client.HTTPConnection) -> Callable[[], float]:
-    """One request on that connection, as a function: the milliseconds until its answer is in."""
+    """Return a function that sends one request on the connection and returns the milliseconds until its answer."""
 
     def measure() -> float:
         start = time.perf_counter()

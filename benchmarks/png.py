@@ -1,7 +1,7 @@
 """Writing a cut-out as PNG: the service's settings beside Pillow's default, which stock uses.
 
 Both sides write the same pixels: a photograph's colours, unmixed, and a matte, of each of scikit-image's photographs.
-What is written is read back and must be those pixels, to the bit.
+Each file is read back and must hold exactly those pixels.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from PIL import Image
 from benchmarks import _harness
 from benchmarks.scenes import PHOTOGRAPHS, matte, photograph
 from service.engines.unmixing import estimate_foreground
-from service.imaging import codec as images
+from service.imaging.encode import encode as encode_answer
 from service.imaging.options import Format
 
 Pixels = npt.NDArray[np.uint8]
 
 SIDE = 1024
 KINDS = ("hair", "sigmoid")
-"""Of the mattes: what a network makes of a portrait."""
+"""Kinds of mattes; networks make such mattes of portraits."""
 
 
 def main() -> None:
@@ -33,12 +33,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     report = _harness.Report("png", given)
     cut_outs = make_cut_outs(128 if given.quick else SIDE)
-    encoders = {"ours": lambda pixels: images.encode(pixels, Format.PNG), "stock": as_stock}
+    encoders = {"ours": lambda pixels: encode_answer(pixels, Format.PNG), "stock": as_stock}
     files = {side: [encode(pixels) for pixels in cut_outs] for side, encode in encoders.items()}
     for written in files.values():
         for pixels, file in zip(cut_outs, written, strict=True):
             if not np.array_equal(np.asarray(Image.open(io.BytesIO(file))), pixels):
-                raise RuntimeError("a PNG does not hold the pixels it was made of")
+                raise RuntimeError("a PNG file does not hold the pixels that were written")
     sides = {side: milliseconds(encode, cut_outs) for side, encode in encoders.items()}
     samples = _harness.alternate(sides, given.rounds)
     sizes = {side: [len(file) / 1e6 for file in written] for side, written in files.items()}
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def make_cut_outs(side: int) -> list[Pixels]:
-    """H x W x 4: every photograph with every kind of matte; the same in every run."""
+    """H x W x 4: every photograph with every kind of matte. They are the same in every run."""
     cut_outs = []
     for seed, name in enumerate(PHOTOGRAPHS):
         for kind in KINDS:
@@ -81,14 +81,14 @@ def make_cut_outs(side: int) -> list[Pixels]:
 
 
 def as_stock(pixels: Pixels) -> bytes:
-    """As ``result.save("cut-out.png")`` does."""
+    """The bytes that ``result.save("cut-out.png")`` writes."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def milliseconds(encode: Callable[[Pixels], bytes], cut_outs: list[Pixels]) -> Callable[[], float]:
-    """What measures that encoder: milliseconds a cut-out, the mean over all of them."""
+    """A measurement of that encoder: its mean time for one cut-out."""
 
     def measure() -> float:
         start = time.perf_counter()

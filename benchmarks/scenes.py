@@ -1,7 +1,7 @@
-"""Photographs with soft edges whose true foreground is known: one photograph composited over another.
+"""Test scenes whose true foreground is known: one photograph composited over another with a soft edge.
 
-The photographs are those that scikit-image brings along; the mattes are synthetic, of the kinds that a matting
-network meets or makes. Everything is seeded: the same scenes in every run.
+The photographs come with scikit-image. The mattes are synthetic, and similar to those that a matting network gets or
+makes. All seeds are fixed, so every run has the same scenes. Benchmarks and tests use this module.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ PAIRS = (
     ("immunohistochemistry", "astronaut"),
 )
 PHOTOGRAPHS = tuple(dict.fromkeys(front for front, _ in PAIRS))
-"""Those that scikit-image brings along; it downloads others."""
+"""The photographs that are part of scikit-image. It would have to download others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One composite and what it was made of."""
+    """One composite, its matte and its true foreground."""
 
     name: str
     image: Pixels
-    """H x W x 3: what a camera would see, rounded to 8 bits."""
+    """H x W x 3: the composite as a camera would see it, rounded to 8 bits."""
     alpha: Floats
     """H x W, 0 to 1."""
     foreground: Floats
-    """H x W x 3, 0 to 255: the true colours."""
+    """H x W x 3, 0 to 255: the true colours of the foreground."""
 
     @property
     def kind(self) -> str:
-        """Of the matte."""
+        """The kind of the matte."""
         return self.name.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Levels of 255 by which composites over new backgrounds are off, over pixels with 1/255 < alpha < 254/255."""
+    """Errors of composites over new backgrounds, in levels of 255, over pixels with 1/255 < alpha < 254/255."""
 
     mean: float
     p99: float
 
 
 def composite_errors(scene: Scene, estimate: Pixels) -> Errors:
-    """Composite the estimated foreground (H x W x 3) over new backgrounds, and compare with the true one's."""
+    """Composite the estimated foreground (H x W x 3) over new backgrounds, and compare with the true foreground."""
     soft = (scene.alpha > 1 / 255) & (scene.alpha < 254 / 255)
     alpha = scene.alpha[soft][:, None]
     errors = []
@@ -70,7 +70,7 @@ def composite_errors(scene: Scene, estimate: Pixels) -> Errors:
 
 
 def photograph(name: str, width: int, height: int) -> Pixels:
-    """One of scikit-image's bundled photographs, scaled to cover ``width`` x ``height`` and cropped: H x W x 3."""
+    """Return a photograph of scikit-image, scaled to cover ``width`` x ``height`` and cropped to it: H x W x 3."""
     picture = _original(name)
     scale = max(width / picture.shape[1], height / picture.shape[0])
     size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
@@ -84,11 +84,13 @@ def _original(name: str) -> Pixels:
     from skimage import data
 
     picture: Pixels | tuple[Pixels, ...] = getattr(data, name)()
-    return picture[0] if isinstance(picture, tuple) else picture  # stereo_motorcycle: left, right, disparity
+    return (
+        picture[0] if isinstance(picture, tuple) else picture
+    )  # stereo_motorcycle is (left, right, disparity)
 
 
 def scenes(width: int, height: int) -> Iterator[Scene]:
-    """Every pair of photographs with every kind of matte."""
+    """Yield every pair of photographs with every kind of matte."""
     for seed, (front, back) in enumerate(PAIRS):
         foreground = photograph(front, width, height).astype(np.float32)
         background = photograph(back, width, height).astype(np.float32)
@@ -100,11 +102,11 @@ def scenes(width: int, height: int) -> Iterator[Scene]:
 
 
 def matte(kind: str, width: int, height: int, seed: int) -> Floats:
-    """A mask, H x W, 0 to 1.
+    """Return a mask, H x W, 0 to 1.
 
     Args:
-        kind: ``hair`` (a body with thin strands), ``defocus`` (edges blurred over tens of pixels), ``sigmoid`` (a
-            network's: narrow edges of varying width, nothing quite 0 or 1), ``veil`` (soft nearly everywhere).
+        kind: ``hair`` (a body with thin strands), ``defocus`` (edges blurred over tens of pixels), ``sigmoid`` (as from
+            a network: narrow edges of varying width, no pixel exactly 0 or 1), ``veil`` (soft almost everywhere).
         width: in pixels.
         height: in pixels.
         seed: of the shape.
@@ -130,7 +132,7 @@ def matte(kind: str, width: int, height: int, seed: int) -> Floats:
 
 
 def _body(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """A hard, lobed shape about the middle."""
+    """Return a shape with lobes and hard edges around the centre."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     u, v = (x - width / 2) / width, (y - height / 2) / height
     angle = np.arctan2(v, u)
@@ -141,8 +143,8 @@ def _body(rng: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def _strands(rng: np.random.Generator, body: Floats) -> Floats:
-    """Curved strands, one to three pixels wide, that leave the body's edge."""
-    scale = 4  # drawn larger, so that widths of a fraction of a pixel come out right
+    """Return curved strands, one to three pixels wide, that start at the edge of the body."""
+    scale = 4  # drawn larger, so that widths of a fraction of a pixel are right after scaling down
     height, width = body.shape
     canvas = np.zeros((height * scale, width * scale), np.uint8)
     contours, _ = cv2.findContours(body.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -1,6 +1,6 @@
-"""The other side of every comparison: ``transparent-background`` and what it uses, unmodified.
+"""Unmodified functions of stock, for comparisons in which both sides run in the same process.
 
-Imported where both sides meet in one process; whole runs of stock happen in a process of their own.
+Whole runs of stock have a process of their own: ``benchmarks/stock_process.py``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy.typing as npt
 def estimate_foreground_ml(
     image: npt.NDArray[np.uint8], alpha: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint8]:
-    """PyMatting's estimate, called and rounded as ``Remover.process(type="rgba")`` does: H x W x 3."""
+    """Estimate the foreground with PyMatting, and round it as ``Remover.process(type="rgba")`` does: H x W x 3."""
     colours = _pymatting().estimate_foreground_ml(image / 255.0, alpha)
     return (255 * np.clip(colours, 0.0, 1.0) + 0.5).astype(np.uint8)  # type: ignore[no-any-return]
 
 
 @cache
 def _pymatting() -> Any:
-    """PyMatting's own module; its package is left aside, whose import compiles everything else too."""
+    """Import the module of PyMatting without its package, because the package would compile everything else."""
     spec = importlib.util.find_spec("pymatting")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("pymatting is not installed", name="pymatting")

@@ -1,7 +1,8 @@
-"""A batch of photographs: four clients of the service at a time, beside stock's loop over the same files.
+"""Measures a batch of photographs: four clients of the service, compared with stock in a loop over the same files.
 
-Twenty-four photographs of 0.05 to 1 megapixels, upright and lying, the same in every run. The clients post them over
-HTTP, each whichever is next; stock cuts them out one after another, in its own process, as its README shows.
+The batch is 24 photographs of 0.05 to 1 megapixels, in portrait and landscape format, the same in every run. The
+clients post them over HTTP; a client that is free takes the next one. Stock cuts them out one after another in its own
+process, as its README shows.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ COUNT = 24
 CLIENTS = 4
 MEGAPIXELS = (0.05, 1.0)
 SHAPES = (1.0, 4 / 3, 3 / 2, 16 / 9)
-"""Long side over short side."""
+"""Long side divided by short side."""
 FORMATS = ("JPEG", "JPEG", "JPEG", "PNG")
-"""What cameras and editors write, about as often."""
+"""The formats that cameras and editors write, about as often as they occur."""
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         files = batch(folder, count, largest)
         pictures = [path.read_bytes() for path in files]
         with (
-            # By the default deadline a slow machine would refuse who waits behind three large ones.
+            # With the default deadline, a slow machine would refuse a client that waits behind three large pictures.
             _sides.Service(_sides.used_home("auto"), WEIGHTS=checkpoint, REQUEST_TIMEOUT=3600) as service,
             _sides.Stock(_sides.used_home("stock"), checkpoint) as stock,
         ):
@@ -68,12 +69,12 @@ def main() -> None:
 
 
 def batch(folder: Path, count: int, largest: float) -> list[Path]:
-    """The photographs as files; seeded.
+    """Write the photographs as files, with a fixed seed.
 
     Args:
-        folder: where they go.
-        count: how many.
-        largest: megapixels of the largest; the logarithms of their sizes are spread evenly.
+        folder: for the files.
+        count: number of photographs.
+        largest: megapixels of the largest one. The sizes are spaced evenly on a logarithmic scale.
     """
     rng = np.random.default_rng(7)
     names = itertools.cycle(PHOTOGRAPHS)

@@ -1,7 +1,7 @@
-"""A 1024 x 1024 JPEG to a cut-out PNG: over HTTP from the service, in-process from stock; one at a time.
+"""Measures one 1024 x 1024 JPEG to a cut-out PNG: over HTTP from the service, in-process from stock, one at a time.
 
-Also says how far the service's masks are from stock's, and how much memory each side has ever taken: in processes of
-their own, one at a time, after the same pictures.
+The benchmark also compares the masks of both sides, and measures the largest memory of each side. For the memory, each
+side runs in a new process, one process at a time, with the same pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks import _harness, _sides
 
 SIDE = 1024
 AIMS = {"auto": "2.5 x, 4 x", "fp32": "1.3 x, 2 x"}
-"""By what ``INSPYRENET_PRECISION`` is set to."""
+"""The goals, by the value of ``INSPYRENET_PRECISION``."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 def time_and_masks(
     report: _harness.Report, picture: Path, homes: dict[str, Path], checkpoint: Path, size: str
 ) -> None:
-    """All sides warm at once, asked in turn."""
+    """Measure all sides in turn, while all of them are warm, and compare the masks."""
     data, png = picture.read_bytes(), picture.with_name("stock.png")
     with (
         _sides.Service(homes["auto"], WEIGHTS=checkpoint, PRECISION="auto", WARMUP_INTERVAL=3600) as auto,
@@ -75,7 +75,7 @@ def time_and_masks(
                 "s",
                 samples[name],
                 samples["stock"],
-                reach=AIMS[name],
+                aim=AIMS[name],
                 note=note,
             )
             report.add(row)
@@ -86,7 +86,7 @@ def time_and_masks(
                 f"largest difference of the mask, {name}",
                 "levels of 255",
                 [float(difference.max())],
-                reach="one: alpha within 1e-3, and both round down" if name == "fp32" else "",
+                aim="one: alpha within 1e-3, and both round down" if name == "fp32" else "",
                 note=f"{difference.mean():.4f} in the mean",
             )
             report.add(row)
@@ -98,7 +98,7 @@ def time_and_masks(
 def peak_memory(
     report: _harness.Report, picture: Path, homes: dict[str, Path], checkpoint: Path, size: str
 ) -> None:
-    """One process at a time, each new."""
+    """Measure the largest memory of each side, in one new process at a time."""
     data = picture.read_bytes()
 
     def ours(precision: str) -> float:

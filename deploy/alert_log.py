@@ -1,9 +1,10 @@
-"""Prints what Alertmanager posts: the receiver of the example configuration, to be replaced by a pager.
+"""An example receiver for Alertmanager: it prints every alert that it receives. Replace it by a pager.
 
-Standard library only: ``python deploy/alert_log.py [PORT]`` (default 9099).
+Run ``python deploy/alert_log.py [PORT]`` (default 9099). ``metrics/alertmanager.yml`` posts to it, and
+``deploy/compose.yaml`` runs it in a plain Python image, so it may import only the standard library.
 """
 
-# ruff: noqa: T201 - printing is what it is for
+# ruff: noqa: T201 - this program exists to print
 
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ DEFAULT_PORT = 9099
 
 
 class Printer(BaseHTTPRequestHandler):
-    """Answers 200 to every webhook notification and prints a line for each of its alerts."""
+    """Answers 200 to every notification and prints one line for each of its alerts."""
 
     def do_POST(self) -> None:
-        """One notification; the path names the receiver."""
+        """Print the alerts of one notification. The path is the name of the receiver."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             printed = list(lines(self.path, json.loads(body)))
         except (ValueError, KeyError, TypeError, AttributeError):
-            self.send_error(400, "not a notification of Alertmanager")
+            self.send_error(400, "The body is not a notification of Alertmanager.")
             return
         for line in printed:
             print(line, flush=True)
@@ -34,11 +35,11 @@ class Printer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing but the alerts."""
+        """Print no access log: the output contains only alerts."""
 
 
 def lines(path: str, notification: dict[str, Any]) -> Iterator[str]:
-    """A line for each alert: receiver, status, name, instance, description, runbook."""
+    """Return one line for each alert: receiver, status, name, instance, description, runbook."""
     for alert in notification["alerts"]:
         labels, annotations = alert["labels"], alert["annotations"]
         where = labels.get("instance") or labels.get("job") or "-"
@@ -49,7 +50,7 @@ def lines(path: str, notification: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve until interrupted."""
+    """Serve until the program is interrupted."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PORT
     server = ThreadingHTTPServer(("127.0.0.1", port), Printer)
     print(f"waiting for alerts on http://127.0.0.1:{port}", flush=True)

@@ -1,11 +1,12 @@
-"""Known vulnerabilities of what is installed, by pip-audit, less those that ``audit.toml`` gives a reason to bear.
+"""Fail if an installed package has a known vulnerability that ``deploy/audit.toml`` does not accept.
 
-``python deploy/audit.py`` from the environment to look at. Exits 1 if there is one that nobody has judged, or whose
-judgement is past its date; 0 if there is none. Where no vulnerability data can be had it says so and exits 0: a
-machine without the network must still be able to check its work.
+``make check`` runs ``python deploy/audit.py`` in the environment that it examines. pip-audit looks the packages up. The
+exit code is 1 if a vulnerability is not accepted, if its acceptance has expired, or if an accepted one is no longer
+found, else 0. Without access to vulnerability data the program prints ``SKIPPED`` and exits with 0, because ``make
+check`` must also work without a network.
 """
 
-# ruff: noqa: T201, S603, DTZ011 - a script that prints and starts a program; a list is dated by its reader's day
+# ruff: noqa: T201, S603, DTZ011 - this script prints, starts a program, and compares dates with the local day
 
 from __future__ import annotations
 
@@ -19,58 +20,68 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LIST = Path(__file__).with_name("audit.toml")
-SECONDS = 300
+ACCEPTED_FILE = Path(__file__).with_name("audit.toml")
+LIMIT_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A vulnerability that is borne for now."""
+    """A known vulnerability that is accepted until a date."""
 
     id: str
     reason: str
     until: datetime.date
 
 
-def accepted(text: str) -> list[Accepted]:
-    """The list, read.
+def read_accepted(text: str) -> list[Accepted]:
+    """Parse the text of ``audit.toml``.
 
     Raises:
-        TypeError: an entry lacks its id, its reason or its date, or has anything else.
+        TypeError: an entry lacks its id, its reason or its date, or has any other key.
     """
     return [Accepted(**entry) for entry in tomllib.loads(text).get("accepted", [])]
 
 
-def judge(
-    dependencies: Sequence[Mapping[str, Any]], borne: Sequence[Accepted], today: datetime.date
+def find_problems(
+    dependencies: Sequence[Mapping[str, Any]], accepted: Sequence[Accepted], today: datetime.date
 ) -> tuple[list[str], list[str]]:
-    """What is wrong, one line each, and the names of the packages that could not be looked up."""
-    reasons = {entry.id: entry for entry in borne}
-    problems, unknown, met = [], [], set()
+    """Compare the report of pip-audit with the accepted vulnerabilities.
+
+    Args:
+        dependencies: the list ``dependencies`` of pip-audit's JSON report.
+        accepted: the entries of ``audit.toml``.
+        today: an acceptance is valid up to and including its date.
+
+    Returns:
+        One line for each problem, and the names of the packages that pip-audit could not look up.
+    """
+    accepted_by_id = {entry.id: entry for entry in accepted}
+    problems, skipped, found_ids = [], [], set()
     for dependency in dependencies:
         if "skip_reason" in dependency:
-            unknown.append(dependency["name"])
+            skipped.append(dependency["name"])
             continue
-        for found in dependency["vulns"]:
-            names = {found["id"], *found.get("aliases", [])}
-            entries = [reasons[name] for name in sorted(names & reasons.keys())]
-            met |= {entry.id for entry in entries}
+        for vulnerability in dependency["vulns"]:
+            names = {vulnerability["id"], *vulnerability.get("aliases", [])}
+            entries = [accepted_by_id[name] for name in sorted(names & accepted_by_id.keys())]
+            found_ids |= {entry.id for entry in entries}
             if any(entry.until >= today for entry in entries):
                 continue
-            fixed = ", ".join(found.get("fix_versions", [])) or "no version yet"
-            late = "; its judgement in deploy/audit.toml is past its date" if entries else ""
+            fixed = ", ".join(vulnerability.get("fix_versions", [])) or "no version yet"
+            expired = "; its entry in deploy/audit.toml has expired" if entries else ""
             problems.append(
-                f"{dependency['name']} {dependency['version']}: {found['id']}, fixed in {fixed}{late}"
+                f"{dependency['name']} {dependency['version']}: {vulnerability['id']}, fixed in {fixed}{expired}"
             )
-    if not unknown:  # or it may be met on a machine that can look it up
+    if not skipped:  # an accepted vulnerability may be in a package that was not looked up
         problems += [
-            f"deploy/audit.toml: {name} is met no more: take it out" for name in sorted(reasons.keys() - met)
+            f"deploy/audit.toml: {name} is no longer found: remove its entry"
+            for name in sorted(accepted_by_id.keys() - found_ids)
         ]
-    return problems, unknown
+    return problems, skipped
 
 
 def main() -> int:
-    """Ask, judge, say."""
+    """Run pip-audit, print the problems, and return the exit code."""
     command = [
         sys.executable,
         "-m",
@@ -83,26 +94,28 @@ def main() -> int:
         "15",
     ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
         dependencies = json.loads(done.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
-        print(f"audit: SKIPPED: no vulnerability data within {SECONDS} s")
+        print(f"audit: SKIPPED: pip-audit got no vulnerability data within {LIMIT_SECONDS} s")
         return 0
-    except ValueError:  # no JSON: it found nobody to ask
-        reason = (done.stderr.strip().splitlines() or ["pip-audit said nothing"])[-1]
+    except (
+        ValueError
+    ):  # the output is no JSON, because pip-audit could not reach a source of vulnerability data
+        reason = (done.stderr.strip().splitlines() or ["pip-audit printed no reason"])[-1]
         if "No module named" in reason:
-            print(f"audit: {reason}; make setup brings it", file=sys.stderr)
+            print(f"audit: {reason}. Install it with: make setup", file=sys.stderr)
             return 1
-        print(f"audit: SKIPPED: no vulnerability data can be had here ({reason[:200]})")
+        print(f"audit: SKIPPED: vulnerability data is not available here ({reason[:200]})")
         return 0
-    problems, unknown = judge(dependencies, accepted(LIST.read_text()), datetime.date.today())
-    looked_up = len(dependencies) - len(unknown)
-    if not looked_up:
-        print("audit: SKIPPED: no vulnerability data can be had here for any package")
-        return 0
-    print(
-        f"audit: {looked_up} packages looked up; {len(unknown)} could not be: {', '.join(unknown) or 'none'}"
+    problems, skipped = find_problems(
+        dependencies, read_accepted(ACCEPTED_FILE.read_text()), datetime.date.today()
     )
+    looked_up = len(dependencies) - len(skipped)
+    if not looked_up:
+        print("audit: SKIPPED: vulnerability data is not available here for any package")
+        return 0
+    print(f"audit: {looked_up} packages were looked up; not looked up: {', '.join(skipped) or 'none'}")
     for problem in problems:
         print(f"audit: {problem}", file=sys.stderr)
     return 1 if problems else 0

@@ -1,10 +1,11 @@
-"""The service from start to stop, once: ``make demo``.
+"""``make demo``: runs the service once from start to stop, and shows what it does.
 
-Starts it on a free port, waits until it is warm, sends a photograph through ``/process``, saves the cut-out in
-``out/``, prints what ``/warmup`` and the metrics say, and stops it with SIGTERM. Ends with 1 if any step fails.
+It starts the service on a free port, waits until it is warm, sends a photograph to ``/process``, saves the cut-out in
+``out/``, prints the answer of ``/warmup`` and the warmup metrics, and stops the service with SIGTERM. If a step fails,
+the exit code is 1.
 """
 
-# ruff: noqa: T201, S603 - a script that prints, and starts the program it shows
+# ruff: noqa: T201, S603 - a script that prints, and that starts a program
 
 from __future__ import annotations
 
@@ -25,24 +26,28 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out"
 LONGEST_START = 900.0
-"""Seconds: the first start may download a checkpoint of some 370 MB."""
+"""Seconds: the first start may download a checkpoint of about 370 MB."""
 LONGEST_STOP = 20.0
 
 
 class DemoFailed(Exception):
-    """A step that did not do what it should."""
+    """A step has failed."""
 
 
 def main() -> int:
-    """Run every step; 0 if all went well."""
+    """Run every step; return 0 if all succeeded, else 1."""
     OUT.mkdir(exist_ok=True)
     port = free_port()
     log = OUT / "demo.log"
-    command = [sys.executable, "-m", "service", "--host", "127.0.0.1", "--port", str(port)]
-    print(f"$ {' '.join(['python', *command[1:]])}    (its log: {log.relative_to(ROOT)})")
+    arguments = ["--host", "127.0.0.1", "--port", str(port)]
+    print(f"$ {' '.join(['./inspyrenet', *arguments])}    (log: {log.relative_to(ROOT)})")
     with log.open("w") as output:
         service = subprocess.Popen(
-            command, cwd=ROOT, env={"INSPYRENET_ENGINE": "auto"} | os.environ, stdout=output, stderr=output
+            [str(ROOT / "inspyrenet"), *arguments],
+            cwd=ROOT,
+            env={"INSPYRENET_ENGINE": "auto"} | os.environ,
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_until_warm(service, port)
@@ -51,7 +56,7 @@ def main() -> int:
         stop(service)
     except (DemoFailed, OSError, http.client.HTTPException) as error:
         print(
-            f"FAILED: {str(error) or type(error).__name__}\nthe end of {log.relative_to(ROOT)}:",
+            f"FAILED: {str(error) or type(error).__name__}\nThe log {log.relative_to(ROOT)} ends with:",
             file=sys.stderr,
         )
         print(*log.read_text(errors="replace").splitlines()[-20:], sep="\n", file=sys.stderr)
@@ -64,15 +69,15 @@ def main() -> int:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
+    """A TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until_warm(service: subprocess.Popen[bytes], port: int) -> None:
-    """Return once ``/readyz`` says 200, saying on the way what is being waited for."""
-    started, said = time.monotonic(), None
+    """Wait until ``/readyz`` answers 200, and print each new reason for waiting."""
+    started, printed = time.monotonic(), None
     while time.monotonic() - started < LONGEST_START:
         if service.poll() is not None:
             raise DemoFailed(f"the service ended with code {service.returncode}")
@@ -83,15 +88,15 @@ def wait_until_warm(service: subprocess.Popen[bytes], port: int) -> None:
         if status == 200:
             print(f"warm after {time.monotonic() - started:.1f} s")
             return
-        if (line := body.decode(errors="replace")) != said:
+        if (line := body.decode(errors="replace")) != printed:
             print(f"waiting: {line}")
-            said = line
+            printed = line
         time.sleep(0.2)
     raise DemoFailed(f"not warm after {LONGEST_START:.0f} s")
 
 
 def cut_out(port: int) -> None:
-    """Send a photograph, check that what comes back is its cut-out, and save it."""
+    """Send a photograph, check that the answer is its cut-out, and save it."""
     photograph = Image.fromarray(data.astronaut())
     sent = io.BytesIO()
     photograph.save(sent, "JPEG", quality=92)
@@ -111,7 +116,7 @@ def cut_out(port: int) -> None:
 
 
 def show_warmth(port: int) -> None:
-    """Print what ``/warmup`` says, and its metrics."""
+    """Print the answer of ``/warmup`` and the warmup metrics."""
     status, _, body = ask(port, "GET", "/warmup")
     print(f"/warmup: {status}\n{json.dumps(json.loads(body), indent=2)}")
     if status != 200:
@@ -124,7 +129,7 @@ def show_warmth(port: int) -> None:
 
 
 def stop(service: subprocess.Popen[bytes]) -> None:
-    """End the service as a platform does, and see that it ends well."""
+    """Stop the service as a platform does, and check that it ends in time and with exit code 0."""
     started = time.monotonic()
     service.send_signal(signal.SIGTERM)
     try:
@@ -139,7 +144,7 @@ def stop(service: subprocess.Popen[bytes]) -> None:
 def ask(
     port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """One request to the service: status, headers, body."""
+    """Send one request to the service; return status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, body, headers or {})

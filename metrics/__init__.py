@@ -1,4 +1,4 @@
-"""Prometheus metric definitions; imports only prometheus_client."""
+"""The Prometheus metrics of the service, with their alerts, runbooks and dashboard. Imports only prometheus_client."""
 
 from metrics.catalogue import Metrics
 

@@ -1,11 +1,11 @@
-"""Every metric the service exports, in one place, on one injected registry.
+"""Every metric that the service exports, defined in one place and registered on one registry.
 
-The attribute of a metric is its name without the ``inspyrenet_`` prefix. Whoever owns a fact sets it: counters and
-histograms are fed where the thing happens, gauges that mirror live state are bound with ``set_function`` so that a
-scrape reads the truth and not a copy of it.
+``service/app.py`` builds one ``Metrics`` and passes it to the parts. The attribute of a metric is its exported name
+without ``inspyrenet_``. The code where an event happens increments the counters and the histograms. A gauge that shows
+live state reads that state at the moment of the scrape (``set_function``), so it cannot be out of date.
 
-Every label combination known beforehand exists from the start at 0, because ``rate()`` and ``increase()`` cannot
-see the first increment of a series that was not there before.
+A change must keep this true: every label combination that is known in advance exists from the start with the value 0.
+Otherwise ``rate()`` and ``increase()`` in Prometheus miss the first increment of a new series.
 """
 
 from __future__ import annotations
@@ -70,44 +70,47 @@ ENGINE_LABELS = (
 )
 BUILD_LABELS = ("version", "torch")
 
-# A probe is 10 ms on a good GPU and minutes on a sick one.
+# A probe takes 10 ms on a healthy GPU and minutes on a faulty one.
 WARMUP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
-# From an answer out of memory to the longest deadline anybody sets.
+# From an answer that needs no computation to the longest deadline that an operator is likely to set.
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
-# An icon, a thumbnail, the network's own 1024 x 1024, phone photographs, the limit.
+# An icon, a thumbnail, the network's base size (1024 x 1024), photographs from phones, the default limit.
 PIXEL_BUCKETS = (1e4, 1e5, 2.5e5, 5e5, 1_048_576, 2e6, 4e6, 8e6, 12e6, 24e6, 50e6)
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 class Metrics:
-    """The catalogue of metrics, registered on one registry.
+    """All metrics of one service process.
 
     Args:
-        registry: where to register; a new one if not given. Process, platform and garbage collector figures are
-            registered there too (the library's default registry has them already).
+        registry: the metrics are registered here; the default is a new registry. The metrics of the process, the
+            platform and the garbage collector are added to it. The default registry of prometheus_client already has
+            them.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        # The library's only switch is process-wide. `_created` series double the catalogue, and a restart
-        # is already told by process_start_time_seconds.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it unannotated
+        # The `_created` series would double the number of series, and process_start_time_seconds already shows
+        # a restart. prometheus_client can switch them off only for the whole process.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no annotation for it
         self.registry = CollectorRegistry() if registry is None else registry
         if self.registry is not REGISTRY:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
-        self._warmup()
-        self._requests()
-        self._work()
-        self._infos()
+        self._register_probe_metrics()
+        self._register_supervisor_metrics()
+        self._register_request_metrics()
+        self._register_worker_metrics()
+        self._register_info_metrics()
 
     def count_request(self, method: str, route: str, code: int) -> None:
-        """Count one finished request, folding what is not known beforehand.
+        """Count one finished request.
 
-        An unknown method or route counts as ``other``. A combination that no table of the service names counts
-        under ``other``/``other`` with the x00 of its class, which is how RFC 9110 (section 15) tells a client to
-        read a status it does not know. So the number of series is fixed, whatever is sent.
+        An unknown method or route counts as ``other``. A combination of method, route and status that
+        ``metrics/routes.py`` does not list counts as method ``other``, route ``other`` and the x00 status of its class
+        (499 counts as 400). RFC 9110, section 15, tells clients to read an unknown status in the same way. So the
+        number of series is fixed, whatever clients send.
         """
         method = method if method in ALLOWED else OTHER
         route = self.fold_route(route)
@@ -118,7 +121,7 @@ class Metrics:
 
     @staticmethod
     def fold_route(route: str) -> str:
-        """The value of the ``route`` label for a canonical route: itself, or ``other`` if it is not known."""
+        """Return the ``route`` label for a canonical route: the route itself, or ``other`` if it is unknown."""
         return route if route in ROUTES else OTHER
 
     def set_engine_info(
@@ -133,22 +136,23 @@ class Metrics:
         precision_reason: str,
         weights_hash: str,
     ) -> None:
-        """Say what was loaded; an earlier engine's labels are replaced."""
-        values = (
-            engine,
-            str(fallback).lower(),
-            mode,
-            resize,
-            device,
-            precision,
-            precision_reason,
-            weights_hash,
+        """Set the labels of ``engine_info``. They replace the labels of an engine that was loaded earlier."""
+        self.engine_info.info(
+            {
+                "engine": engine,
+                "fallback": str(fallback).lower(),
+                "mode": mode,
+                "resize": resize,
+                "device": device,
+                "precision": precision,
+                "precision_reason": precision_reason,
+                "weights_hash": weights_hash,
+            }
         )
-        self.engine_info.info(dict(zip(ENGINE_LABELS, values, strict=True)))
 
     def set_build_info(self, *, version: str, torch: str) -> None:
-        """Say which version of the service runs, on which version of torch (empty if there is none)."""
-        self.build_info.info(dict(zip(BUILD_LABELS, (version, torch), strict=True)))
+        """Set the labels of ``build_info``: the version of the service, and of torch (empty without torch)."""
+        self.build_info.info({"version": version, "torch": torch})
 
     def _gauge(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Gauge:
         return Gauge(name, documentation, tuple(labels), namespace=NAMESPACE, registry=self.registry)
@@ -163,67 +167,72 @@ class Metrics:
             name, documentation, tuple(labels), namespace=NAMESPACE, registry=self.registry, buckets=buckets
         )
 
-    def _warmup(self) -> None:
+    def _register_probe_metrics(self) -> None:
         self.warmup_success = self._gauge(
             "warmup_success",
-            "1 if the last finished warmup probe passed, 0 if it failed or none has finished.",
+            "1 if the last finished warmup probe passed, 0 if it failed or if no probe has finished yet.",
         )
         self.warmup_runs_total = self._counter(
             "warmup_runs_total",
-            "Warmup runs by how they ended: probes, and loads that failed before there could be one; skipped ones "
-            "could not run.",
+            "Number of warmup runs by outcome. A run is a probe, or a load of the engine that failed before a probe "
+            "could start. Runs with the outcome skipped could not start.",
             ["outcome"],
         )
-        _start_at_zero(self.warmup_runs_total, OUTCOMES)
+        _create_series(self.warmup_runs_total, OUTCOMES)
         self.warmup_consecutive_failures = self._gauge(
             "warmup_consecutive_failures",
-            "Warmup runs that failed in a row, up to the last one; 0 after a success or a new load.",
+            "Number of warmup runs that failed in a row, up to the last finished run. A success or a new "
+            "load sets it to 0.",
         )
         self.warmup_duration_seconds = self._histogram(
             "warmup_duration_seconds",
-            "Time a warmup probe took, bytes in to bytes out, waiting for its turn included, in seconds.",
+            "Duration of a warmup probe in seconds, from the bytes of the test picture to the bytes of the cut-out. It "
+            "includes the wait for the GPU thread.",
             WARMUP_BUCKETS,
         )
         self.warmup_last_duration_seconds = self._gauge(
-            "warmup_last_duration_seconds", "Time the last finished warmup probe took, in seconds."
+            "warmup_last_duration_seconds", "Duration of the last finished warmup probe in seconds."
         )
         self.warmup_last_attempt_timestamp_seconds = self._gauge(
             "warmup_last_attempt_timestamp_seconds",
-            "When the last warmup probe began, as a Unix timestamp in seconds; 0 if never.",
+            "Unix time in seconds at which the last warmup probe started, 0 if none has started.",
         )
         self.warmup_last_success_timestamp_seconds = self._gauge(
             "warmup_last_success_timestamp_seconds",
-            "When the last successful warmup probe ended, as a Unix timestamp in seconds; 0 if never.",
+            "Unix time in seconds at which the last successful warmup probe ended, 0 if none has succeeded.",
         )
+
+    def _register_supervisor_metrics(self) -> None:
         self.warmup_interval_seconds = self._gauge(
             "warmup_interval_seconds",
-            "Time between warmup probes in effect now, stretched if a probe is slow, in seconds.",
+            "Time between warmup probes in seconds, as it is in effect now. It is longer than the setting if "
+            "probes are slow.",
         )
         self.warmup_supervisor_up = self._gauge(
             "warmup_supervisor_up",
-            "1 if the coroutine that probes is alive at the time of the scrape, else 0.",
+            "1 if the warmup supervisor (the task that sends the probes) is running at the time of the scrape, else 0.",
         )
         self.warmup_supervisor_heartbeat_timestamp_seconds = self._gauge(
             "warmup_supervisor_heartbeat_timestamp_seconds",
-            "When the warmup supervisor last turned its loop, as a Unix timestamp in seconds; 0 if never.",
+            "Unix time in seconds at which the loop of the warmup supervisor last ran, 0 if it never ran.",
         )
         self.warmup_supervisor_restarts_total = self._counter(
             "warmup_supervisor_restarts_total",
-            "Times the warmup supervisor ended unexpectedly and was restarted.",
+            "Number of times that the warmup supervisor ended unexpectedly and was restarted.",
         )
         self.ready = self._gauge("ready", "1 if /readyz answers 200 at the time of the scrape, else 0.")
         self.startup_duration_seconds = self._gauge(
             "startup_duration_seconds",
-            "Time a phase of the last start-up took, in seconds; total counts from the start of the process to the "
-            "first passed probe; 0 if not there yet.",
+            "Duration of each phase of the last start in seconds, 0 until the phase has ended. Phase total is the time "
+            "from the start of the process to the first passed probe.",
             ["phase"],
         )
-        _start_at_zero(self.startup_duration_seconds, STARTUP_PHASES)
+        _create_series(self.startup_duration_seconds, STARTUP_PHASES)
 
-    def _requests(self) -> None:
+    def _register_request_metrics(self) -> None:
         self.http_requests_total = self._counter(
             "http_requests_total",
-            "HTTP requests answered, by method, route and status.",
+            "Number of answered HTTP requests, by method, route and status code.",
             ["method", "route", "code"],
         )
         self._known_requests = known_requests()
@@ -231,77 +240,87 @@ class Metrics:
             self.http_requests_total.labels(*labels)
         self.http_request_duration_seconds = self._histogram(
             "http_request_duration_seconds",
-            "Time from the request's head to the end of its answer, in seconds.",
+            "Time in seconds from the headers of a request to the end of its answer, by route.",
             HTTP_BUCKETS,
             ["route"],
         )
-        _start_at_zero(self.http_request_duration_seconds, (*ROUTES, OTHER))
+        _create_series(self.http_request_duration_seconds, (*ROUTES, OTHER))
         self.http_requests_in_progress = self._gauge(
-            "http_requests_in_progress", "HTTP requests being answered now.", ["route"]
+            "http_requests_in_progress",
+            "Number of HTTP requests that are being handled now, by route.",
+            ["route"],
         )
-        _start_at_zero(self.http_requests_in_progress, (*ROUTES, OTHER))
+        _create_series(self.http_requests_in_progress, (*ROUTES, OTHER))
         self.rejections_total = self._counter(
-            "rejections_total", "Requests for a cut-out that were refused, by reason.", ["reason"]
+            "rejections_total", "Number of requests to /process that were refused, by reason.", ["reason"]
         )
-        _start_at_zero(self.rejections_total, REJECTIONS)
+        _create_series(self.rejections_total, REJECTIONS)
         self.client_disconnects_total = self._counter(
             "client_disconnects_total",
-            "Clients that left before their answer, by how far their request had come; counted nowhere else.",
+            "Number of clients that disconnected before they had their answer, by the stage that their request had "
+            "reached. No other metric counts these requests.",
             ["stage"],
         )
-        _start_at_zero(self.client_disconnects_total, DISCONNECT_STAGES)
+        _create_series(self.client_disconnects_total, DISCONNECT_STAGES)
         self.input_pixels = self._histogram(
-            "input_pixels", "Size of the images accepted, as width x height, in pixels.", PIXEL_BUCKETS
+            "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )
 
-    def _work(self) -> None:
+    def _register_worker_metrics(self) -> None:
         self.stage_duration_seconds = self._histogram(
             "stage_duration_seconds",
-            "Time a client's image spent in one stage of its way, in seconds.",
+            "Time in seconds that a picture from a client spent in each stage. Stage queue is the wait for the GPU "
+            "thread.",
             STAGE_BUCKETS,
             ["stage"],
         )
-        _start_at_zero(self.stage_duration_seconds, STAGES)
-        self.queue_depth = self._gauge("queue_depth", "Jobs waiting for the worker.")
-        self.queue_capacity = self._gauge("queue_capacity", "Jobs that may wait for the worker.")
-        self.worker_busy = self._gauge("worker_busy", "1 if the worker runs a job, 0 if it is idle.")
+        _create_series(self.stage_duration_seconds, STAGES)
+        self.queue_depth = self._gauge("queue_depth", "Number of jobs that wait for the GPU thread.")
+        self.queue_capacity = self._gauge(
+            "queue_capacity", "Number of jobs that may wait for the GPU thread."
+        )
+        self.worker_busy = self._gauge("worker_busy", "1 if the GPU thread runs a job, 0 if it is idle.")
         self.inference_started_timestamp_seconds = self._gauge(
             "inference_started_timestamp_seconds",
-            "When the job now in the worker began, as a Unix timestamp in seconds; 0 if idle.",
+            "Unix time in seconds at which the job that now runs in the GPU thread started, 0 if the thread is idle.",
         )
         self.device_errors_total = self._counter(
             "device_errors_total",
-            "Failures of the compute device: out of memory, sticky (only a new process mends it), other.",
+            "Number of failures of the compute device, by kind: oom (out of memory), sticky (only a new process can "
+            "use the device again), other.",
             ["kind"],
         )
-        _start_at_zero(self.device_errors_total, DEVICE_ERRORS)
+        _create_series(self.device_errors_total, DEVICE_ERRORS)
         self.device_memory_bytes = self._gauge(
             "device_memory_bytes",
-            "Memory of the compute device held by this process, in bytes; 0 on a CPU.",
+            "Memory of the compute device that this process holds, in bytes: allocated (used by tensors) and reserved "
+            "(taken from the driver). Always 0 on a CPU.",
             ["kind"],
         )
-        _start_at_zero(self.device_memory_bytes, DEVICE_MEMORY)
+        _create_series(self.device_memory_bytes, DEVICE_MEMORY)
         self.event_loop_lag_seconds = self._histogram(
-            "event_loop_lag_seconds", "How late the event loop ran a timer, in seconds.", LAG_BUCKETS
+            "event_loop_lag_seconds", "Delay in seconds with which the event loop ran a timer.", LAG_BUCKETS
         )
 
-    def _infos(self) -> None:
+    def _register_info_metrics(self) -> None:
         self.engine_info = Info(
             "engine",
-            "The engine that serves, and how; empty labels until it is loaded.",
+            "The engine that serves and its configuration, as labels. The value is always 1. The labels are empty "
+            "until the engine is loaded.",
             namespace=NAMESPACE,
             registry=self.registry,
         )
         self.engine_info.info(dict.fromkeys(ENGINE_LABELS, ""))
         self.build_info = Info(
             "build",
-            "The version of the service and of torch.",
+            "The versions of the service and of torch, as labels. The value is always 1.",
             namespace=NAMESPACE,
             registry=self.registry,
         )
         self.build_info.info(dict.fromkeys(BUILD_LABELS, ""))
 
 
-def _start_at_zero(metric: Counter | Gauge | Histogram, values: Iterable[str]) -> None:
-    for value in values:
+def _create_series(metric: Counter | Gauge | Histogram, label_values: Iterable[str]) -> None:
+    """Create the series of each label value; a new series has the value 0."""
+    for value in label_values:
         metric.labels(value)

@@ -1,11 +1,16 @@
-"""Which requests the service can answer and how: the label sets of ``http_requests_total``."""
+"""The values of the labels ``method``, ``route`` and ``code`` of ``http_requests_total``.
+
+``metrics/catalogue.py`` creates one series for each combination that ``known_requests`` lists, before any request
+arrives. A route or a status that the service can answer, and that is not listed here, counts as ``other``. So add a new
+route here.
+"""
 
 from __future__ import annotations
 
 OTHER = "other"
 
 ROUTES = ("/process", "/warmup", "/readyz", "/livez", "/metrics", "/", "/openapi.json", "/docs", "/static")
-"""Values of the ``route`` label besides ``other``."""
+"""The values of the ``route`` label; ``other`` is the only further value."""
 
 ALLOWED: dict[str, frozenset[str]] = {
     "GET": frozenset(ROUTES) - {"/process"},
@@ -13,13 +18,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "POST": frozenset({"/process", "/warmup"}),
     "OPTIONS": frozenset(ROUTES),
 }
-"""The routes that answer each method; a method that is not here folds into ``other``."""
+"""For each method, the routes that accept it. A method that is not listed counts as ``other``."""
 
 FALLBACK = {1: "100", 2: "200", 3: "300", 4: "400", 5: "500"}
-"""What a status that no table names is counted as, by its class."""
+"""By the first digit of a status: the ``code`` label for a status that is not listed for its method and route."""
 
 _EVERYWHERE = frozenset({200, 400, 500})
-"""Answered, not HTTP, our own bug: any route may say these."""
+"""Every route can answer these: success, a request that is not valid HTTP, and a bug in the service."""
 
 _PROCESS = frozenset({401, 408, 413, 415, 422, 429, 503, 504})
 _UNREADY = frozenset({503})
@@ -27,7 +32,7 @@ _FILE = frozenset({206, 304, 403, 404, 416})
 
 
 def known_requests() -> frozenset[tuple[str, str, str]]:
-    """Every (method, route, code) that may be counted: one series each."""
+    """Return every (method, route, code) that has a series of its own."""
     known = {(OTHER, OTHER, code) for code in FALLBACK.values()}
     known |= {(method, OTHER, "404") for method in (*ALLOWED, OTHER)}
     for route in ROUTES:
@@ -39,7 +44,7 @@ def known_requests() -> frozenset[tuple[str, str, str]]:
 
 
 def _codes(method: str, route: str) -> frozenset[int]:
-    if method == "OPTIONS":  # a preflight: allowed, without a body, or not allowed
+    if method == "OPTIONS":  # a CORS preflight: allowed (with or without a body), or refused
         return frozenset({200, 204, 403, 405})
     if route == "/process":
         return _EVERYWHERE | _PROCESS

@@ -1,10 +1,16 @@
-"""The composition root: every part is made here, handed what it needs, started and stopped in order."""
+"""The composition root: every part is made here, handed what it needs, started and stopped in order.
+
+``server`` calls it, as do tests with an engine of their own. Nothing runs until the application starts; whatever is
+started here is stopped here, in reverse order.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import structlog
@@ -18,62 +24,113 @@ from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
 from service.host.process_age import process_age
 from service.http import pages
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
-from service.http.exposition import Scrape
-from service.http.health import Live
-from service.http.middleware import observe, render_errors, stamp
-from service.http.process import Process
-from service.http.slow_clients import Transfers
-from service.http.warmup import Warmth
+from service.http.exposition import MetricsHandler
+from service.http.health import LivenessHandler, ReadinessHandler
+from service.http.middleware import common_headers, render_errors, track_requests
+from service.http.process import ProcessHandler
+from service.http.slow_clients import SlowClients
+from service.http.warmup import WarmupHandlers
+from service.inference.admission import Admission, draining
+from service.inference.device_errors import DeviceErrors
+from service.inference.device_thread import DeviceThread
 from service.inference.pipeline import Pipeline
+from service.inference.preparation import Preparation
 from service.inference.watchdog import watch
-from service.inference.worker import Worker
 from service.lifecycle import Lifecycle
 from service.settings import Settings
 from service.version import __version__
 from service.warmup.target import EngineTarget
 from supervisor import Supervisor, guarded
 
-LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
-WORKER = web.AppKey("worker", Worker)
-SUPERVISOR = web.AppKey("supervisor", Supervisor)
-
 _log = structlog.get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs inside the application; the server ends it, and tests look at it."""
+
+    engine: Engine
+    canary_side: int
+    metrics: Metrics
+    lifecycle: Lifecycle
+    codec_pool: ThreadPoolExecutor
+    device_thread: DeviceThread
+    preparation: Preparation
+    admission: Admission
+    device_errors: DeviceErrors
+    pipeline: Pipeline
+    target: EngineTarget
+    supervisor: Supervisor
+
+    def stuck(self) -> str | None:
+        """Why only a restart would help, in words; None while all is well."""
+        return self.preparation.stuck or self.device_thread.stuck
+
+
+PARTS = web.AppKey("parts", Parts)
 
 
 def create_app(
     settings: Settings,
     *,
     engine: Engine,
+    lifecycle: Lifecycle | None = None,
     registry: CollectorRegistry | None = None,
-    canary_side: Callable[[int], int] = safe_canary_size,
 ) -> web.Application:
-    """Everything, put together; nothing runs until the application starts.
+    """Put everything together.
 
     Args:
         settings: read once, frozen.
         engine: not yet loaded; the supervisor loads it once the application runs.
+        lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
-        canary_side: makes the configured side of the canary a safe one.
     """
-    side = canary_side(settings.warmup_size)
+    metrics = Metrics(registry)
+    lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
+    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics)
+    bind_metrics(parts)
+    cors = Cors(settings.cors_origins)
+    app = web.Application(
+        middlewares=[track_requests(metrics), cors.middleware(), render_errors(metrics)],
+        client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
+    )
+    app[PARTS] = parts
+    app.on_response_prepare.append(common_headers(lifecycle))
+    app.on_response_prepare.append(cors.on_prepare)
+    add_routes(app, settings=settings, parts=parts)
+    app.cleanup_ctx.append(run_parts)
+    return app
+
+
+def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, metrics: Metrics) -> Parts:
+    """Everything below HTTP, in the order in which one part needs another."""
+    side = safe_canary_size(settings.warmup_size)
     if side != settings.warmup_size:
         _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
-    metrics = Metrics(registry)
-    metrics.set_build_info(version=__version__, torch=version("torch"))
-    lifecycle = Lifecycle(drain_timeout=settings.drain_timeout)
-    worker = Worker(
+    codec_pool = ThreadPoolExecutor(max(2, available_cpus()), thread_name_prefix="codec")
+    device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
+    preparation = Preparation(load_timeout=settings.load_timeout)
+    admission = Admission(
+        device_thread=device_thread,
+        codec_pool=codec_pool,
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
-        hang_timeout=settings.hang_timeout,
-        load_timeout=settings.load_timeout,
-        pool_size=max(2, available_cpus()),
     )
+    device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
     pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
     target = EngineTarget(
-        engine, pipeline=pipeline, worker=worker, lifecycle=lifecycle, metrics=metrics, canary_side=side
+        engine,
+        pipeline=pipeline,
+        admission=admission,
+        device_thread=device_thread,
+        preparation=preparation,
+        device_errors=device_errors,
+        lifecycle=lifecycle,
+        metrics=metrics,
+        canary_side=side,
     )
     supervisor = Supervisor(
         target,
@@ -85,69 +142,87 @@ def create_app(
     )
     lifecycle.on_drain(supervisor.drain)
     lifecycle.on_drain(target.drain)
-    lifecycle.on_drain(lambda: worker.drain(lifecycle.work_seconds))
-    keys = KeyRing((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
-    process = Process(
-        settings=settings,
+    lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
+    return Parts(
         engine=engine,
-        pipeline=pipeline,
-        worker=worker,
-        target=target,
-        keys=keys,
+        canary_side=side,
         metrics=metrics,
-        transfers=Transfers(),
+        lifecycle=lifecycle,
+        codec_pool=codec_pool,
+        device_thread=device_thread,
+        preparation=preparation,
+        admission=admission,
+        device_errors=device_errors,
+        pipeline=pipeline,
+        target=target,
+        supervisor=supervisor,
     )
-    warmth = Warmth(supervisor, target, settings=settings, engine=engine, canary_side=side)
-    bind_gauges(metrics, worker, engine)
 
-    cors = Cors(settings.cors_origins)
-    app = web.Application(
-        middlewares=[observe(metrics), cors.middleware(), render_errors(metrics)],
-        client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
+
+def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> None:
+    """Every path that the service answers."""
+    process = ProcessHandler(
+        settings=settings,
+        engine=parts.engine,
+        pipeline=parts.pipeline,
+        admission=parts.admission,
+        device_errors=parts.device_errors,
+        keys=ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
+        metrics=parts.metrics,
+        slow_clients=SlowClients(),
     )
-    app.on_response_prepare.append(stamp(lifecycle))
-    app.on_response_prepare.append(cors.on_prepare)
+    warmup = WarmupHandlers(
+        parts.supervisor,
+        parts.target,
+        settings=settings,
+        engine=parts.engine,
+        canary_side=parts.canary_side,
+    )
     app.router.add_post("/process", process.post, expect_handler=_expect_later)
     app.router.add_routes(
         [
-            web.get("/warmup", warmth.get),
-            web.post("/warmup", warmth.post),
-            web.get("/readyz", warmth.readyz),
-            web.get("/livez", Live(worker, lifecycle).get),
-            web.get("/metrics", Scrape(metrics.registry).get),
+            web.get("/warmup", warmup.get),
+            web.post("/warmup", warmup.post),
+            web.get("/readyz", ReadinessHandler(parts.supervisor).get),
+            web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
+            web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
             *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
         ]
     )
-    app[LIFECYCLE], app[WORKER], app[SUPERVISOR] = lifecycle, worker, supervisor
-
-    @asynccontextmanager
-    async def running(_: web.Application) -> AsyncIterator[None]:
-        worker.start()
-        watchers = [
-            asyncio.create_task(watch(worker, lifecycle, metrics), name="watch"),
-            asyncio.create_task(
-                give_back_between_pictures(lambda: worker.taken == 0, worker.pool), name="memory"
-            ),
-        ]
-        async with guarded(supervisor):
-            yield
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
-        worker.stop()
-
-    app.cleanup_ctx.append(running)
-    return app
 
 
-def bind_gauges(metrics: Metrics, worker: Worker, engine: Engine) -> None:
-    """Gauges that are read at the moment of the scrape."""
-    metrics.queue_capacity.set(worker.queue_size)
-    metrics.queue_depth.set_function(lambda: worker.queue_depth)
-    metrics.worker_busy.set_function(lambda: float(worker.busy))
-    metrics.inference_started_timestamp_seconds.set_function(lambda: worker.started_at)
+def bind_metrics(parts: Parts) -> None:
+    """Set what never changes, and bind the gauges that are read at the moment of the scrape."""
+    metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
+    engine = parts.engine
+    metrics.set_build_info(version=__version__, torch=version("torch"))
+    metrics.queue_capacity.set(admission.queue_size)
+    metrics.queue_depth.set_function(lambda: admission.queue_depth)
+    metrics.worker_busy.set_function(lambda: float(device_thread.busy))
+    metrics.inference_started_timestamp_seconds.set_function(lambda: device_thread.started_at)
     metrics.device_memory_bytes.labels(kind="allocated").set_function(lambda: engine.memory()["allocated"])
     metrics.device_memory_bytes.labels(kind="reserved").set_function(lambda: engine.memory()["reserved"])
+
+
+@asynccontextmanager
+async def run_parts(app: web.Application) -> AsyncIterator[None]:
+    """Start what runs beside the requests, and stop it in reverse order."""
+    parts = app[PARTS]
+    parts.device_thread.start()
+    tasks = [
+        asyncio.create_task(watch(parts.lifecycle, parts.metrics, stuck=parts.stuck), name="watch"),
+        asyncio.create_task(
+            give_back_between_pictures(lambda: parts.admission.taken == 0, parts.codec_pool), name="memory"
+        ),
+    ]
+    async with guarded(parts.supervisor):
+        yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    parts.admission.abandon(draining)
+    parts.device_thread.stop()
+    parts.codec_pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def _expect_later(_: web.Request) -> None:

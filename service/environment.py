@@ -1,17 +1,19 @@
-"""The environment variables of this program, told apart from those a platform puts beside them.
+"""The environment variables of this program: which are its own, and which a platform has put beside them.
 
-Standard library only: the health check uses it too, and must start at once.
+The reader of the settings and the health check use it. Standard library only, because the health check must start at
+once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PREFIX = "INSPYRENET_"
 
-# Kubernetes gives every container the addresses of every Service beside it. A Service called ``inspyrenet`` or
-# ``inspyrenet-<anything>`` therefore lands among this program's own names.
+# Kubernetes gives every container the addresses of the Services in its namespace, as variables that begin with the
+# Service's name. So a Service called ``inspyrenet`` or ``inspyrenet-<anything>`` makes variables with this program's
+# prefix.
 _SERVICE_VARIABLE = re.compile(
     r"INSPYRENET_(?:[A-Z0-9_]+_)?"
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
@@ -20,8 +22,20 @@ _SERVICE_URL_VARIABLE = re.compile(r"INSPYRENET_(?:[A-Z0-9_]+_)?PORT")
 _SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 
 
+class SettingsError(ValueError):
+    """Settings that cannot be used.
+
+    Args:
+        problems: one line each, which names the variable or flag, what it got and what it takes; never a secret.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
 def is_injected(name: str, value: str) -> bool:
-    """Whether Kubernetes, not a person, set this variable, for a Service whose name begins ``inspyrenet``."""
+    """Whether Kubernetes, not a person, set this variable, for a Service whose name begins with ``inspyrenet``."""
     if _SERVICE_VARIABLE.fullmatch(name):
         return True
     return bool(_SERVICE_URL_VARIABLE.fullmatch(name) and _SERVICE_URL.match(value))

@@ -1,7 +1,7 @@
-"""Errors that a client sees: each carries its status, its code and a public message; one middleware renders them.
+"""Errors that a client sees: each has a status, a code and a public message.
 
-Raise them anywhere below the handlers. The message goes out to the client, so it says what was wrong and what
-would be right, and never a path, a traceback or a library's words.
+Any module may raise them; ``http.middleware.render_errors`` turns them into answers. A message goes to the client, so
+it must say what is wrong and what to do, and must not hold a path, a traceback or the message of a library.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Rejection(StrEnum):
 
 
 class ServiceError(Exception):
-    """An answer that is not a picture.
+    """A request that ends with an error.
 
     Args:
-        message: for the client; one sentence that says what was wrong and what would be right.
-        retry_after: seconds after which trying again makes sense; sent as ``Retry-After``, rounded up.
+        message: for the client; it says what is wrong and what to do.
+        retry_after: seconds after which to try again; sent as ``Retry-After``, rounded up.
         headers: further response headers.
     """
 
@@ -48,19 +48,19 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):
-    """Empty body, malformed multipart, missing or duplicate image part."""
+    """The body is empty or malformed, or its image part is missing or duplicate."""
 
     status, code, reason = 400, "bad_request", Rejection.OTHER
 
 
 class BadParameter(ServiceError):
-    """An unknown or invalid parameter, or a combination that cannot be (``rgba`` as JPEG)."""
+    """A parameter is unknown or invalid, or two do not go together (``rgba`` as JPEG)."""
 
     status, code, reason = 400, "bad_parameter", Rejection.PARAMETER
 
 
 class Unauthorized(ServiceError):
-    """Keys are configured and the key is missing or wrong."""
+    """Keys are configured, and the request has no key or a wrong one."""
 
     status, code, reason = 401, "unauthorized", Rejection.AUTH
 
@@ -72,25 +72,25 @@ class BodyTimeout(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """Declared or streamed size over the limit."""
+    """The body is longer than the limit, as declared or as received."""
 
     status, code, reason = 413, "too_large", Rejection.TOO_LARGE
 
 
 class UnsupportedType(ServiceError):
-    """Not an image by its bytes, or a format outside the allow-list."""
+    """The bytes are not an image, or its format is not on the allow-list."""
 
     status, code, reason = 415, "unsupported_type", Rejection.TYPE
 
 
 class Undecodable(ServiceError):
-    """An image that cannot be decoded: truncated or corrupt."""
+    """The image cannot be decoded: it is truncated or corrupt."""
 
     status, code, reason = 422, "undecodable", Rejection.UNDECODABLE
 
 
 class BadDimensions(ServiceError):
-    """Too many pixels, zero-sized, or too big for the chosen output format."""
+    """The image has too many pixels, or none, or is too big for the chosen output format."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
 
@@ -108,7 +108,7 @@ class Unavailable(ServiceError):
 
 
 class Draining(ServiceError):
-    """The service is shutting down and the work no longer fits the grace."""
+    """The service is shutting down, and the work does not fit into the grace."""
 
     status, code, reason = 503, "draining", Rejection.DRAINING
 

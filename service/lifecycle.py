@@ -1,4 +1,8 @@
-"""The end of the process: when it comes, why, and what is still done before it."""
+"""The end of the process: when it begins, why, and how long work may still take.
+
+The server waits for the end here; signals, the watchdog and the loading of the engine bring it about. After SIGTERM,
+the process must be over before the platform kills it, and every accepted request must have an answer by then.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,18 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 QUIET_SECONDS = 1.0
-"""A service that was ready stays this long after its last work: routing tables lag behind the signal."""
+"""A service that was ready stays this long after its last work, because load balancers learn late of the signal."""
 
 STUCK_NOTICE_SECONDS = 10.0
-"""How long ``/livez`` says 503 before a stuck process ends itself, so that somebody sees it."""
+"""How long ``/livez`` answers 503 before a stuck process ends, so that monitoring sees the reason."""
 
-LAST_WORDS_SECONDS = 0.6
-"""What is kept of the grace for telling those who still wait, and for closing."""
+CLOSING_SECONDS = 0.6
+"""The last part of the grace: requests that still wait get a 503, and connections are closed."""
 
 _log = structlog.get_logger("lifecycle")
 
@@ -26,15 +31,23 @@ class Lifecycle:
 
     Args:
         drain_timeout: seconds of grace after the first signal.
+        stuck_notice: seconds for which ``/livez`` says 503 before a stuck process ends itself.
         clock: monotonic seconds.
     """
 
-    def __init__(self, *, drain_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        drain_timeout: float,
+        stuck_notice: float = STUCK_NOTICE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.drain_timeout = drain_timeout
+        self.stuck_notice = stuck_notice
         self.exit_code = 0
         self.draining = False
         self.dead: str | None = None
-        """Why only a restart can mend this process; ``/livez`` says 503 with it. None while that is not so."""
+        """Why only a restart helps; ``/livez`` answers 503 with this reason. None while the process is healthy."""
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
         self._deadline = math.inf
@@ -46,7 +59,7 @@ class Lifecycle:
         self._listeners.append(listener)
 
     def signal(self) -> None:
-        """SIGTERM or SIGINT: the first begins to drain, the second ends it."""
+        """Handle SIGTERM or SIGINT: the first begins the drain, the second ends it."""
         if self.draining:
             _log.warning("second signal: ending now")
             self._end.set()
@@ -54,13 +67,13 @@ class Lifecycle:
             self.begin_drain("signal")
 
     def fail(self, reason: str, *, exit_code: int = 1) -> None:
-        """Only a restart can mend this: drain, then exit with ``exit_code``."""
+        """Drain and then exit with ``exit_code``, because only a restart helps."""
         if self.exit_code == 0:
             self.exit_code = exit_code
         self.begin_drain(reason)
 
     def begin_drain(self, reason: str) -> None:
-        """Stop taking work that does not fit the grace; idempotent."""
+        """Stop taking work that does not fit into the grace. Later calls do nothing."""
         if self.draining:
             return
         self.draining = True
@@ -69,47 +82,41 @@ class Lifecycle:
         for listener in self._listeners:
             try:
                 listener()
-            except Exception:  # noqa: BLE001 - one that fails must not keep the others from hearing of it
-                _log.exception("a listener failed")
+            except Exception:  # noqa: BLE001 - the other listeners must still be called
+                _log.exception("a listener to the drain failed")
         _log.info("draining", reason=reason, grace_seconds=self.drain_timeout)
 
     def end(self) -> None:
         """End now, without grace."""
-        self.begin_drain("told to end")
+        self.begin_drain("ended without grace")
         self._end.set()
 
     @property
     def work_seconds(self) -> float:
         """The part of the grace in which work may still be done."""
-        return self.drain_timeout - LAST_WORDS_SECONDS
+        return self.drain_timeout - CLOSING_SECONDS
 
     @property
     def seconds_left(self) -> float:
         """Of the grace, for everything; negative if it is over."""
         return self._deadline - self._clock()
 
-    async def finished(self, *, idle: Callable[[], bool], was_ready: Callable[[], bool]) -> bool:
-        """Wait for a signal or a failure, then for the work to end.
+    async def wait_for_end(self, *, idle: Callable[[], bool], was_ready: Callable[[], bool]) -> None:
+        """Wait for a signal or a failure, and then until the work has ended or its part of the grace is over.
 
         Args:
-            idle: whether nobody waits for an answer.
-            was_ready: whether the service was ever ready; if so, it lingers for what still arrives.
-
-        Returns:
-            True if everybody was answered, False if the grace ran out or a second signal came first.
+            idle: whether no request waits for an answer.
+            was_ready: whether the service was ever ready; if so, it stays ``QUIET_SECONDS`` for late requests.
         """
         await self._drain.wait()
         quiet_since = self._clock()
         quiet_needed = QUIET_SECONDS if was_ready() else 0.0
-        while not self._end.is_set() and self.seconds_left > LAST_WORDS_SECONDS:
+        while not self._end.is_set() and self.seconds_left > CLOSING_SECONDS:
             now = self._clock()
             if not idle():
                 quiet_since = now
             elif now - quiet_since >= quiet_needed:
-                return True
-            try:
+                return
+            with suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await self._end.wait()
-            except TimeoutError:
-                continue
-        return idle()

@@ -1,18 +1,16 @@
-"""Logging: one pipeline for structlog and the standard library, as JSON lines or for people on a terminal.
+"""Logging: one pipeline for structlog and the standard library, as JSON lines or as text for a terminal.
 
-Log with ``structlog.get_logger()`` and keyword arguments, or with ``logging``; both come out alike. What is bound
-with ``structlog.contextvars.bind_contextvars`` (``request_id``, ``trace_id``) is on every line. Never log what a
-client sent: bytes are written as their length.
+The commands call :func:`configure`. Log with ``structlog.get_logger()`` and keyword arguments, or with ``logging``;
+both make the same lines. Values that are bound with ``structlog.contextvars.bind_contextvars`` (``request_id``,
+``trace_id``) are on every line. Never log what a client sent. Give the loggers text, numbers and lists of these.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 import sys
 from collections.abc import Mapping
-from itertools import islice
 from typing import Literal, TextIO
 
 import structlog
@@ -20,9 +18,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["auto", "json", "console"]
 
-_LONGEST = 4_000  # characters of one value; an entry of a log store holds little more than a few of these
-_MOST = 100  # items of one collection
-_DEEPEST = 4  # collections within collections
+_MAX_CHARACTERS = 4_000  # of one value; a log store accepts only a few times as much in one entry
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 _SEVERITIES = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -34,15 +30,13 @@ def configure(
     *,
     stream: TextIO | None = None,
     project: str | None = None,
-    level: int = logging.INFO,
 ) -> None:
-    """Send every log line of the process, warnings too, to one stream in one format. May be called again.
+    """Send every log line of the process, warnings too, to one stream in one format. It may be called again.
 
     Args:
         log_format: ``json``, ``console``, or ``auto``: console if ``stream`` is a terminal.
-        stream: where to; standard error by default, so that standard output holds only what a command answers.
-        project: Google Cloud's project, which makes a bound ``trace_id`` a link to the trace.
-        level: least level written.
+        stream: standard error by default, so that standard output holds only the result of a command.
+        project: Google Cloud's project; with it, a bound ``trace_id`` becomes a link to the trace.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -58,7 +52,7 @@ def configure(
         [_CloudLogging(project), structlog.processors.JSONRenderer(sort_keys=False)]
         if as_json
         else [
-            # Never the rich tracebacks it would choose by itself: they show local variables, a request's among them.
+            # Not the rich tracebacks of the default: they show local variables, which can hold a client's data.
             structlog.dev.ConsoleRenderer(
                 colors=terminal, exception_formatter=structlog.dev.plain_traceback, timestamp_key="timestamp"
             )
@@ -71,24 +65,24 @@ def configure(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _make_plain,
+                _make_printable,
                 *render,
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
 
 
 def find_trace_id(headers: Mapping[str, str]) -> str | None:
-    """The trace a request belongs to, 32 hex digits, from ``traceparent`` or ``X-Cloud-Trace-Context``; else None."""
+    """The trace that a request belongs to: 32 hex digits from ``traceparent`` or ``X-Cloud-Trace-Context``, or None."""
     for name, pattern in (("traceparent", _TRACEPARENT), ("X-Cloud-Trace-Context", _CLOUD_TRACE)):
         if match := pattern.fullmatch(headers.get(name, "").strip().lower()):
             return match[1]
@@ -96,7 +90,7 @@ def find_trace_id(headers: Mapping[str, str]) -> str | None:
 
 
 class _CloudLogging:
-    """Renames and orders the keys as Cloud Logging reads them; a caller's key of the same name gets an underscore."""
+    """Renames and orders the keys for Cloud Logging; a caller's key with one of its names gets an underscore."""
 
     def __init__(self, project: str | None) -> None:
         self._project = project
@@ -115,49 +109,26 @@ class _CloudLogging:
         return line
 
 
-def _make_plain(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Turn every value into text, a number, or a few of these, so that no value can break a line or its reader."""
+def _make_printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make every text safe to write, and cut long ones.
+
+    Texts can come from outside, inside the message of an exception or in a library's log line. A control character
+    would change what a terminal shows, half of a surrogate pair cannot be written as UTF-8, and a log store drops an
+    entry that is too long. Tracebacks are not cut. All other values are made by this program and need no care.
+    """
     return {
-        str(key): _clean(str(value)) if key in ("exception", "stack") else _plain(value)
+        key: _escape(value if key in ("exception", "stack") else _cut(value))
+        if isinstance(value, str)
+        else value
         for key, value in event.items()
     }
 
 
-def _plain(value: object, depth: int = 0) -> object:
-    try:
-        return _convert(value, depth)
-    except Exception as error:  # noqa: BLE001 - somebody else's __str__ may raise anything, and logging must not
-        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
-def _convert(value: object, depth: int) -> object:
-    nested = depth < _DEEPEST
-    plain: object
-    match value:
-        case None | bool():
-            plain = value
-        case int() if abs(value) < 2**63:
-            plain = int(value)
-        case float() if math.isfinite(value):  # JSON has no NaN and no infinity
-            plain = float(value)
-        case bytes() | bytearray() | memoryview():
-            plain = f"<{len(value)} bytes>"
-        case Mapping() if nested:
-            plain = {_text(key): _plain(item, depth + 1) for key, item in islice(value.items(), _MOST)}
-        case list() | tuple() | set() | frozenset() if nested:
-            plain = [_plain(item, depth + 1) for item in islice(value, _MOST)]
-        case _:
-            plain = _text(value)
-    return plain
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    return _clean(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-
-
-def _clean(text: str) -> str:
-    """Escape what would rewrite the terminal, and halves of surrogate pairs, which UTF-8 cannot hold."""
+def _escape(text: str) -> str:
     return (
         _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text).encode(errors="backslashreplace").decode()
     )

@@ -1,20 +1,25 @@
-"""The server: a listening socket first, then the application, then the end."""
+"""The server: a listening socket first, then the application, then the end with its exit code.
+
+``service.cli.serve`` runs it. The socket listens before anything heavy is imported or made, so that connections wait
+instead of being refused while the service starts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
+from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
-from service.app import LIFECYCLE, SUPERVISOR, WORKER, create_app
+from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
-from service.engines.protocol import ConfigurationError, Engine
-from service.http import connection as wire
-from service.inference.worker import draining
-from service.lifecycle import LAST_WORDS_SECONDS
+from service.engines.protocol import ConfigurationError
+from service.http import connection
+from service.inference.admission import draining
+from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
 
 BACKLOG = 512
@@ -22,15 +27,16 @@ BACKLOG = 512
 _log = structlog.get_logger("server")
 
 
-async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
+async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application] | None = None) -> int:
     """Serve until a signal or a failure ends it.
 
     Args:
         settings: read once, frozen.
-        engine: the one that the settings ask for, if not given.
+        make_app: puts the application together; ``build_app`` if not given.
 
     Returns:
-        The process's exit code: 0 after a drain that finished all accepted work.
+        The process's exit code: 0 after a drain that finished all accepted work, 1 if work was cut off or the process
+        ended itself, 2 if it could not start as configured.
     """
     try:
         listener = listen(settings.host, settings.port)
@@ -40,37 +46,68 @@ async def serve(settings: Settings, *, engine: Engine | None = None) -> int:
         )
         return 2
     try:
-        engine = engine or make_engine(settings)
+        app = (make_app or build_app)(settings)
     except ConfigurationError as error:
         _log.critical("cannot start", error=str(error))
         return 2
-    app = create_app(settings, engine=engine)
-    lifecycle, worker, supervisor = app[LIFECYCLE], app[WORKER], app[SUPERVISOR]
+    parts = app[PARTS]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lifecycle.signal)
-
-    # A client that leaves must be noticed while its picture waits: that is what handler_cancellation is for.
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        handle_signals=False,
-        shutdown_timeout=LAST_WORDS_SECONDS / 6,  # for answers that are being written; spent twice
-        **wire.OPTIONS,
-    )
-    await runner.setup()
-    site = web.SockSite(runner, listener, backlog=BACKLOG)
-    await site.start()
+        loop.add_signal_handler(number, parts.lifecycle.signal)
+    runner = await start(app, listener)
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, engine=settings.engine)
+    return await stop(runner, parts)
 
-    await lifecycle.finished(idle=lambda: worker.clients == 0, was_ready=lambda: supervisor.was_ready)
-    owed = worker.owed
-    if worker.clients:
-        _log.warning("ending with work unfinished", pictures=owed, uploads=worker.clients - owed)
-        worker.abandon(draining)
-        await asyncio.sleep(LAST_WORDS_SECONDS / 3)  # the loop writes the last words
-    await close(runner, within=max(LAST_WORDS_SECONDS / 3, lifecycle.seconds_left))
+
+def build_app(settings: Settings) -> web.Application:
+    """The application around the engine that the settings ask for; nothing is loaded yet.
+
+    Raises:
+        ConfigurationError: the settings ask for an engine that cannot work here.
+    """
+    engine = build_engine(
+        engine=settings.engine,
+        mode=settings.mode,
+        resize=settings.resize,
+        weights=settings.weights,
+        device=settings.device,
+        precision=settings.precision,
+        max_model_pixels=settings.max_model_pixels,
+    )
+    return create_app(settings, engine=engine)
+
+
+async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
+    """Start the application and accept the connections that wait at the socket."""
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,  # a client that leaves while its picture waits has to be noticed
+        handle_signals=False,
+        shutdown_timeout=CLOSING_SECONDS / 6,  # for answers that are being written; spent twice
+        **connection.OPTIONS,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    return runner
+
+
+async def stop(runner: web.AppRunner, parts: Parts) -> int:
+    """Wait until the process has to end, let accepted work finish within the grace, then close everything.
+
+    Returns:
+        The process's exit code.
+    """
+    lifecycle, admission = parts.lifecycle, parts.admission
+    await lifecycle.wait_for_end(
+        idle=lambda: admission.clients == 0, was_ready=lambda: parts.supervisor.was_ready
+    )
+    owed = admission.owed
+    if admission.clients:
+        _log.warning("ending with work unfinished", pictures=owed, uploads=admission.clients - owed)
+        admission.abandon(draining)
+        await asyncio.sleep(CLOSING_SECONDS / 3)  # the event loop writes the errors
+    await close(runner, within=max(CLOSING_SECONDS / 3, lifecycle.seconds_left))
     code = lifecycle.exit_code or (1 if owed else 0)
     _log.info("stopped", exit_code=code)
     return code
@@ -85,19 +122,6 @@ async def close(runner: web.AppRunner, *, within: float) -> None:
         _log.warning("closing took too long", seconds=within)
     except Exception:  # noqa: BLE001 - the process ends all the same, with the exit code it has earned
         _log.exception("closing failed")
-
-
-def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings ask for, not yet loaded."""
-    return build_engine(
-        engine=settings.engine,
-        mode=settings.mode,
-        resize=settings.resize,
-        weights=settings.weights,
-        device=settings.device,
-        precision=settings.precision,
-        max_model_pixels=settings.max_model_pixels,
-    )
 
 
 def listen(host: str, port: int) -> socket.socket:

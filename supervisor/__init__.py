@@ -1,6 +1,12 @@
-"""The warmup supervisor: the state machine of warmth and the coroutine that keeps it true."""
+"""The warmup supervisor: it loads the engine, probes it again and again, and reports facts about its state.
+
+The application creates one ``Supervisor`` and runs it inside ``guarded``. The package knows what it probes only as a
+``Target`` and reports only a ``Snapshot``. Keep it free of HTTP: status codes, headers, paths and the sentences for
+clients belong to ``service.http``.
+"""
 
 from supervisor.clock import Clock, SystemClock
+from supervisor.failure import Failure
 from supervisor.guard import guarded
 from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport, Target
 from supervisor.snapshot import Snapshot
@@ -9,6 +15,7 @@ from supervisor.supervisor import Supervisor
 
 __all__ = [
     "Clock",
+    "Failure",
     "LoadError",
     "Outcome",
     "ProbeError",

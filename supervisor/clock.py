@@ -1,4 +1,8 @@
-"""Time, as far as the supervisor needs it; tests bring their own."""
+"""The clock that the supervisor reads and waits on.
+
+``Supervisor`` and ``guarded`` take the time from here and nowhere else, so that tests can replace it by a fake clock.
+Schedules must use ``monotonic``; ``time`` may jump and is only for display.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ class Clock(Protocol):
     """Tells the time and waits for it."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; what every schedule goes by."""
+        """Seconds since some fixed moment. Every schedule uses this."""
         ...
 
     def time(self) -> float:
-        """Unix time in seconds; only ever shown, because it may jump."""
+        """Unix time in seconds. It is only for display, because it may jump."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
@@ -25,7 +29,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real time."""
+    """The system's clock."""
 
     def monotonic(self) -> float:
         """See ``Clock``."""

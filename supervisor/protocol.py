@@ -1,4 +1,9 @@
-"""All that the supervisor knows of what it warms."""
+"""The contract between the supervisor and what it loads and probes.
+
+``Supervisor`` calls a ``Target``; ``service.warmup`` implements it. A load or a probe that does not succeed raises
+``LoadError`` or ``ProbeError`` with one of the outcomes below. The values of ``Outcome`` are also the values of a
+metric's label, so a change here changes dashboards and alerts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Protocol
 
 
 class Outcome(StrEnum):
-    """How a warmup run ended; the values of the ``outcome`` label of ``warmup_runs_total``."""
+    """How a warmup run ended. These are the values of the ``outcome`` label of ``warmup_runs_total``."""
 
     SUCCESS = "success"
     TIMEOUT = "timeout"
@@ -20,25 +25,23 @@ class Outcome(StrEnum):
     WEIGHTS_UNAVAILABLE = "weights_unavailable"
     ERROR = "error"
     SKIPPED = "skipped"
-    """It could not run. Not a failure."""
+    """The probe could not run. This is not a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a probe that passed has to tell; sizes are (width, height) in pixels."""
+    """What a probe that passed reports."""
 
-    image_size: tuple[int, int]
-    model_input_size: tuple[int, int]
     running_seconds: float
-    """How long it worked, without the wait for its turn; the next one keeps a distance of 20 times that."""
+    """How long it ran, without the wait for its turn. The time until the next probe is at least 20 times this."""
     again: bool = False
-    """True if the next probe is due at once: it has more to prove."""
+    """True if the next probe is due at once, because it has more to prove."""
 
 
 class _Failed(Exception):
     def __init__(self, outcome: Outcome, message: str) -> None:
-        if outcome is Outcome.SUCCESS:
-            raise ValueError("a failure cannot have the outcome success")
+        if outcome in {Outcome.SUCCESS, Outcome.SKIPPED}:
+            raise ValueError(f"a failure cannot have the outcome {outcome}")
         super().__init__(message)
         self.outcome = outcome
         self.message = message
@@ -48,8 +51,8 @@ class ProbeError(_Failed):
     """A probe did not pass.
 
     Args:
-        outcome: how it ended; ``skipped`` if it could not run at all.
-        message: why, for the log and for ``/warmup``.
+        outcome: the kind of failure; neither ``success`` nor ``skipped``.
+        message: the reason, for the log and for clients.
     """
 
 
@@ -57,19 +60,19 @@ class LoadError(_Failed):
     """A load did not succeed.
 
     Args:
-        outcome: what kind of failure.
-        message: why, and what would mend it, for the log and for ``/warmup``.
+        outcome: the kind of failure; neither ``success`` nor ``skipped``.
+        message: the reason, and what to do about it, for the log and for clients.
     """
 
 
 class Target(Protocol):
-    """What is loaded and probed. Every call, and every callback handed in, happens in the event loop's thread."""
+    """What the supervisor loads and probes. All calls and all callbacks happen in the event loop's thread."""
 
     async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
-        """Load the engine; tried again, after a while, if it raises anything at all.
+        """Load the engine. Whatever this raises, the supervisor calls it again after a while.
 
         Args:
-            report: call it with (phase, a line for a person) when a phase begins, and again as it goes on.
+            report: call it with (phase, one line for a person) when a phase begins and while it progresses.
 
         Returns:
             Seconds by phase: ``import``, ``weights``, ``device``.
@@ -79,17 +82,17 @@ class Target(Protocol):
         """
         ...
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
-        """Send one canary the way a client's picture goes, and judge what comes back.
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
+        """Send one canary through the path that clients' pictures take, and check the result.
 
         Args:
-            started: call it when the work begins to run; the wait for a turn is not counted against it.
+            on_start: call it when the probe gets its turn. The timeout counts from there, not from the call.
 
         Raises:
-            ProbeError: with what was wrong. Anything else that is raised is a failed probe too.
+            ProbeError: with what was wrong. Any other exception counts as a failed probe too.
         """
         ...
 
     def job_seconds(self) -> float:
-        """How long the job now in the worker, whosever it is, has been running, in seconds; 0.0 if idle."""
+        """How long the job that now runs in the worker has been running, in seconds; 0.0 if none runs."""
         ...

@@ -1,4 +1,9 @@
-"""The supervisor: loads the engine, probes it for ever, and owns what is known of its warmth."""
+"""The supervisor: a coroutine that loads the engine, probes it again and again, and keeps the evidence.
+
+The application creates one ``Supervisor``, runs it inside ``guarded`` and asks it for snapshots. Only a finished
+probe may make it ready. A restarted ``run`` must go on from the evidence: it must not load again, and it must not send
+a second probe while one still runs.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +17,18 @@ import structlog
 
 from metrics import Metrics
 from supervisor.clock import Clock, SystemClock
+from supervisor.failure import Failure
 from supervisor.protocol import Outcome, ProbeReport, Target
-from supervisor.record import Recorder
-from supervisor.snapshot import Facts, Failure, Snapshot, snapshot
+from supervisor.recorder import Recorder
+from supervisor.snapshot import Snapshot
 from supervisor.state import READY_STATES, Cadence, Evidence, State
-from supervisor.work import Load, Probe, result_of, settled
+from supervisor.tasks import Load, Probe, result_of, result_or_failure
 
 HEARTBEAT_SECONDS = 5.0
-"""The loop turns at least this often, also while it only waits."""
+"""The loop makes a turn at least this often, also while it only waits."""
 
 CLOSE_SECONDS = 1.0
-"""How long ``close`` waits for tasks that it cancelled: a target that ignores that must not hold up the exit."""
+"""How long ``close`` waits for cancelled tasks. A target that ignores its cancellation must not delay the exit."""
 
 _NOT_RUNNING = "the warmup supervisor is not running"
 
@@ -30,17 +36,16 @@ _log = structlog.get_logger("supervisor")
 
 
 class Supervisor:
-    """Keeps the engine loaded and proved, and says so; ``run`` is its life, the rest asks and tells.
+    """Loads the engine, probes it, and reports what is known about it.
 
-    All methods belong to the event loop's thread. The evidence outlives a crashed ``run``: a new one goes on from
-    there, and neither loads again nor sends a probe beside one that is still under way.
+    Call all methods in the event loop's thread. ``run`` does the work; the other methods ask it or tell it something.
 
     Args:
         target: what is loaded and probed.
-        interval: seconds between probes when healthy.
+        interval: seconds between probes while they pass.
         timeout: seconds of running time after which a probe has failed.
-        request_timeout: seconds of running time after which any job shows that the worker is not well.
-        metrics: where everything is recorded; ``ready`` and ``warmup_supervisor_up`` are bound to this supervisor.
+        request_timeout: seconds of running time after which any job shows that the worker is stuck.
+        metrics: where everything is recorded; ``ready`` and ``warmup_supervisor_up`` read from this supervisor.
         process_age: seconds since the process started, for the total of the start-up.
         clock: tells the time.
         jitter: a number in [0, 1) for each backoff.
@@ -70,24 +75,20 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._waiters: set[asyncio.Future[Snapshot]] = set()
         self._load: Load | None = None
+        self._load_phase: tuple[str | None, str] = (None, "")
         self._probe: Probe | None = None
-        self._phase: tuple[str, str] | None = None
-        self._failure: Failure | None = None
-        self._invalidation: Failure | None = None
-        self._report: ProbeReport | None = None
-        self._load_seconds: float | None = None
-        self._probe_seconds: float | None = None
-        self._noted_state: State | None = None
+        self._logged_state: State | None = None
         metrics.ready.set_function(lambda: float(self.ready))
         metrics.warmup_supervisor_up.set_function(lambda: float(self.alive))
         metrics.warmup_interval_seconds.set_function(lambda: self._evidence.effective_interval)
 
-    # -- asked -----------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
-        """What ``/readyz`` says."""
-        return self._state() in READY_STATES
+        """Whether the service should get requests."""
+        state = self._evidence.state(self.clock.monotonic(), self._target.job_seconds())
+        return state in READY_STATES
 
     @property
     def was_ready(self) -> bool:
@@ -95,46 +96,35 @@ class Supervisor:
         return self._evidence.was_ready
 
     def snapshot(self) -> Snapshot:
-        """The last evidence, at once: what ``GET /warmup`` says."""
-        phase, detail = self._phase or (None, "")
-        report = self._report
-        return snapshot(
-            Facts(
-                evidence=self._evidence,
-                now=self.clock.monotonic(),
-                wall=self.clock.time(),
-                job_seconds=self._target.job_seconds(),
-                alive=self.alive,
-                phase=phase,
-                detail=detail,
-                failure=self._failure,
-                invalidation=self._invalidation,
-                load_time=self._load_seconds,
-                process_time=self._probe_seconds,
-                image_size=report.image_size if report else None,
-                model_input_size=report.model_input_size if report else None,
-            )
+        """The facts now, without a wait."""
+        phase, phase_detail = self._load_phase
+        return Snapshot.of(
+            self._evidence,
+            now=self.clock.monotonic(),
+            timestamp=self.clock.time(),
+            job_seconds=self._target.job_seconds(),
+            alive=self.alive,
+            phase=phase,
+            phase_detail=phase_detail,
         )
 
     async def demand(self) -> Snapshot:
-        """Join the probe under way or start one, and wait for it: what ``POST /warmup`` says.
+        """Join the probe in progress or start one, and return the facts when it has finished.
 
-        While the engine loads, waits for the first probe. Answers at once if the load has failed (it is tried again
-        on its own schedule, which callers cannot hurry), if a probe passed so lately that the next may not run yet,
-        if one that timed out still holds the worker, if the supervisor itself is dead, or if the end has begun.
-        Cancelling a caller cancels nothing but its wait.
+        While the engine loads, this waits for the first probe. It returns at once in these cases: the load has failed
+        (callers cannot hurry the next try); a probe passed so recently that the next one may not run yet; a probe that
+        timed out still occupies the worker; the supervisor does not run; the service is shutting down.
+        Cancelling this call cancels neither the probe nor the calls of others.
         """
         if self._evidence.draining:
             self._recorder.skipped("draining")
             return self.snapshot()
         if self._evidence.load_failed or self._evidence.within_duty(self.clock.monotonic()):
             return self.snapshot()
-        if self._probe is not None and self._probe.counted:
-            self._recorder.skipped("the probe that timed out still runs")
-            return self._could_not_run("the probe that timed out still runs")
+        if self._probe is not None and self._probe.decided:
+            return self._skip("the probe that timed out still runs")
         if not self.alive:
-            self._recorder.skipped(_NOT_RUNNING)
-            return self._could_not_run(_NOT_RUNNING)
+            return self._skip(_NOT_RUNNING)
         waiter: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         self._wake.set()
@@ -143,43 +133,35 @@ class Supervisor:
         finally:
             self._waiters.discard(waiter)
 
-    # -- told ------------------------------------------------------------------------------------------------
-
-    def invalidate(self, outcome: Outcome, message: str) -> None:
-        """What was proved no longer counts (the device died): not ready from now until a new probe passes."""
-        self._invalidation = Failure(outcome, message, outcome.value)
-        self._evidence = self._evidence.after_invalidation(self.clock.monotonic())
-        self._note_state()
-        self._wake.set()
+    # -- commands --------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """The end begins: not ready, no new probe, everybody who waits is answered. Idempotent.
+        """Begin the shutdown: not ready, no new probe, every waiting ``demand`` returns. Idempotent.
 
-        A probe that still waits for its turn is withdrawn; one that runs may finish.
+        A probe that still waits for its turn is cancelled; one that runs may finish.
         """
         if self._evidence.draining:
             return
         self._evidence = self._evidence.after_drain()
         probe = self._probe
-        withdrawn = probe is not None and not probe.counted and probe.started_at is None
-        if probe is not None and withdrawn:
-            probe.counted = True
+        cancelled = probe is not None and not probe.decided and probe.started_at is None
+        if probe is not None and cancelled:
+            probe.decided = True
             probe.task.cancel()
-        skipped = withdrawn or (self._waiters and probe is None)
+        skipped = cancelled or (self._waiters and probe is None)
         self._answer(self.snapshot())
         if skipped:
             self._recorder.skipped("draining")
-        self._note_state()
+        self._log_state_change()
         self._wake.set()
 
-    def dismiss(self) -> None:
-        """Answer everybody who waits that nothing could run; for the guard, when no next life will come."""
+    def release_waiters(self) -> None:
+        """Let every waiting ``demand`` return, because no probe will run. The guard calls this when it ends."""
         if self._waiters:
-            self._recorder.skipped(_NOT_RUNNING)
-            self._answer(self._could_not_run(_NOT_RUNNING))
+            self._answer(self._skip(_NOT_RUNNING))
 
     async def close(self) -> None:
-        """Drain, and cancel what is under way; for the owner, after the last ``run`` has ended."""
+        """Drain, and cancel the load and the probe. Call it after the last ``run`` has ended."""
         self.drain()
         tasks = [work.task for work in (self._load, self._probe) if work is not None]
         for task in tasks:
@@ -187,18 +169,19 @@ class Supervisor:
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
-    # -- life ------------------------------------------------------------------------------------------------
+    # -- the loop --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """One life: load, then probe, for ever.
+        """Load, then probe for ever.
 
-        Every turn looks at what is so and does what follows; nothing is awaited but the next reason to look.
+        Each turn looks at the facts and starts or finishes what is due. Between turns it waits only for the next
+        reason to look; loads and probes run in tasks of their own.
 
         Raises:
-            RuntimeError: it is alive already.
+            RuntimeError: it is already running.
         """
         if self.alive:
-            raise RuntimeError("the supervisor is alive already")
+            raise RuntimeError("the supervisor is already running")
         self.alive = True
         try:
             while True:
@@ -209,7 +192,7 @@ class Supervisor:
             self.alive = False
 
     def _turn(self) -> None:
-        self._recorder.beat()
+        self._recorder.heartbeat()
         now = self.clock.monotonic()
         if self._load is not None and self._load.task.done():
             load, self._load = self._load, None
@@ -221,13 +204,13 @@ class Supervisor:
                 self._start_load(now)
             elif self._evidence.loaded and self._probe is None:
                 self._start_probe(now)
-        self._note_state()
+        self._log_state_change()
 
     def _seconds_to_next_turn(self) -> float:
         now = self.clock.monotonic()
         moments = [now + HEARTBEAT_SECONDS]
         if self._probe is not None:
-            if self._probe.started_at is not None and not self._probe.counted:
+            if self._probe.started_at is not None and not self._probe.decided:
                 moments.append(self._probe.started_at + self._evidence.cadence.timeout)
         elif self._load is None and not self._evidence.draining:
             moments.append(self._evidence.due_at(demanded=bool(self._waiters)))
@@ -236,8 +219,8 @@ class Supervisor:
     # -- load ------------------------------------------------------------------------------------------------
 
     def _start_load(self, now: float) -> None:
-        self._phase = None
-        task = asyncio.create_task(settled(self._load_target), name="warmup load")
+        self._load_phase = (None, "")
+        task = asyncio.create_task(result_or_failure(self._load_target), name="warmup load")
         task.add_done_callback(self._wake_up)
         self._load = Load(task, began=now)
 
@@ -245,8 +228,8 @@ class Supervisor:
         task = asyncio.current_task()
 
         def report(phase: str, detail: str) -> None:
-            if self._load is not None and self._load.task is task:  # not a late word of an earlier attempt
-                self._phase = (phase, detail)
+            if self._load is not None and self._load.task is task:  # not a late report of an earlier load
+                self._load_phase = (phase, detail)
 
         return await self._target.load(report)
 
@@ -254,101 +237,96 @@ class Supervisor:
         result = result_of(load.task)
         seconds = now - load.began
         if isinstance(result, Failure):
-            self._evidence = self._evidence.after_failed_load(result.outcome, now, self._jitter())
-            self._failure = result.without_error()
+            self._evidence = self._evidence.after_failure(result.without_error(), now, self._jitter())
             self._answer(self.snapshot())
-            self._recorder.load_failed(self._evidence, seconds, result)
+            self._recorder.load_failed(result, seconds=seconds, consecutive_failures=self._evidence.failures)
             return
-        self._evidence = self._evidence.after_load(now)
-        self._phase = self._failure = self._invalidation = None
-        self._load_seconds = seconds
+        self._evidence = self._evidence.after_load(now, load_seconds=seconds)
         self._recorder.loaded(result)
 
     # -- probe -----------------------------------------------------------------------------------------------
 
     def _start_probe(self, now: float) -> None:
-        self._recorder.attempt()
-        task = asyncio.create_task(settled(self._probe_target), name="warmup probe")
+        self._recorder.probe_sent()
+        task = asyncio.create_task(result_or_failure(self._probe_target), name="warmup probe")
         task.add_done_callback(self._wake_up)
         self._probe = Probe(task, began=now)
 
     async def _probe_target(self) -> ProbeReport:
         task = asyncio.current_task()
 
-        def started() -> None:
+        def on_start() -> None:
             probe = self._probe
             if probe is not None and probe.task is task and probe.started_at is None:
                 probe.started_at = self.clock.monotonic()
-                self._wake.set()  # its time begins to run out
+                self._wake.set()  # the loop must now wait no longer than the probe's timeout
 
-        return await self._target.probe(started)
+        return await self._target.probe(on_start)
 
     def _follow_probe(self, probe: Probe, now: float) -> None:
         timeout = self._evidence.cadence.timeout
         if probe.task.done():
             self._probe = None
-            if not probe.counted:
+            if not probe.decided:
                 self._finish_probe(probe, result_of(probe.task), now)
-        elif not probe.counted and probe.started_at is not None and now - probe.started_at >= timeout:
-            # Its thread cannot be stopped, so the task is left to see it end.
+        elif not probe.decided and probe.started_at is not None and now - probe.started_at >= timeout:
+            # The task is not cancelled: its thread cannot be stopped, and only the task shows when the thread ends.
             message = f"the probe still runs after {timeout:g} s"
             self._finish_probe(probe, Failure(Outcome.TIMEOUT, message, Outcome.TIMEOUT.value), now)
 
     def _finish_probe(self, probe: Probe, result: ProbeReport | Failure, now: float) -> None:
-        probe.counted = True
+        probe.decided = True
         seconds = now - probe.began
-        if isinstance(result, Failure) and result.outcome is Outcome.SKIPPED:
-            self._evidence = self._evidence.after_skip(now, self._jitter())
-            self._answer(self._could_not_run(result.message))
-            self._recorder.skipped(result.message)
-            return
-        first = False
+        before = self._evidence
         if isinstance(result, Failure):
-            self._evidence = self._evidence.after_failure(result.outcome, now, self._jitter())
-            self._failure = result.without_error()
-        else:
-            first = not self._evidence.was_ready
-            self._evidence = self._evidence.after_success(
-                now, began=probe.began, running_seconds=result.running_seconds, again=result.again
+            failure = result
+            self._evidence = before.after_failure(
+                failure.without_error(), now, self._jitter(), probe_seconds=seconds
             )
-            self._failure = None
-            self._report = result
-        self._probe_seconds = seconds
+        else:
+            failure = None
+            self._evidence = before.after_success(
+                now, running_seconds=result.running_seconds, probe_seconds=seconds, again=result.again
+            )
+        # Callers get their answer first, because the recorder may raise, for example if the log's disk is full.
         self._answer(self.snapshot())
-        self._recorder.probed(self._evidence, seconds, result if isinstance(result, Failure) else None)
-        if first:
+        self._recorder.probe_finished(failure, seconds=seconds, consecutive_failures=self._evidence.failures)
+        if self._evidence.was_ready and not before.was_ready:
             self._recorder.first_success(probe_seconds=seconds, process_seconds=self._process_age())
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
-    def _state(self) -> State:
-        return self._evidence.state(self.clock.monotonic(), self._target.job_seconds())
-
-    def _note_state(self) -> None:
-        state = self._state()
-        if state is not self._noted_state:
+    def _log_state_change(self) -> None:
+        snapshot = self.snapshot()
+        if snapshot.state is not self._logged_state:
             _log.info(
-                "state changed", state=state.value, before=self._noted_state, reason=self.snapshot().reason
+                "state changed",
+                state=snapshot.state.value,
+                before=self._logged_state,
+                reason=_reason(snapshot),
             )
-            self._noted_state = state
+            self._logged_state = snapshot.state
 
-    def _could_not_run(self, reason: str) -> Snapshot:
-        seen = self.snapshot()
-        return replace(
-            seen,
-            http_status=503,
-            retry_after=self._evidence.retry_after(self.clock.monotonic()),
-            status="error",
-            message=f"Warmup could not run: {reason}",
-            outcome=Outcome.SKIPPED,
-            error_type=Outcome.SKIPPED.value,
-        )
+    def _skip(self, reason: str) -> Snapshot:
+        self._recorder.skipped(reason)
+        return replace(self.snapshot(), not_run=reason)
 
-    def _answer(self, said: Snapshot) -> None:
+    def _answer(self, snapshot: Snapshot) -> None:
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_result(said)
+                waiter.set_result(snapshot)
 
     def _wake_up(self, _: asyncio.Task[Any]) -> None:
         self._wake.set()
+
+
+def _reason(snapshot: Snapshot) -> str | None:
+    """Why the state is what it is, where the state's name does not tell."""
+    if snapshot.state is State.DRAINING:
+        return None
+    if snapshot.failure is not None:
+        return snapshot.failure.message
+    if snapshot.state is State.FAILING:
+        return "a job has been running for too long" if snapshot.fresh else "the last success is too old"
+    return None

@@ -20,6 +20,14 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _libraries_configured() -> None:
+    """What the program configures at its start, for tests that use a part of it."""
+    from service.startup import configure_libraries
+
+    configure_libraries()
+
+
 @pytest.fixture(scope="session")
 def shared_directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A directory that all workers of this run share."""

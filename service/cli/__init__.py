@@ -1,4 +1,5 @@
-"""The commands of the program, one module each, and the table that lists them.
+"""The commands of the program: one module each, and ``commands``, the table that lists them.
 
-Nothing else imports this room. A command is imported when it is asked for, and no request is handled here.
+``service.__main__`` calls ``commands.main``; nothing else imports this package except tests. A command is imported only
+when it is asked for. ``check`` and ``probe`` import the standard library only, so that they start at once.
 """

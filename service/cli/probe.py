@@ -1,8 +1,8 @@
-"""``python -m service probe URL``: asks from outside whether a service can do its work, for cron and monitors.
+"""``./inspyrenet probe URL``: tests from outside that a service does its work; for cron and monitors.
 
-It makes the service prove itself: a probe through ``POST /warmup``, or a given picture through ``POST /process``.
-Standard library only, and nothing of the service is trusted: what answers might be a proxy, or an older version that
-says 200 whatever happens.
+The test is a probe through ``POST /warmup``, or a given picture through ``POST /process``. Standard library only, so
+that it starts at once. It trusts no answer by its status alone: the answer may come from a proxy, or from an older
+version that answers 200 even when it fails.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import http.client
 import json
 import math
 import struct
-import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from service.cli.printing import print_line
 
 OK, FAILING, CANNOT_TELL = 0, 1, 2
 
 DEFAULT_TIMEOUT = 150.0
-"""Seconds; a little more than a probe may run by default, and enough for most cold starts."""
+"""Seconds: a little more than a probe may run by default, and enough for most cold starts."""
 
-_LONGEST_ANSWER = 256 * 1024 * 1024
-_LONGEST_LINE = 300
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_MAX_LINE = 300  # characters
 _WORDS = {OK: "OK", FAILING: "FAILING", CANNOT_TELL: "CANNOT TELL"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Answer(NamedTuple):
-    """What came back: the status and the body."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -48,18 +49,22 @@ class Verdict(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """Nothing came back that is an HTTP answer."""
+    """No HTTP response arrived."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would become a GET, which proves nothing."""
+    """Makes a redirect the answer: following it would turn the POST into a GET, which proves nothing."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: what it leads to is told as the answer."""
+        """Follow no redirect."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``probe``."""
+    """Describe the command and its arguments."""
+    parser.description = (
+        "Test that a running service works, and print one line.\n"
+        "Exit code 0: it works; 1: it fails; 2: the test says neither (no answer, busy, starting, or another service)."
+    )
     parser.add_argument(
         "url", metavar="URL", help="base address of the service, such as https://cutout.example"
     )
@@ -67,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         type=Path,
         metavar="FILE",
-        help="post this picture to /process and expect a cut-out, instead of asking /warmup",
+        help="post this picture to /process and expect a cut-out, instead of a probe through /warmup",
     )
     parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="file whose first line is the API key for /process"
@@ -88,34 +93,24 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_seconds.__name__ = "number of seconds above 0"  # as argparse words it: "invalid ... value: 'nan'"
+_seconds.__name__ = (
+    "number of seconds above 0"  # argparse says: "invalid number of seconds above 0 value: 'nan'"
+)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command; the exit code is 0 if the service did its work, 1 if it fails, 2 if one cannot tell."""
-    parser = argparse.ArgumentParser(
-        prog="python -m service probe",
-        description="Make a running service prove that it works, and print one line. Exit code 0: it does; 1: it "
-        "fails; 2: cannot tell (no answer, busy, starting, or not this service).",
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Ask, print one line, and return the exit code."""
+def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Test, print one line, and return the exit code: 0 works, 1 fails, 2 cannot tell."""
+    del environ  # every command gets it; this one takes all that it needs from its arguments
     url = args.url.rstrip("/") + ("/process" if args.image else "/warmup")
     started = time.monotonic()
     try:
         answer = ask(_request(url, args), args.timeout)
         verdict = judge_cut_out(answer) if args.image else judge_warmup(answer)
-    except Exception as error:  # noqa: BLE001 - a check that breaks, whatever way, has proved nothing
+    except Exception as error:  # noqa: BLE001 - a test that breaks in any way has proved nothing
         verdict = Verdict(CANNOT_TELL, _one_line(str(error)) or type(error).__name__)
     seconds = time.monotonic() - started
-    # What stands after the bar is performance data, as Nagios reads it.
-    print(f"{_WORDS[verdict.code]}: {url}: {verdict.reason} | time={seconds:.3f}s")  # noqa: T201
-    sys.stdout.flush()
+    # Nagios reads what stands after the bar as performance data.
+    print_line(f"{_WORDS[verdict.code]}: {url}: {verdict.reason} | time={seconds:.3f}s")
     return verdict.code
 
 
@@ -133,17 +128,18 @@ def ask(request: urllib.request.Request, timeout: float) -> Answer:
     """Send the request and read the whole answer.
 
     Raises:
-        NoAnswer: nothing came in ``timeout`` seconds, or it was no HTTP.
+        NoAnswer: no response arrived within ``timeout`` seconds, or it was not HTTP.
     """
     results: list[Answer | Exception] = []
 
     def exchange() -> None:
         try:
             results.append(_exchange(request, timeout))
-        except Exception as error:  # noqa: BLE001 - told below, by the thread that waits
+        except Exception as error:  # noqa: BLE001 - the waiting thread reports it below
             results.append(error)
 
-    # The library's timeout is for each read, and looking a name up has none: only a thread can be left behind.
+    # The library's timeout counts for each read, and looking a name up has none. So a thread does the work, which is
+    # left behind at the timeout.
     thread = threading.Thread(target=exchange, daemon=True)
     thread.start()
     thread.join(timeout)
@@ -163,17 +159,17 @@ def _exchange(request: urllib.request.Request, timeout: float) -> Answer:
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         with opener.open(request, timeout=timeout) as response:
-            return Answer(response.status, response.read(_LONGEST_ANSWER))
+            return Answer(response.status, response.read(_MAX_ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:
             try:
-                return Answer(error.code, error.read(_LONGEST_ANSWER))
+                return Answer(error.code, error.read(_MAX_ANSWER_BYTES))
             except http.client.HTTPException:
                 return Answer(error.code, b"")
 
 
 def judge_warmup(answer: Answer) -> Verdict:
-    """What the answer of ``POST /warmup`` proves."""
+    """What the answer to ``POST /warmup`` proves."""
     said = _json(answer.body)
     message = _one_line(str(said.get("message") or ""))
     match answer.status:
@@ -193,7 +189,7 @@ def judge_warmup(answer: Answer) -> Verdict:
 
 
 def judge_cut_out(answer: Answer) -> Verdict:
-    """What the answer of ``POST /process`` proves."""
+    """What the answer to ``POST /process`` proves."""
     if answer.status == 200:
         if (size := _png_size(answer.body)) is None:
             return Verdict(FAILING, f"it answered 200 without a picture: {_text(answer.body)}")
@@ -208,7 +204,7 @@ def judge_cut_out(answer: Answer) -> Verdict:
 
 
 def _png_size(body: bytes) -> tuple[int, int] | None:
-    """Width and height of a whole PNG file, or None."""
+    """Width and height of a complete PNG file, or None."""
     if not body.startswith(_PNG) or body[12:16] != b"IHDR" or not body.endswith(b"IEND\xaeB`\x82"):
         return None
     width, height = struct.unpack(">II", body[16:24])
@@ -224,10 +220,10 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _text(body: bytes) -> str:
-    return _one_line(body[: 4 * _LONGEST_LINE].decode("utf-8", "replace")) or "an empty body"
+    return _one_line(body[: 4 * _MAX_LINE].decode("utf-8", "replace")) or "an empty body"
 
 
 def _one_line(text: str) -> str:
-    """Printable, on one line, and without the bar that would end it for Nagios."""
+    """The text as one printable line, without the bar, which would end it for Nagios."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).replace("|", "/").split())
-    return line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "..."
+    return line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + "..."

@@ -1,4 +1,10 @@
-"""The process's main memory: what is free stays for the next picture, and too much goes back between pictures."""
+"""Free main memory: how much of it the process keeps for the next picture, and when the rest goes back to the kernel.
+
+The C library returns none by itself (:mod:`service.host.allocator`), so two callers look at it: InSPyReNet's session
+before each forward pass, and a task of the application once a minute while no client's picture is in memory. Each
+counts from a baseline of its own, because they start at different times: the session when the weights are loaded, the
+task when the application starts. After giving memory back, a caller counts from what was held then.
+"""
 
 from __future__ import annotations
 
@@ -12,68 +18,19 @@ from pathlib import Path
 
 import structlog
 
-SPARE_BYTES = 2 << 30
-"""How much may stay free: more than what a picture of a few megapixels takes on its way, in either precision."""
+SPARE_BEFORE_PASS_BYTES = 1 << 30
+"""What earlier pictures may leave for a forward pass. A pass of 1024 x 1024 leaves less than this in either precision,
+and the next pass uses it again. What larger passes leave does not fit the next size: it would stay in addition to what
+that pass takes."""
+
+SPARE_WHEN_IDLE_BYTES = 2 << 30
+"""What earlier pictures may leave while none is in memory: more than a picture of a few megapixels takes on its way, in
+either precision. What is given back, the next picture has to take from the kernel again."""
 
 PERIOD_SECONDS = 60.0
-"""Time between looks. What has been given back, the next picture has to take again."""
+"""Time between two looks of the task."""
 
 _log = structlog.get_logger("memory")
-
-
-class MainMemory:
-    """Gives free memory back to the kernel once there is too much of it.
-
-    The C library never gives any back by itself (:data:`service.host.interpreter.MEMORY`).
-
-    Args:
-        spare: bytes that may be held beyond what is held now, or was after memory was last given back.
-    """
-
-    def __init__(self, *, spare: int = SPARE_BYTES) -> None:
-        self._spare = spare
-        self._in_use = resident_bytes()
-
-    def give_back(self) -> None:
-        """Give all that is free back if too much is held: meanwhile, every thread that allocates waits."""
-        held = resident_bytes()
-        if held > self._in_use + self._spare:
-            give_memory_back()
-            self._in_use = resident_bytes()
-            _log.info("gave free memory back", bytes_before=held, bytes_after=self._in_use)
-
-
-async def give_back_between_pictures(
-    is_idle: Callable[[], bool], pool: Executor, main_memory: Callable[[], MainMemory] = MainMemory
-) -> None:
-    """Run for ever: look after the memory now and then, when no client's picture is there.
-
-    Whatever goes wrong in one look is logged, and the next one comes.
-
-    Args:
-        is_idle: whether no client's picture is in memory.
-        pool: where the blocking work runs.
-        main_memory: makes the object that gives memory back.
-    """
-    loop = asyncio.get_running_loop()
-    memory = await loop.run_in_executor(pool, main_memory)
-    while True:
-        await asyncio.sleep(PERIOD_SECONDS)
-        if is_idle():
-            try:
-                await loop.run_in_executor(pool, memory.give_back)
-            except Exception:  # noqa: BLE001 - nobody else would notice that memory is no longer looked after
-                _log.exception("free memory could not be given back")
-
-
-def give_memory_back() -> None:
-    """Return to the kernel the main memory that is free, also where it lies scattered between what is in use.
-
-    Takes 0.2 s a gigabyte; other C libraries than GNU's do it by themselves.
-    """
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(ctypes.c_size_t(0))
 
 
 def resident_bytes() -> int:
@@ -81,3 +38,75 @@ def resident_bytes() -> int:
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+def trim_heap() -> None:
+    """Return free main memory to the kernel, also where it lies scattered between blocks that are in use.
+
+    It takes 0.2 s a gigabyte, and every thread that allocates waits meanwhile. C libraries other than GNU's return
+    memory by themselves, so there it does nothing.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(ctypes.c_size_t(0))
+
+
+class MainMemory:
+    """Gives free memory back to the kernel once there is too much of it.
+
+    Args:
+        spare: bytes that may be held beyond the baseline, which is what is held at the first look and again each time
+            memory has been given back.
+        resident_bytes: tells how many bytes the process holds.
+        trim_heap: gives all free memory back.
+    """
+
+    def __init__(
+        self,
+        *,
+        spare: int,
+        resident_bytes: Callable[[], int] = resident_bytes,
+        trim_heap: Callable[[], None] = trim_heap,
+    ) -> None:
+        self._spare = spare
+        self._resident_bytes = resident_bytes
+        self._trim_heap = trim_heap
+        self._baseline: int | None = None
+
+    def give_back(self) -> None:
+        """Look once; if more than the spare bytes are held beyond the baseline, give all free memory back."""
+        held = self._resident_bytes()
+        if self._baseline is None:
+            self._baseline = held
+        elif held > self._baseline + self._spare:
+            self._trim_heap()
+            self._baseline = self._resident_bytes()
+            _log.info("gave free memory back", bytes_before=held, bytes_after=self._baseline)
+
+
+async def give_back_between_pictures(
+    is_idle: Callable[[], bool],
+    pool: Executor,
+    *,
+    memory: MainMemory | None = None,
+    period: float = PERIOD_SECONDS,
+) -> None:
+    """Look after the memory for ever: at once, which sets the baseline, and then once a period while idle.
+
+    An error in one look is logged, and the next look follows all the same.
+
+    Args:
+        is_idle: whether no client's picture is in memory.
+        pool: where the blocking work runs.
+        memory: gives memory back; by default with the spare bytes of an idle service.
+        period: seconds between two looks.
+    """
+    loop = asyncio.get_running_loop()
+    memory = memory or MainMemory(spare=SPARE_WHEN_IDLE_BYTES)
+    while True:
+        if is_idle():
+            try:
+                await loop.run_in_executor(pool, memory.give_back)
+            except Exception:  # noqa: BLE001 - without this line, memory would no longer be looked after, unnoticed
+                _log.exception("free memory could not be given back")
+        await asyncio.sleep(period)

@@ -1,4 +1,8 @@
-"""Reading a request's body: the picture and its parameters, bounded in size, time and number of parts."""
+"""Reads the body of a request to ``/process``: the picture and its parameters.
+
+The handler calls ``check_headers`` before it takes a place, and ``read`` after that. Size, time and the number of
+parts must stay bounded, and nothing in a body may make Python remember it after the request.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +25,22 @@ from aiohttp import (
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+from service.inference.pipeline import EncodedPicture
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
-
-# aiohttp warns of a header that a client got wrong, with the header: one line in the log, and one entry that Python
-# remembers for ever, for each new one. What is wrong with it is told to the client.
-warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
-warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 """Names of the file part, in the order in which they are documented."""
 
 MULTIPART_OVERHEAD = 64 * 1024
-"""Bytes that boundaries, part headers and parameters may add to the picture."""
+"""Boundaries, part headers and parameters may add this much to the picture."""
 
 MAX_PARTS = 16
 MAX_FIELD_BYTES = 1024
 CHUNK_BYTES = 256 * 1024
 
-# aiohttp tells of a malformed body in all these ways, assertions included.
+# aiohttp raises all of these for a malformed body, assertions included.
 _MALFORMED = (
     HttpProcessingError,
     web.RequestPayloadError,
@@ -59,106 +59,117 @@ _PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
 class Body:
     """What a client sent."""
 
-    image: bytes
+    image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
     """Form fields other than the picture, in order, duplicates kept."""
 
 
+def ignore_header_warnings() -> None:
+    """Turn off aiohttp's warnings about malformed headers of a multipart part. Start-up calls this once.
+
+    Such a warning quotes the client's header. Each new one would add a line to the log and an entry to the table of
+    warnings that Python keeps for ever. The client gets an error response that says what is wrong.
+    """
+    warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
+    warnings.filterwarnings("ignore", category=BadContentDispositionParam)
+
+
 def is_multipart(request: web.BaseRequest) -> bool:
-    """Whether the body claims to be a form with parts."""
+    """Whether the headers declare a body with parts."""
     return request.content_type.startswith("multipart/")
 
 
-def check_declared(request: web.BaseRequest, max_upload_bytes: int) -> None:
-    """Refuse by the headers alone what need not be read.
+def check_headers(request: web.BaseRequest, max_upload_bytes: int) -> None:
+    """Refuse a request whose body need not be read to know that it is wrong.
 
     Raises:
         TooLarge: the declared length is over the limit.
-        UnsupportedType: the declared type is none that can hold a picture, or the body is compressed.
+        UnsupportedType: the declared type cannot hold a picture, or the body is compressed.
         BadRequest: the body is declared empty.
     """
     content_type = request.content_type
     if content_type.startswith("multipart/"):
         if content_type != "multipart/form-data":
             raise UnsupportedType(
-                "A multipart body must be multipart/form-data with a file part called 'image'."
+                "A multipart body must be multipart/form-data, with a file part called 'image'."
             )
         limit = max_upload_bytes + MULTIPART_OVERHEAD
     else:
         limit = max_upload_bytes
         if not content_type.startswith("image/") and content_type != "application/octet-stream":
             raise UnsupportedType(
-                "Send the picture as multipart/form-data with a file part called 'image', or its raw bytes with "
+                "Send the image as multipart/form-data with a file part called 'image', or send its bytes with "
                 "a Content-Type of image/* or application/octet-stream."
             )
     if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
-        # Pictures are compressed already; what this would buy is bombs, inflated before any check is made.
+        # Image files are compressed already. A second compression only helps to send a decompression bomb.
         raise UnsupportedType(
-            "The body has a Content-Encoding: send the picture's bytes as they are.",
+            "The body has a Content-Encoding. Send the image file without one.",
             headers={hdrs.ACCEPT_ENCODING: "identity"},
         )
     length = request.content_length
     if length is not None and length > limit:
         raise _too_large(max_upload_bytes)
     if length == 0 or not request.can_read_body:
-        raise BadRequest("The body is empty: send the bytes of a picture.")
+        raise BadRequest("The body is empty. Send an image file.")
 
 
-async def invite(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``, now that every check that needs no body has passed."""
+async def send_continue(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed."""
     if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
 
 async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio.Timeout) -> Body:
-    """The whole body.
+    """Read the whole body.
 
     Args:
-        request: its headers have passed ``check_declared``.
+        request: its headers have passed ``check_headers``.
         max_upload_bytes: limit on the picture.
-        deadline: when all of it must be in; not yet entered.
+        deadline: when the body must be complete; not yet entered.
 
     Raises:
-        BadRequest: empty, malformed, no picture or more than one.
-        BodyTimeout: it did not arrive in time.
-        TooLarge: it streamed past the limit.
+        BadRequest: the body is empty, malformed, or has no picture or more than one.
+        BodyTimeout: the body did not arrive in time.
+        TooLarge: the body is longer than the limit.
     """
     try:
         async with deadline:
             if is_multipart(request):
                 return await _read_form(request, max_upload_bytes)
-            return Body(await _read_raw(request, max_upload_bytes), ())
+            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes)), ())
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
-        # The end is set by hand, or aiohttp would try to read on, fail, and close before the answer is out.
+        # Mark the end of the body. Otherwise aiohttp reads on, fails, and closes the connection before the answer is
+        # written.
         request.content.feed_eof()
         raise BadRequest(
-            "The body is malformed: it is not what its Content-Type or boundary says."
+            "The body is malformed. It does not match its Content-Type or its boundary."
         ) from error
 
 
 def too_slow() -> BodyTimeout:
-    """What a client is told whose body did not arrive in time, or whose place somebody faster needed."""
+    """The error for a body that did not arrive in time, or whose transfer was evicted for being slow."""
     return BodyTimeout(
-        "The body did not arrive in time; slow ones are given up first when many come at once."
+        "The body did not arrive in time. When the service is full, it ends the slowest uploads first."
     )
 
 
 async def _read_raw(request: web.Request, max_upload_bytes: int) -> bytes:
-    buffer = BytesIO()  # gives its bytes away without a copy, and does not mind how small the pieces are
+    buffer = BytesIO()  # takes small pieces well, and getvalue() makes no copy
     while chunk := await request.content.readany():
         if buffer.tell() + len(chunk) > max_upload_bytes:
             raise _too_large(max_upload_bytes)
         buffer.write(chunk)
     if not buffer.tell():
-        raise BadRequest("The body is empty: send the bytes of a picture.")
+        raise BadRequest("The body is empty. Send an image file.")
     return buffer.getvalue()
 
 
-class _Bounded:
-    """A body's stream, as far as ``MultipartReader`` reads one: what lies outside the parts counts too."""
+class _LimitedStream:
+    """Has the methods of a stream that ``MultipartReader`` uses, and limits all bytes, those outside the parts too."""
 
     def __init__(self, content: StreamReader, limit: int, too_long: TooLarge) -> None:
         self.at_eof = content.at_eof
@@ -184,10 +195,10 @@ class _Bounded:
 
 
 class _FormReader(MultipartReader):
-    """Looks at a part's name before aiohttp decodes it.
+    """Checks the name of a part before aiohttp decodes it.
 
-    Python remembers every character set that it is asked for and does not know, for ever: a client that invents them
-    would fill the memory.
+    Python keeps the name of every unknown character set that it was asked for, as long as the process runs. A client
+    that invents such names would fill the memory.
     """
 
     async def fetch_next_part(self) -> MultipartReader | BodyPartReader:
@@ -196,7 +207,7 @@ class _FormReader(MultipartReader):
         for extended in _EXTENDED.finditer(disposition):
             if not _KNOWN_CHARSET.match(disposition, extended.start()):
                 raise BadRequest(
-                    "A form part's name must be plain, or in UTF-8 (RFC 8187, without continuations)."
+                    "The name of a form part must be plain, or encoded in UTF-8 (RFC 8187, without continuations)."
                 )
         return part
 
@@ -205,7 +216,7 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
     image: bytes | None = None
     fields: list[tuple[str, str]] = []
     parts = 0
-    stream = _Bounded(
+    stream = _LimitedStream(
         request.content, max_upload_bytes + MULTIPART_OVERHEAD + CHUNK_BYTES, _too_large(max_upload_bytes)
     )
     reader = _FormReader(request.headers, cast("StreamReader", stream))
@@ -214,15 +225,15 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
         if parts > MAX_PARTS:
             raise BadRequest(f"The form has more than {MAX_PARTS} parts.")
         if isinstance(part, MultipartReader) or part.name is None:
-            raise BadRequest("Every part of the form must be a plain field with a name.")
+            raise BadRequest("Every part of the form must have a name and no parts of its own.")
         _check_encoding(part)
         if part.name in IMAGE_FIELDS:
             if image is not None:
-                raise BadRequest("The form has more than one picture: send one file part called 'image'.")
+                raise BadRequest("The form has more than one image. Send one file part called 'image'.")
             image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes))
         elif part.filename is not None:
             raise BadRequest(
-                f"The file part must be called {_either(IMAGE_FIELDS)}; this form has a file under another name."
+                f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
             )
         else:
             value = await _read_part(
@@ -233,18 +244,18 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
             except UnicodeDecodeError:
                 raise BadRequest("A form field is not UTF-8 text.") from None
     if not parts:
-        raise BadRequest("The form is empty: send a file part called 'image'.")
+        raise BadRequest("The form is empty. Send a file part called 'image'.")
     if image is None:
-        raise BadRequest(f"The form has no picture: send one file part called {_either(IMAGE_FIELDS)}.")
+        raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
     if not image:
-        raise BadRequest("The picture in the form is empty: no bytes were sent.")
-    return Body(image, tuple(fields))
+        raise BadRequest("The image in the form is empty. Send an image file.")
+    return Body(EncodedPicture(image), tuple(fields))
 
 
 def _check_encoding(part: BodyPartReader) -> None:
     for header in ("Content-Transfer-Encoding", "Content-Encoding"):
         if part.headers.get(header, "").strip().lower() not in _PLAIN_ENCODINGS:
-            raise BadRequest(f"A form part has a {header}: send its bytes as they are.")
+            raise BadRequest(f"A form part has a {header}. Send the part without one.")
 
 
 async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge) -> bytes:
@@ -257,7 +268,7 @@ async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | To
 
 
 def _too_large(max_upload_bytes: int) -> TooLarge:
-    return TooLarge(f"The picture is larger than the limit of {max_upload_bytes} bytes.")
+    return TooLarge(f"The image file is larger than the limit of {max_upload_bytes} bytes.")
 
 
 def _either(names: Iterable[str]) -> str:

@@ -1,4 +1,8 @@
-"""How aiohttp is to treat the wire: what it may hold, how long it waits, and what it may say in the log."""
+"""Limits of aiohttp's connections: how much they may hold, how long they wait, and what aiohttp may log.
+
+The server passes ``OPTIONS`` to ``web.AppRunner``. Memory of connections without a place must stay bounded, and nothing
+that a client sent may reach the log.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,18 @@ from typing import Any
 from aiohttp.http_exceptions import HttpProcessingError
 
 READ_BUFFER_BYTES = 64 * 1024
-"""A connection whose bytes nobody reads yet is paused when it holds twice this."""
+"""A connection is paused when it holds twice this many bytes that no handler has read."""
 
 KEEPALIVE_SECONDS = 75.0
-"""Longer than the idle timeouts of common load balancers (60 s), so that they close first. A connection that has not
-sent a whole request head by then is closed as well."""
+"""Longer than the idle timeouts of common load balancers (60 s), so that they close idle connections first. A
+connection that has not sent a whole request head by then is closed as well."""
 
 LINGER_SECONDS = 2.0
-"""How long the rest of a refused body is still taken in, so that its sender gets to read the refusal."""
+"""How long the rest of a refused body is still read, so that its sender can read the error."""
 
 
 def _without_content(record: logging.LogRecord) -> bool:
-    """Malformed HTTP is told in one line: the exception's words are the client's, a key perhaps among them."""
+    """Log malformed HTTP in one line: the exception quotes the client, and the quote may hold an API key."""
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.msg, record.args, record.exc_info = "malformed HTTP: refused with 400", (), None
@@ -27,12 +31,17 @@ def _without_content(record: logging.LogRecord) -> bool:
 
 
 _log = logging.getLogger("wire")
-_log.addFilter(_without_content)
+
+
+def configure_logging() -> None:
+    """Keep what clients sent out of aiohttp's log lines. Start-up calls this once."""
+    _log.addFilter(_without_content)
+
 
 OPTIONS: dict[str, Any] = {
-    "access_log": None,  # the middleware writes it
+    "access_log": None,  # the middleware writes one
     "logger": _log,
-    "auto_decompress": False,  # or it would inflate what has yet to be refused
+    "auto_decompress": False,  # a compressed body is refused before it is decompressed
     "read_bufsize": READ_BUFFER_BYTES,
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,

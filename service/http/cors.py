@@ -1,4 +1,8 @@
-"""Cross-origin requests from the web pages that the operator allows."""
+"""Cross-origin requests (CORS) from the web pages that the operator allows.
+
+``create_app`` installs the middleware and the hook. Every answer to an allowed origin must carry the headers, errors
+too, or the page could not read it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED = "Retry-After, X-Request-Id, X-Engine, Server-Timing"
+EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, Server-Timing"
 ALLOWED_HEADERS = "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent"
 PREFLIGHT_SECONDS = 3600
 
 
 class Cors:
-    """Answers preflights and marks every answer, errors too.
+    """Answers preflights, and adds the CORS headers to every other answer.
 
     Args:
         origins: allowed origins, such as ``https://shop.example``; ``*`` allows all; empty allows none.
@@ -23,7 +27,7 @@ class Cors:
         self._origins = origins
 
     def middleware(self) -> Middleware:
-        """Answers preflights."""
+        """Answers preflights; every other request passes."""
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,12 +44,12 @@ class Cors:
         return middleware
 
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Marks an answer just before it is written: the cut-out is written by its handler, inside the middlewares."""
+        """Adds the headers just before an answer is written: handlers may write theirs before a middleware sees it."""
         if (allowed := self._allowed(request.headers.get(hdrs.ORIGIN))) is not None:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED_HEADERS
         if self._origins and "*" not in self._origins:
-            # a cache must not hand one origin's answer to another
+            # A cache must not give one origin's answer to another.
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)
 
     def _allowed(self, origin: str | None) -> str | None:

@@ -1,23 +1,46 @@
-"""``/livez``: whether only a restart can mend this process."""
+"""``GET /readyz`` and ``GET /livez``: the answers that a platform's health checks read.
+
+``service.app`` puts these handlers on their routes. They must stay cheap and never run inference: a platform asks
+every few seconds. ``/livez`` may be 503 only for what a restart repairs, because the platform then restarts it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from aiohttp import web
 
 from service.http.json_answer import json_answer
-from service.inference.worker import Worker
+from service.http.warmup_answer import retry_after
 from service.lifecycle import Lifecycle
+from supervisor import Supervisor
 
 
-class Live:
-    """``GET /livez``: 503 only for what a restart alone can mend."""
+class ReadinessHandler:
+    """``GET /readyz``: whether to send requests to this instance."""
 
-    def __init__(self, worker: Worker, lifecycle: Lifecycle) -> None:
-        self._worker = worker
-        self._lifecycle = lifecycle
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
 
     async def get(self, _: web.Request) -> web.Response:
-        """That the event loop answers is most of the proof."""
-        if (reason := self._lifecycle.dead or self._worker.stuck) is not None:
+        """200 if the state is ``ready`` or ``degraded``, else 503."""
+        snapshot = self._supervisor.snapshot()
+        return json_answer(
+            {"status": "ready" if snapshot.ready else "not ready", "state": snapshot.state.value},
+            status=200 if snapshot.ready else 503,
+            retry_after=None if snapshot.ready else retry_after(snapshot) or 1,
+        )
+
+
+class LivenessHandler:
+    """``GET /livez``: whether this process can still do its work, now or later."""
+
+    def __init__(self, lifecycle: Lifecycle, stuck: Callable[[], str | None]) -> None:
+        self._lifecycle = lifecycle
+        self._stuck = stuck
+
+    async def get(self, _: web.Request) -> web.Response:
+        """503 with the reason if only a restart helps. That the event loop answers at all is most of the proof."""
+        if (reason := self._lifecycle.dead or self._stuck()) is not None:
             return json_answer({"status": "dead", "reason": reason}, status=503)
         return json_answer({"status": "alive"})

@@ -1,4 +1,8 @@
-"""What happens to every request: an id, a log line, metrics, and one shape for every error."""
+"""What happens to every request: an id, a log line, metrics, common headers, and one shape for every error.
+
+``create_app`` installs all of it. Every request must be counted exactly once, as an answer or as a client that left,
+and no answer may carry a traceback, a path or a library's message.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,10 @@ from service.logs import find_trace_id
 
 REQUEST_ID = web.RequestKey("request_id", str)
 DISCONNECT_STAGE = web.RequestKey("disconnect_stage", str)
-"""How far the request has come, for the count of clients that leave: upload, queue, run, response."""
+"""The stage of a request, for the count of clients that leave: upload, queue, run, response."""
 
 DISCONNECTED = web.RequestKey("disconnected", bool)
-"""Set by a handler that found its client gone while it wrote the answer."""
+"""A handler sets it to True if the client left while the answer was being written."""
 
 SERVER = "inspyrenet-api"
 
@@ -32,19 +36,15 @@ PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 """For ``app.on_response_prepare``."""
 
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines: counted, but kept out of the access log. So is GET /warmup."""
+"""Machines ask for these every few seconds, so they are counted but not logged. The same holds for GET /warmup."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _access = structlog.get_logger("access")
 _log = structlog.get_logger("http")
 
 
-def observe(metrics: Metrics) -> Middleware:
-    """The outermost middleware: request id, metrics, access log.
-
-    Args:
-        metrics: where requests are counted, in ``finally``.
-    """
+def track_requests(metrics: Metrics) -> Middleware:
+    """The outermost middleware: it gives a request its id, counts it, times it and logs it."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -69,7 +69,7 @@ def observe(metrics: Metrics) -> Middleware:
         finally:
             seconds = time.perf_counter() - start
             in_progress.dec()
-            if status is None:  # the client has gone, and is counted as just that
+            if status is None:  # the client left; it is counted as that and as nothing else
                 metrics.client_disconnects_total.labels(stage=request.get(DISCONNECT_STAGE, "response")).inc()
             else:
                 metrics.count_request(request.method, route, status)
@@ -87,27 +87,27 @@ def observe(metrics: Metrics) -> Middleware:
     return middleware
 
 
-def stamp(lifecycle: Lifecycle) -> PrepareHook:
-    """Headers that every answer carries, set just before it is written, by whomever.
+def common_headers(lifecycle: Lifecycle) -> PrepareHook:
+    """Sets the headers that every answer carries, just before it is written.
 
     Args:
         lifecycle: while it drains, every answer closes its connection.
     """
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-        # A refused Expect never comes to the middlewares.
+        # aiohttp answers an unknown Expect header without the middlewares, so there may be no id yet.
         response.headers["X-Request-Id"] = request.get(REQUEST_ID) or _request_id(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers[hdrs.SERVER] = SERVER  # the default names the versions of Python and aiohttp
+        response.headers[hdrs.SERVER] = SERVER  # the default shows the versions of Python and aiohttp
         if lifecycle.draining:
             response.force_close()
-            response.headers[hdrs.CONNECTION] = "close"  # aiohttp has decided on this one already
+            response.headers[hdrs.CONNECTION] = "close"  # aiohttp has set this header already
 
     return on_prepare
 
 
 def render_errors(metrics: Metrics) -> Middleware:
-    """The one place that turns an exception into an answer, and counts it."""
+    """Turns exceptions into answers and counts the rejections. Nothing else does."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -115,7 +115,7 @@ def render_errors(metrics: Metrics) -> Middleware:
             return await handler(request)
         except ServiceError as error:
             metrics.rejections_total.labels(reason=error.reason.value).inc()
-            return _answer(
+            return _error_response(
                 request,
                 error.status,
                 error.code,
@@ -127,36 +127,34 @@ def render_errors(metrics: Metrics) -> Middleware:
             if error.status < 400:
                 raise
             headers = {"Allow": error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
-            code, message = _http_error(request, error.status)
-            return _answer(request, error.status, code, message, headers=headers)
+            code, message = _code_and_message(request, error.status)
+            return _error_response(request, error.status, code, message, headers=headers)
         except ConnectionResetError:
             raise
-        except Exception:  # noqa: BLE001 - the last line of defence: whatever it is, the client gets an answer
+        except Exception:  # noqa: BLE001 - the client must get an answer, whatever went wrong
             _log.exception("request failed: this is a bug in the service")
             metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
-            return _answer(
-                request,
-                500,
-                "internal",
-                "The service failed; this is its own fault, and it has been logged.",
-                headers={},
-            )
+            message = "The service failed because of a bug in it. The bug has been logged."
+            return _error_response(request, 500, "internal", message, headers={})
 
     return middleware
 
 
-def _http_error(request: web.Request, status: int) -> tuple[str, str]:
+def _code_and_message(request: web.Request, status: int) -> tuple[str, str]:
     match status:
         case 404:
-            return "not_found", "There is nothing at this path; GET /docs lists what there is."
+            return "not_found", "This path does not exist. GET /docs lists the paths."
         case 405:
-            return "method_not_allowed", f"{request.method} is not served here; see the Allow header."
+            return (
+                "method_not_allowed",
+                f"This path does not take {request.method}. The Allow header says which methods it takes.",
+            )
         case _:
             phrase = HTTPStatus(status).phrase
             return phrase.lower().replace(" ", "_").replace("-", "_"), f"{phrase}."
 
 
-def _answer(
+def _error_response(
     request: web.Request,
     status: int,
     code: str,
@@ -168,7 +166,7 @@ def _answer(
     body = {"error": {"code": code, "message": message, "request_id": request[REQUEST_ID]}}
     response = web.json_response(body, status=status, headers=headers, dumps=_dumps)
     if request.content.exception() is not None:
-        response.force_close()  # where a broken body ends and the next request begins cannot be told
+        response.force_close()  # a broken body hides where the next request begins
     if retry_after is not None:
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
     return response
@@ -179,5 +177,5 @@ def _dumps(value: object) -> str:
 
 
 def _request_id(request: web.BaseRequest) -> str:
-    offered = request.headers.get("X-Request-Id", "")
-    return offered if _SAFE_ID.fullmatch(offered) else uuid.uuid4().hex
+    sent = request.headers.get("X-Request-Id", "")
+    return sent if _SAFE_ID.fullmatch(sent) else uuid.uuid4().hex

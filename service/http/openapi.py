@@ -1,6 +1,7 @@
-"""What the service offers, as an OpenAPI 3.1 document: the one place it is written down for machines.
+"""The OpenAPI 3.1 document: everything that the service offers, described for programs.
 
-Values that the code decides (outputs, formats, names of the file part, error codes) are taken from the code.
+``pages`` serves it as ``/openapi.json``, and ``/docs`` shows it to people. Outputs, formats, names of the file part,
+error codes and the body of ``/warmup`` come from the code that decides them; never write them down here a second time.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ from __future__ import annotations
 from service.http.body import IMAGE_FIELDS
 from service.http.openapi_components import Node, components, header_refs
 from service.imaging.options import Format, Output
-from supervisor.state import State
+from supervisor import State
 
 _SUMMARY = """\
-`POST` a photo to `/process`, get the cut-out back.
+`POST` a photo to `/process` and get the cut-out back.
 
-Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path is a 404; a method
-that a path does not serve is a 405 with `Allow`. Every answer carries `X-Request-Id`: the caller's own, if it
-sent one, or a new one.
+Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path gets a 404; a
+method that a path does not serve gets a 405 with `Allow`. Every answer carries `X-Request-Id`: the one that the
+request sent, or a new one.
 
-`/process` waits while the service is still cold; `/warmup` tells whether it is warm, from the last probe: a real
-picture through the same path as a client's."""
+`/process` waits while the service is still cold. `/warmup` says whether it is warm. It judges by the last probe: a
+real picture that went through the same path as a client's picture."""
 
 _COLOUR_PATTERN = "^#[0-9a-fA-F]{6}$"
 
@@ -26,11 +27,11 @@ _PROCESS_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def document(*, version: str, max_upload_bytes: int) -> Node:
-    """The OpenAPI 3.1 document; pure.
+    """The OpenAPI 3.1 document. This function is pure.
 
     Args:
         version: of the service.
-        max_upload_bytes: the configured limit on a picture.
+        max_upload_bytes: the configured limit on the size of a picture.
     """
     return {
         "openapi": "3.1.0",
@@ -41,12 +42,15 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
             "version": version,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        # Relative, so that it also holds behind a path prefix.
+        # Relative, so that it is also right behind a path prefix.
         "servers": [{"url": "."}],
         "tags": [
-            {"name": "pictures", "description": "What the service is for."},
-            {"name": "warmth", "description": "Whether it is ready, told from fresh evidence. Always open."},
-            {"name": "operation", "description": "For those who run it. Always open."},
+            {"name": "pictures", "description": "Background removal."},
+            {"name": "health", "description": "Whether the service is ready. These paths need no API key."},
+            {
+                "name": "operation",
+                "description": "For those who run the service. These paths need no API key.",
+            },
         ],
         "paths": {
             "/process": {"post": _process(max_upload_bytes)},
@@ -77,16 +81,16 @@ def _process(max_upload_bytes: int) -> Node:
         "tags": ["pictures"],
         "operationId": "process",
         "summary": "Remove the background of a picture",
-        "description": "The answer has the picture's upright size. Accepted: JPEG, PNG, WebP, AVIF, BMP, TIFF, and "
-        "the first frame of GIF and other animations, told by their bytes and not by their name. Parameters go "
-        "into the query or, with `multipart/form-data`, into form fields; each at most once.",
+        "description": "The answer has the size of the upright picture. Accepted formats: JPEG, PNG, WebP, AVIF, BMP, "
+        "TIFF, and the first frame of GIF and other animations. The bytes decide the format, not the file name. Send "
+        "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
         "security": [{}, {"apiKey": []}, {"bearer": []}],
         "parameters": [
             *parameters,
             {
                 "name": "X-Request-Id",
                 "in": "header",
-                "description": "Taken over into the answer and the log.",
+                "description": "The answer and the log use this id.",
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
             },
         ],
@@ -101,7 +105,7 @@ def _process(max_upload_bytes: int) -> Node:
         },
         "responses": {
             "200": {
-                "description": "The cut-out, in the format asked for.",
+                "description": "The cut-out in the requested format.",
                 "headers": header_refs("X-Request-Id", "X-Engine", "Server-Timing"),
                 "content": {format.content_type: {"schema": {}} for format in Format},
             },
@@ -116,9 +120,9 @@ def _process_parameters() -> list[Node]:
         {
             "name": "output",
             "in": "query",
-            "description": "What the answer shows: `rgba` the cut-out on transparency; `mask` the mask in grey; "
-            "`green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`) the cut-out on that; `blur` the "
-            "background blurred; `overlay` the mask over the picture.",
+            "description": "What the answer shows. `rgba`: the cut-out on a transparent background; `mask`: the mask "
+            "in grey; `green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`): the cut-out on that colour; "
+            "`blur`: the picture with its background blurred; `overlay`: the mask over the picture.",
             "schema": {
                 "type": "string",
                 "anyOf": [{"enum": words}, {"pattern": _COLOUR_PATTERN}],
@@ -128,8 +132,8 @@ def _process_parameters() -> list[Node]:
         {
             "name": "format",
             "in": "query",
-            "description": "The file format of the answer. `rgba` cannot be `jpeg`; a side is at most 16383 pixels "
-            "in `webp` and 65500 in `jpeg`.",
+            "description": "The file format of the answer. `rgba` cannot be `jpeg`. A side can have at most 16383 "
+            "pixels in `webp` and 65500 in `jpeg`.",
             "schema": {
                 "type": "string",
                 "enum": [format.value for format in Format],
@@ -139,13 +143,14 @@ def _process_parameters() -> list[Node]:
         {
             "name": "threshold",
             "in": "query",
-            "description": "Makes the mask hard: foreground is what lies above. Without it the mask stays soft.",
+            "description": "Makes the mask hard: values above this become foreground, all others background. "
+            "Without it the mask stays soft.",
             "schema": {"type": "number", "minimum": 0, "maximum": 1},
         },
         {
             "name": "reverse",
             "in": "query",
-            "description": "Keep the background, remove the foreground.",
+            "description": "Keep the background and remove the foreground.",
             "schema": {"type": "boolean", "default": False},
         },
     ]
@@ -153,39 +158,41 @@ def _process_parameters() -> list[Node]:
 
 def _warmup_get() -> Node:
     return {
-        "tags": ["warmth"],
+        "tags": ["health"],
         "operationId": "getWarmup",
-        "summary": "The last evidence, at once",
+        "summary": "The result of the last probe, at once",
         "responses": _warmup_responses(
             "The last finished probe passed and is fresh.",
             "The last finished probe failed.",
-            "No probe has finished, the engine is not loaded, the service is shutting down, or the evidence is stale.",
+            "No probe has finished, the engine is not loaded, the service is shutting down, the supervisor is not "
+            "running, or the last success is too old.",
         ),
     }
 
 
 def _warmup_post() -> Node:
     return {
-        "tags": ["warmth"],
+        "tags": ["health"],
         "operationId": "postWarmup",
         "summary": "Warm the service, and wait for the result",
-        "description": "Joins the probe under way or starts one; while the engine loads it waits for the first one. "
-        "If the last success is recent enough it answers with that at once. Leaving early cancels nothing.",
+        "description": "Joins the probe in progress or starts one. While the engine loads, it waits for the first "
+        "probe. If the last success is recent enough, it answers with that at once. A client that leaves cancels "
+        "nothing.",
         "responses": _warmup_responses(
             "The probe ran and passed.", "The probe ran and failed.", "The probe could not run."
         ),
     }
 
 
-def _warmup_responses(passed: str, failed: str, pending: str) -> Node:
-    said = {"200": passed, "500": failed, "503": pending}
+def _warmup_responses(passed: str, failed: str, undecided: str) -> Node:
+    descriptions = {"200": passed, "500": failed, "503": undecided}
     return {
         status: {
             "description": description,
             "headers": header_refs("X-Request-Id", *(["Retry-After"] if status == "503" else [])),
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
         }
-        for status, description in said.items()
+        for status, description in descriptions.items()
     }
 
 
@@ -194,7 +201,7 @@ def _readyz() -> Node:
         "readyz",
         "Whether to send requests here",
         "Never runs inference.",
-        ("Ready, or degraded: one or two probes in a row failed.", "Not ready."),
+        ("Ready, or degraded: the last one or two probes failed.", "Not ready."),
         {"status": {"enum": ["ready", "not ready"]}, "state": {"enum": [state.value for state in State]}},
     )
 
@@ -203,22 +210,24 @@ def _livez() -> Node:
     return _health(
         "livez",
         "Whether the process is alive",
-        "503 only for what a restart alone can mend.",
+        "503 only if nothing but a restart can help.",
         ("Alive.", "Dead: only a restart helps."),
         {"status": {"enum": ["alive", "dead"]}, "reason": {"type": "string"}},
     )
 
 
-def _health(name: str, summary: str, description: str, said: tuple[str, str], properties: Node) -> Node:
+def _health(
+    name: str, summary: str, description: str, descriptions: tuple[str, str], properties: Node
+) -> Node:
     content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
     return {
-        "tags": ["warmth"],
+        "tags": ["health"],
         "operationId": name,
         "summary": summary,
         "description": description,
         "responses": {
             status: {"description": text, "headers": header_refs("X-Request-Id"), "content": content}
-            for status, text in zip(("200", "503"), said, strict=True)
+            for status, text in zip(("200", "503"), descriptions, strict=True)
         },
     }
 
@@ -231,7 +240,7 @@ def _metrics() -> Node:
         "summary": "Metrics for Prometheus",
         "responses": {
             "200": {
-                "description": "The Prometheus text format, or OpenMetrics when asked for.",
+                "description": "The Prometheus text format, or OpenMetrics if the request accepts it.",
                 "content": {"text/plain": text, "application/openmetrics-text": text},
             }
         },
@@ -245,6 +254,6 @@ def _file(summary: str, name: str, content_type: str) -> Node:
         "summary": summary,
         "responses": {
             "200": {"description": "The file.", "content": {content_type: {"schema": {}}}},
-            "304": {"description": "Unchanged since the `ETag` sent along."},
+            "304": {"description": "Unchanged since the `ETag` that the request sent."},
         },
     }

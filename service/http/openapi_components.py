@@ -1,4 +1,8 @@
-"""What the OpenAPI document's operations share: schemas, headers, and one response for each error status."""
+"""The parts that several operations of the OpenAPI document share: schemas, headers and error responses.
+
+``openapi`` puts them under ``components`` and refers to them. The error codes come from ``service.errors`` and the
+schema of ``/warmup`` from ``warmup_body``, so that the document cannot differ from what the service sends.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +10,33 @@ from typing import Any
 
 from service import errors
 from service.errors import ServiceError
-from supervisor.protocol import Outcome
-from supervisor.state import State
+from service.http import warmup_body
 
 Node = dict[str, Any]
 
 _WHEN = {
     400: "The body is empty or malformed, the picture is missing or there is more than one, a parameter is unknown "
-    "or invalid, or `rgba` was asked for as JPEG.",
+    "or invalid, or the request asks for `rgba` as JPEG.",
     401: "API keys are configured, and the key is missing or wrong.",
     404: "There is nothing at this path.",
-    405: "This path does not serve this method; `Allow` lists those it does.",
+    405: "This path does not serve this method; `Allow` lists the methods that it serves.",
     408: "The body did not arrive in time.",
     413: "The picture is larger than the limit on uploads.",
-    415: "The body is not a picture by its bytes, or in a format that is not accepted.",
-    422: "The picture cannot be decoded, is truncated, has too many pixels or none, or is too big for the format "
-    "asked for.",
+    415: "The bytes of the body are not a picture, or not one in an accepted format.",
+    422: "The picture cannot be decoded, is truncated, has too many pixels or none, or is too large for the format "
+    "of the answer.",
     429: "The queue is full, or the expected wait exceeds the deadline.",
-    500: "The service failed; this is its own fault.",
+    500: "The service failed because of an error of its own.",
     503: "The engine could not be loaded, the service is shutting down, or the device has failed or is out of memory.",
     504: "The deadline of the request passed.",
 }
-"""Every error status there is, and when."""
+"""Every error status, and when the service sends it."""
 
 
 def components() -> Node:
     """The ``components`` object of the document."""
     return {
-        "schemas": {"Error": _error_schema(), "Warmup": _warmup_schema()},
+        "schemas": {"Error": _error_schema(), "Warmup": warmup_body.schema()},
         "headers": _headers(),
         "responses": {f"Error{status}": _error(status) for status in _WHEN},
         "securitySchemes": {
@@ -44,7 +47,7 @@ def components() -> Node:
 
 
 def _codes() -> dict[int, list[str]]:
-    """The values of ``error.code`` by status."""
+    """The values of ``error.code`` for each status."""
     codes = {404: ["not_found"], 405: ["method_not_allowed"], ServiceError.status: [ServiceError.code]}
     for error in vars(errors).values():
         if isinstance(error, type) and issubclass(error, ServiceError) and error is not ServiceError:
@@ -78,79 +81,31 @@ def _error_schema() -> Node:
                 "required": ["code", "message", "request_id"],
                 "properties": {
                     "code": text | {"description": "For programs; one of a fixed set."},
-                    "message": text | {"description": "For people: what was wrong, and what would be right."},
-                    "request_id": text | {"description": "As in `X-Request-Id`; the log has it too."},
+                    "message": text | {"description": "For people: what was wrong, and what to do."},
+                    "request_id": text
+                    | {"description": "The same as in `X-Request-Id`; it is also in the log."},
                 },
             }
         },
     }
 
 
-def _warmup_schema() -> Node:
-    def some(kind: str, description: str) -> Node:
-        return {"type": [kind, "null"], "description": description}
-
-    def size(description: str) -> Node:
-        pair = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
-        return pair | {"description": f"{description}: [width, height] in pixels."}
-
-    return {
-        "type": "object",
-        "required": ["status", "message", "model_ready", "state", "engine"],
-        "properties": {
-            "status": {"enum": ["success", "error", "pending"]},
-            "message": {"type": "string", "description": "For people."},
-            "error_type": some("string", "What failed; only on failure."),
-            "model_ready": {"type": "boolean", "description": "As `/readyz` says."},
-            "container_ready": {"type": "boolean", "description": "The service answers: always true."},
-            "state": {"enum": [state.value for state in State]},
-            "outcome": {
-                "enum": [*(outcome.value for outcome in Outcome), None],
-                "description": "Of the last probe.",
-            },
-            "consecutive_failures": {"type": "integer", "minimum": 0},
-            "last_success_age_seconds": some("number", "Since a probe last passed; null if none has."),
-            "interval_seconds": some("number", "Between probes, in effect now."),
-            "phase": some("string", "What the load is doing."),
-            "reason": some("string", "Why the state is not `ready`; null if it is."),
-            "load_time": some("number", "Seconds the load took."),
-            "process_time": some("number", "Seconds the last finished probe took."),
-            "total_time": some("number", "Both together."),
-            "timestamp": {"type": "number", "description": "Unix time at which this was said."},
-            "endpoint": {"const": "/warmup"},
-            "engine": {"type": "string", "enum": ["inspyrenet", "grabcut"]},
-            "fallback": some("boolean", "The engine stands in for another."),
-            "fallback_reason": some("string", "Why it does."),
-            "device": some("string", "As torch names it: `cpu`, `cuda:0`."),
-            "precision": some("string", "`fp32` or `bf16`."),
-            "precision_reason": some("string", "Why that precision."),
-            "mode": some("string", "`base`, `fast`, `base-nightly`; `none` for grabcut."),
-            "resize": some("string", "`static` or `dynamic`; `none` for grabcut."),
-            "weights": some("string", "`official`, `file`, `dummy`, or `none`."),
-            "weights_note": some("string", "What a person must know of the weights."),
-            "image_size": size("Of the picture a probe sends"),
-            "configured_warmup_size": {
-                "type": "integer",
-                "description": "The side asked for in the settings.",
-            },
-            "model_input_size": size("Of what the model is fed for it"),
-        },
-    }
-
-
 def header_refs(*names: str) -> Node:
-    """Response headers by name, as references to the described ones."""
+    """Response headers by name, as references into ``components``."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _headers() -> Node:
     text, whole = {"type": "string"}, {"type": "integer", "minimum": 1}
-    said = {
-        "X-Request-Id": ("Names this request in the log.", text),
-        "X-Engine": ("What made the mask: `inspyrenet` or `grabcut`.", text),
+    described = {
+        "X-Request-Id": ("The id of this request in the log.", text),
+        "X-Engine": ("The engine that made the mask: `inspyrenet` or `grabcut`.", text),
         "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
-        "Retry-After": ("Seconds after which trying again makes sense.", whole),
-        "WWW-Authenticate": ("How to send a key.", text),
-        "Allow": ("The methods this path serves.", text),
+        "Retry-After": ("Seconds after which the client should try again.", whole),
+        "WWW-Authenticate": ("How to send an API key.", text),
+        "Allow": ("The methods that this path serves.", text),
     }
-    return {name: {"description": what, "schema": schema} for name, (what, schema) in said.items()}
+    return {
+        name: {"description": description, "schema": schema}
+        for name, (description, schema) in described.items()
+    }

@@ -1,4 +1,8 @@
-"""The web page and the documentation: small files, read once, served from memory."""
+"""The web page and the documentation: small files, read once and served from memory.
+
+``create_app`` adds these routes. The answers must carry a Content-Security-Policy that allows no inline script and
+no inline style.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class _File:
+class _StaticFile:
     def __init__(self, body: bytes, content_type: str) -> None:
         self._body = body
         self._content_type = content_type
@@ -48,16 +52,16 @@ def _charset(content_type: str) -> str | None:
 
 def routes(*, version: str, max_upload_bytes: int) -> list[web.RouteDef]:
     """``/``, ``/docs``, ``/openapi.json`` and ``/static/...``."""
-    found: list[web.RouteDef] = []
+    files: list[web.RouteDef] = []
     for path in sorted(STATIC.iterdir()):
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        file = _File(path.read_bytes(), content_type)
+        file = _StaticFile(path.read_bytes(), content_type)
         match path.name:
             case "index.html":
-                found.append(web.get("/", file.get))
+                files.append(web.get("/", file.get))
             case "docs.html":
-                found.append(web.get("/docs", file.get))
+                files.append(web.get("/docs", file.get))
             case _:
-                found.append(web.get(f"/static/{path.name}", file.get))
+                files.append(web.get(f"/static/{path.name}", file.get))
     document = json.dumps(openapi.document(version=version, max_upload_bytes=max_upload_bytes))
-    return [*found, web.get("/openapi.json", _File(document.encode(), "application/json").get)]
+    return [*files, web.get("/openapi.json", _StaticFile(document.encode(), "application/json").get)]

@@ -1,14 +1,14 @@
 """The parameters of ``/process``, read from the query and the form fields together.
 
-Values are exact: names and words are lower case, a colour is ``#`` and six hexadecimal digits, a flag is ``true``
-or ``false``. There is one spelling for each value, and a near miss is answered with the right one. No string that a
-client sent leaves this module: what it returns are enums, numbers and flags.
+The handler of ``/process`` calls ``parse``. There is one spelling for each value: names and words are lower case, a
+colour is ``#`` and six hexadecimal digits, a flag is ``true`` or ``false``. The error for a wrong value says which
+values are right. No string that a client sent may leave this module: it returns enums, numbers and flags.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -16,30 +16,31 @@ from service.errors import BadParameter
 from service.imaging.options import Colour, Format, Options, Output
 
 NAMES = ("output", "format", "threshold", "reverse")
-"""The parameters there are."""
+"""All parameters."""
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _QUOTED_LENGTH = 40
 
 
-def parse(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Options:
+def parse(pairs: Iterable[tuple[str, str]]) -> Options:
     """Read the parameters of one request.
 
     Args:
-        parameters: (name, value) pairs, decoded. Pass query and form fields in one sequence, so that a parameter
-            given in both is seen as the duplicate it is; a plain mapping cannot hold duplicates.
+        pairs: (name, value), decoded. Pass query and form fields in one sequence, so that a parameter in both is
+            refused as a duplicate.
 
     Raises:
-        BadParameter: an unknown name, a name given twice, an invalid value, or ``rgba`` asked for as JPEG.
+        BadParameter: an unknown name, a name given twice, an invalid value, or ``rgba`` together with JPEG.
     """
-    pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in NAMES:
-            raise BadParameter(f"There is no parameter {_quote(name)}; there are {', '.join(NAMES)}.")
+            raise BadParameter(
+                f"The parameter {_quote(name)} is unknown. The parameters are {', '.join(NAMES)}."
+            )
         if name in given:
-            raise BadParameter(f"The parameter {name} is given more than once; give it once.")
+            raise BadParameter(f"The parameter {name} is given more than once. Give it once.")
         given[name] = value
 
     output, colour = _output(given.get("output", Output.RGBA))
@@ -52,7 +53,7 @@ def parse(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Options:
     )
     if options.output is Output.RGBA and options.format is Format.JPEG:
         raise BadParameter(
-            "JPEG has no transparency, so output=rgba cannot be JPEG; ask for png, webp or avif, "
+            "JPEG has no transparency, so it cannot hold output=rgba. Ask for png, webp or avif, "
             "or for another output."
         )
     return options
@@ -61,12 +62,15 @@ def parse(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> Options:
 def _output(value: str) -> tuple[Output, Colour | None]:
     if _COLOUR.fullmatch(value):
         return Output.COLOUR, (int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16))
-    if value == Output.COLOUR:  # the placeholder of the documentation, taken literally
-        raise BadParameter("output=#rrggbb wants digits: for instance #ff8800, written %23ff8800 in a query.")
+    if value == Output.COLOUR:  # the placeholder of the documentation
+        raise BadParameter(
+            "output=#rrggbb stands for a colour. Write hexadecimal digits, for instance #ff8800; "
+            "in a query, write %23ff8800."
+        )
     if value == "" or _COLOUR.fullmatch(f"#{value}"):
         raise BadParameter(
-            f"output is {_quote(value)}; a colour starts with '#', written %23 in a query (%23ff8800), "
-            "where a bare '#' ends the address."
+            f"output is {_quote(value)}, but a colour starts with '#'. In a query, write %23 for it (%23ff8800): "
+            "a '#' ends the address."
         )
     return _choice("output", Output, value), None
 
@@ -78,23 +82,27 @@ def _choice(name: str, choices: type[_Choice], value: str) -> _Choice:
     try:
         return choices(value)
     except ValueError:
-        raise BadParameter(f"{name} is {_quote(value)}; it takes one of {', '.join(choices)}.") from None
+        raise BadParameter(
+            f"{name} is {_quote(value)}, but it must be one of {', '.join(choices)}."
+        ) from None
 
 
 def _threshold(value: str) -> float:
-    # float() alone would take "nan", "inf", "1_0" and other scripts' digits.
+    # float() alone would also take "nan", "inf", "1_0" and the digits of other scripts.
     number = float(value) if _NUMBER.fullmatch(value) else -1.0
     if not 0.0 <= number <= 1.0:
-        raise BadParameter(f"threshold is {_quote(value)}; it takes a number from 0 to 1, for instance 0.5.")
+        raise BadParameter(
+            f"threshold is {_quote(value)}, but it must be a number from 0 to 1, for instance 0.5."
+        )
     return number
 
 
 def _flag(name: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise BadParameter(f"{name} is {_quote(value)}; it takes true or false.")
+        raise BadParameter(f"{name} is {_quote(value)}, but it must be true or false.")
     return value == "true"
 
 
 def _quote(text: str) -> str:
-    """The client's own words, short and printable."""
+    """A client's string, shortened and printable."""
     return ascii(text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "...")

@@ -1,10 +1,14 @@
-"""``POST /process``: a picture in, a cut-out out."""
+"""``POST /process``: a picture in, a cut-out out.
+
+``app`` registers the handler; each request becomes one ``PictureRequest``, which holds everything that belongs to it. A
+place is taken before the body is read and kept until the answer is written: the bound on memory depends on that.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from aiohttp import hdrs, web
 
@@ -12,20 +16,31 @@ from metrics import Metrics
 from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.http import body, parameters
-from service.http.api_keys import KeyRing
+from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
-from service.http.slow_clients import Transfers
+from service.http.slow_clients import SlowClients
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
-from service.inference.pipeline import CutOut, Pipeline, Progress
+from service.inference.admission import Admission
+from service.inference.device_errors import DeviceErrors, device_lost
+from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress
 from service.inference.place import Place
-from service.inference.worker import Worker
 from service.settings import Settings
-from service.warmup.target import EngineTarget
 
 
-class Process:
-    """``POST /process``: a picture in, a cut-out out."""
+class ProcessHandler:
+    """Answers ``POST /process``.
+
+    Args:
+        settings: time and size limits.
+        engine: named in the answer.
+        pipeline: makes the cut-out.
+        admission: gives the place.
+        device_errors: told of failures of the device.
+        keys: who may send pictures.
+        metrics: stages and input sizes are recorded here.
+        slow_clients: ends the slowest transfer when no place is free.
+    """
 
     def __init__(
         self,
@@ -33,128 +48,149 @@ class Process:
         settings: Settings,
         engine: Engine,
         pipeline: Pipeline,
-        worker: Worker,
-        target: EngineTarget,
-        keys: KeyRing,
+        admission: Admission,
+        device_errors: DeviceErrors,
+        keys: ApiKeys,
         metrics: Metrics,
-        transfers: Transfers,
+        slow_clients: SlowClients,
     ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._pipeline = pipeline
-        self._worker = worker
-        self._target = target
-        self._keys = keys
-        self._metrics = metrics
-        self._transfers = transfers
+        self.settings = settings
+        self.engine = engine
+        self.pipeline = pipeline
+        self.admission = admission
+        self.device_errors = device_errors
+        self.keys = keys
+        self.metrics = metrics
+        self.slow_clients = slow_clients
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
         request[DISCONNECT_STAGE] = "upload"
-        await self._keys.check(request)
+        await self.keys.check(request)
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
             parameters.parse(request.query.items())
-        body.check_declared(request, self._settings.max_upload_bytes)
-        if self._worker.taken >= self._worker.capacity:
-            self._transfers.make_way()
-        with ExitStack() as holding:
-            place = holding.enter_context(self._worker.place())
-            received = await self._receive(request, holding)
-            wanted = parameters.parse([*request.query.items(), *received.fields])
-            place.queue_up()
-            progress = Progress()
-            # Handed over, not kept: the encoded picture is let go of once it is decoded.
-            image, received = received.image, body.Body(b"", ())
-            running = self._run(request, image, wanted, place, progress)
-            del image
-            cut_out = await running
-            return await self._respond(request, cut_out, progress, holding)
+        body.check_headers(request, self.settings.max_upload_bytes)
+        if self.admission.full:
+            self.slow_clients.evict_slowest()
+        with self.admission.take_place() as place:
+            return await PictureRequest(self, request, place).answer()
 
-    async def _receive(self, request: web.Request, holding: ExitStack) -> body.Body:
-        """Read the body, at the client's pace as long as nobody waits for the place that ``holding`` gives back."""
+
+class PictureRequest:
+    """One request that holds a place, from the first byte of its body to the last byte of its answer.
+
+    Args:
+        handler: what every request shares.
+        http: the request; its headers have been checked.
+        place: held; the caller releases it.
+    """
+
+    def __init__(self, handler: ProcessHandler, http: web.Request, place: Place) -> None:
+        self._handler = handler
+        self._http = http
+        self._place = place
+        self._progress = Progress()
+
+    async def answer(self) -> web.StreamResponse:
+        """Read the body, run the picture, write the answer."""
+        received = await self._receive()
+        options = parameters.parse([*self._http.query.items(), *received.fields])
+        self._handler.admission.enqueue(self._place)
+        cut_out = await self._run(received.image, options)
+        return await self._respond(cut_out)
+
+    async def _receive(self) -> body.Body:
+        """Read the body, at the client's pace as long as no other request needs the place."""
         loop = asyncio.get_running_loop()
-        deadline = asyncio.timeout(self._settings.read_timeout)
+        settings = self._handler.settings
+        deadline = asyncio.timeout(settings.read_timeout)
 
-        def end() -> None:
-            holding.close()
-            with suppress(RuntimeError):  # it expires this very moment, or has not begun
+        def give_up() -> None:
+            self._place.release()
+            with suppress(RuntimeError):  # the deadline expires at this very moment, or has not begun
                 deadline.reschedule(loop.time())
 
-        with self._transfers.transfer(moved=lambda: request.content.total_bytes, end=end) as transfer:
-            await body.invite(request)
+        content = self._http.content
+        with self._handler.slow_clients.watch(
+            moved_bytes=lambda: content.total_bytes, end=give_up
+        ) as transfer:
+            await body.send_continue(self._http)
             received = await body.read(
-                request, max_upload_bytes=self._settings.max_upload_bytes, deadline=deadline
+                self._http, max_upload_bytes=settings.max_upload_bytes, deadline=deadline
             )
-        if transfer.gave_way:  # its last bytes came together with the one who needed the place
+        if transfer.evicted:  # its last bytes arrived together with the request that needed the place
             raise body.too_slow()
         return received
 
-    async def _run(
-        self, request: web.Request, image: bytes, wanted: Options, place: Place, progress: Progress
-    ) -> CutOut:
-        request[DISCONNECT_STAGE] = "queue"
+    async def _run(self, encoded: EncodedPicture, options: Options) -> CutOut:
+        self._http[DISCONNECT_STAGE] = "queue"
 
         def on_start() -> None:
-            request[DISCONNECT_STAGE] = "run"
+            self._http[DISCONNECT_STAGE] = "run"
 
-        run = self._pipeline.run(image, wanted, place=place, progress=progress, on_start=on_start)
-        del image
-        deadline = asyncio.timeout(self._settings.request_timeout)
+        deadline = asyncio.timeout(self._handler.settings.request_timeout)
         try:
             async with deadline:
-                return await run
+                return await self._handler.pipeline.run(
+                    encoded, options, place=self._place, progress=self._progress, on_start=on_start
+                )
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise DeadlineExceeded(
-                f"The deadline of {self._settings.request_timeout:g} s passed "
-                f"{'while the picture was being worked on' if progress.running else 'before its turn came'}.",
-                retry_after=self._worker.expected_seconds or 1,
-            ) from None
+            raise self._too_late() from None
         except EngineError as error:
-            self._target.note_device_error(error)
+            self._handler.device_errors.report(error)
             raise _unavailable(error) from error
         except BadMask as error:
             raise Unavailable(
                 "The model returned an unusable mask for this picture.", retry_after=30
             ) from error
         finally:
-            for stage, seconds in progress.seconds.items():
-                self._metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
-            if progress.size is not None:
-                self._metrics.input_pixels.observe(math.prod(progress.size))
+            self._record_progress()
 
-    async def _respond(
-        self, request: web.Request, cut_out: CutOut, progress: Progress, holding: ExitStack
-    ) -> web.StreamResponse:
+    def _too_late(self) -> DeadlineExceeded:
+        when = "while the picture was being worked on" if self._progress.running else "before its turn came"
+        return DeadlineExceeded(
+            f"The deadline of {self._handler.settings.request_timeout:g} s passed {when}.",
+            retry_after=self._handler.admission.expected_seconds or 1,
+        )
+
+    def _record_progress(self) -> None:
+        metrics = self._handler.metrics
+        for stage, seconds in self._progress.seconds.items():
+            metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
+        if self._progress.size is not None:
+            metrics.input_pixels.observe(math.prod(self._progress.size))
+
+    async def _respond(self, cut_out: CutOut) -> web.StreamResponse:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""
-        request[DISCONNECT_STAGE] = "response"
+        self._http[DISCONNECT_STAGE] = "response"
         response = web.Response(body=cut_out.body, content_type=cut_out.content_type)
-        response.headers["X-Engine"] = self._engine.name
+        response.headers["X-Engine"] = self._handler.engine.name
         response.headers["Server-Timing"] = ", ".join(
-            f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in progress.seconds.items()
+            f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in self._progress.seconds.items()
         )
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
-        transport, size = request.transport, len(cut_out.body)
+        transport, size = self._http.transport, len(cut_out.body)
 
         def cut_off() -> None:
-            request[DISCONNECTED] = True
+            self._http[DISCONNECTED] = True
             if transport is not None:
                 transport.abort()
 
         def moved() -> int:
             return max(0, size - (transport.get_write_buffer_size() if transport is not None else 0))
 
-        def end() -> None:
-            holding.close()
+        def give_up() -> None:
+            self._place.release()
             cut_off()
 
         try:
-            with self._transfers.transfer(moved=moved, end=end):
-                async with asyncio.timeout(self._settings.request_timeout):
-                    await response.prepare(request)
+            with self._handler.slow_clients.watch(moved_bytes=moved, end=give_up):
+                async with asyncio.timeout(self._handler.settings.request_timeout):
+                    await response.prepare(self._http)
                     await response.write_eof()
-        except (ConnectionError, TimeoutError):  # it has gone, or it takes no more
+        except (ConnectionError, TimeoutError):  # the client has gone, or takes no more bytes
             cut_off()
         return response
 
@@ -165,5 +201,5 @@ def _unavailable(error: EngineError) -> Unavailable:
             "The device had no room for this picture. Send it again, or send it smaller.", retry_after=5
         )
     if isinstance(error, DeviceError) and error.sticky:
-        return Unavailable("The device has failed; the service is restarting.", retry_after=30)
+        return device_lost()
     return Unavailable("The engine failed on this picture. Send it again.", retry_after=5)

@@ -1,8 +1,9 @@
-"""Places held at a client's pace: when somebody else needs one, the slowest transfer gives way.
+"""Evicts slow clients when the service is full: the slowest transfer loses its place to a new request.
 
-A place is taken before a body is read and kept until the answer is written, so how long it is held is up to the
-client's connection. A handful of connections that trickle could hold every place while the device idles. So while
-places are free a slow client has all of its timeouts, and when the last is gone the slowest one pays for the others.
+A place is taken before a body is read and kept until the answer is written, so a client's connection decides how long
+a place is held. A handful of slow connections could hold every place while the device idles. ``/process`` registers
+each transfer here and asks for an eviction when no place is free. While places are free, a slow client must keep all
+of its timeouts.
 """
 
 from __future__ import annotations
@@ -11,47 +12,49 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-GRACE_SECONDS = 2.0
-"""No transfer gives way before this: a slow start is no slow client. Paces are averages over at least as long."""
+MIN_AGE_SECONDS = 2.0
+"""No transfer is evicted before this age, because a slow start does not make a slow client. Rates are averages over
+at least this time."""
 
-FAIR_PACE = 64 * 1024
-"""Bytes a second; a transfer at this pace or above never gives way. 0.5 Mbit/s is a poor mobile line."""
+MIN_BYTES_PER_SECOND = 64 * 1024
+"""No transfer at this rate or above is evicted. 0.5 Mbit/s is a poor mobile line."""
 
 
 class Transfer:
     """A body on its way in, or an answer on its way out."""
 
-    __slots__ = ("_end", "_moved", "_moved_before", "_since", "gave_way")
+    __slots__ = ("_bytes_at_start", "_end", "_moved_bytes", "_start", "evicted")
 
-    def __init__(self, now: float, moved: Callable[[], int], end: Callable[[], None]) -> None:
-        self.gave_way = False
+    def __init__(self, now: float, moved_bytes: Callable[[], int], end: Callable[[], None]) -> None:
+        self.evicted = False
         self._end = end
-        self._moved = moved
-        self._moved_before = 0
-        self._since = now
+        self._moved_bytes = moved_bytes
+        self._start = now
+        self._bytes_at_start = 0
 
-    def pace(self, now: float) -> float | None:
-        """Bytes a second; None while it is too early to tell.
+    def rate(self, now: float) -> float | None:
+        """Bytes a second; None if it is too early to tell.
 
-        A fair one is judged anew from here on, so that a fast start, or what the kernel's own buffers took in one
-        gulp, does not excuse a stall for long.
+        The average begins anew each time it is good enough. Otherwise a fast start, or what the kernel's own buffers
+        took at once, would hide a stall for long.
         """
-        if now - self._since < GRACE_SECONDS:
+        seconds = now - self._start
+        if seconds < MIN_AGE_SECONDS:
             return None
-        moved = self._moved()
-        pace = (moved - self._moved_before) / (now - self._since)
-        if pace >= FAIR_PACE:
-            self._since, self._moved_before = now, moved
-        return pace
+        moved = self._moved_bytes()
+        rate = (moved - self._bytes_at_start) / seconds
+        if rate >= MIN_BYTES_PER_SECOND:
+            self._start, self._bytes_at_start = now, moved
+        return rate
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Give the place back and end the transfer."""
-        self.gave_way = True
+        self.evicted = True
         self._end()
 
 
-class Transfers:
-    """The transfers under way.
+class SlowClients:
+    """The transfers that are under way.
 
     Args:
         clock: monotonic seconds.
@@ -59,32 +62,32 @@ class Transfers:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._under_way: set[Transfer] = set()
+        self._transfers: set[Transfer] = set()
 
     @contextmanager
-    def transfer(self, *, moved: Callable[[], int], end: Callable[[], None]) -> Iterator[Transfer]:
-        """For as long as the transfer lasts.
+    def watch(self, *, moved_bytes: Callable[[], int], end: Callable[[], None]) -> Iterator[Transfer]:
+        """Keep a transfer registered as long as the context lasts.
 
         Args:
-            moved: bytes that have come in or gone out so far.
-            end: gives its place back at once and makes the transfer fail; called at most once.
+            moved_bytes: bytes that have come in or gone out so far.
+            end: gives the place back at once and makes the transfer fail; called at most once.
         """
-        transfer = Transfer(self._clock(), moved, end)
-        self._under_way.add(transfer)
+        transfer = Transfer(self._clock(), moved_bytes, end)
+        self._transfers.add(transfer)
         try:
             yield transfer
         finally:
-            self._under_way.discard(transfer)
+            self._transfers.discard(transfer)
 
-    def make_way(self) -> None:
-        """End the slowest transfer, if one is past its grace and below the fair pace."""
+    def evict_slowest(self) -> None:
+        """Evict the slowest transfer, if one is old enough and below the minimum rate."""
         now = self._clock()
         slow = {
-            transfer: pace
-            for transfer in self._under_way
-            if (pace := transfer.pace(now)) is not None and pace < FAIR_PACE
+            transfer: rate
+            for transfer in self._transfers
+            if (rate := transfer.rate(now)) is not None and rate < MIN_BYTES_PER_SECOND
         }
         if slow:
             slowest = min(slow, key=slow.__getitem__)
-            self._under_way.discard(slowest)
-            slowest.give_way()
+            self._transfers.discard(slowest)
+            slowest.evict()

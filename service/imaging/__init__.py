@@ -1,4 +1,5 @@
-"""Bytes to pixels and pixels to bytes: file formats, decoding, compositing, encoding.
+"""From bytes to pixels and back: file formats, decoding, compositing, encoding.
 
-Every function is pure and synchronous: no network, no queue, no event loop.
+The pipeline calls these functions in the threads of its pool. Every function is pure and synchronous: it must use no
+network, no queue and no event loop.
 """

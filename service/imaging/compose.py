@@ -1,24 +1,25 @@
-"""From a picture and its mask to the pixels of the answer: ``transparent_background.Remover.process``, leaner.
+"""From a picture and its mask to the pixels of the answer.
 
-The formulas are those of transparent-background 1.3.4, and its results are met within one level of 255 (it computes
-in float64, here float32). It makes several float64 copies of the image; here the arithmetic runs in strips of
-rows, so that beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
+The pipeline calls ``compose`` after inference. The formulas are those of ``Remover.process`` in transparent-background
+1.3.4, and a change must stay within one level of 255 of its results; it computes in float64, and this module in
+float32. The package makes several float64 copies of the image. Here the arithmetic runs in strips of rows, so that
+beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
 
 Peak memory, bytes a pixel, beside the input and 13 MiB for the strips: mask 1; rgba 4, plus what ``foreground`` takes
-if there is no threshold (and 4 for the mask if it is reversed or the input was transparent); a flat background 3;
-blur 3; overlay 5, of which 2 are to find the outline, where OpenCV takes some more.
+if there is no threshold, plus 4 for the mask if it is reversed or the input was transparent; a flat background 3;
+blur 3; overlay 5. Two of those five are for finding the outline, where OpenCV takes some more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from service.engines.protocol import RGB, Alpha
-from service.imaging.codec import STRIP_PIXELS, Picture, Pixels
 from service.imaging.options import GREEN, Options, Output
+from service.imaging.picture import Picture, Pixels, strips
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,30 +30,30 @@ BLUR_SIGMA = 15.0
 """Standard deviation, in pixels, of the blur behind ``output=blur``."""
 
 _TOLERANCE = 1e-3
-"""How far outside 0-1 a mask may lie, for the rounding of reduced precision."""
+"""How far outside 0-1 the values of a mask may be: reduced precision rounds."""
 
 
 class BadMask(Exception):
-    """The engine's mask is of another size than the image, not finite, or outside 0-1."""
+    """The engine's mask has another size than the image, is not finite, or has values outside 0-1."""
 
 
 def compose(picture: Picture, alpha: Alpha, options: Options, foreground: Foreground) -> Pixels:
     """Make the answer's pixels.
 
-    Threshold and reversal apply to the mask first, in that order; then the input's own transparency multiplies it,
-    so that what was transparent stays transparent (or shows the background) whatever is asked for.
+    First the threshold applies to the mask, then the reversal. Then the mask is multiplied by the input's own
+    transparency, so that transparent parts of the input stay transparent or show the background, for all options.
 
     Args:
         picture: the image.
         alpha: its mask, H x W, float32, 0-1; left unchanged.
-        options: what to make of them.
+        options: what the answer looks like.
         foreground: called for ``rgba`` without a threshold.
 
     Returns:
         uint8: H x W for ``mask``, H x W x 4 for ``rgba``, else H x W x 3.
 
     Raises:
-        BadMask: the mask cannot be one.
+        BadMask: the mask is not valid for this picture.
     """
     check_mask(picture, alpha)
     match options.output:
@@ -71,28 +72,22 @@ def compose(picture: Picture, alpha: Alpha, options: Options, foreground: Foregr
 
 
 def check_mask(picture: Picture, alpha: Alpha) -> None:
-    """Make sure that a mask can be one for this picture.
+    """Make sure that a mask is valid for a picture.
 
     Raises:
-        BadMask: wrong shape or type, NaN or infinity, or values outside 0-1 (by more than rounding).
+        BadMask: wrong shape or type, NaN or infinity, or values outside 0-1 by more than rounding.
     """
     if alpha.shape != picture.rgb.shape[:2]:
-        raise BadMask(f"the mask is {alpha.shape}, the image {picture.rgb.shape[:2]}")
+        raise BadMask(f"the mask has shape {alpha.shape}, the image {picture.rgb.shape[:2]}")
     if alpha.dtype != np.float32:
-        raise BadMask(f"the mask is of {alpha.dtype}, not float32")
+        raise BadMask(f"the mask has type {alpha.dtype}, not float32")
     low, high = float(alpha.min()), float(alpha.max())
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # false for NaN, too
-        raise BadMask(f"the mask's values span {low} to {high}, not 0 to 1")
-
-
-def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    rows = max(1, STRIP_PIXELS // shape[1])
-    for top in range(0, shape[0], rows):
-        yield slice(top, min(top + rows, shape[0]))
+        raise BadMask(f"the mask has values from {low} to {high}, not from 0 to 1")
 
 
 def _mask(picture: Picture, alpha: Alpha, options: Options, rows: slice) -> Floats:
-    """The final mask of some rows: threshold, reversal, the input's transparency."""
+    """The mask of some rows after threshold, reversal and the input's transparency."""
     mask: Floats = np.clip(alpha[rows], 0, 1)
     if options.threshold is not None:
         mask = (mask > options.threshold).astype(np.float32)
@@ -104,7 +99,7 @@ def _mask(picture: Picture, alpha: Alpha, options: Options, rows: slice) -> Floa
 
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
-    for rows in _strips(alpha.shape):
+    for rows in strips(*alpha.shape):
         target[rows] = (_mask(picture, alpha, options, rows) * 255).astype(np.uint8)
 
 
@@ -114,9 +109,9 @@ def _rgba(picture: Picture, alpha: Alpha, options: Options, foreground: Foregrou
         mask = alpha
         if options.reverse or picture.alpha is not None:
             mask = np.empty_like(alpha)
-            for rows in _strips(alpha.shape):
+            for rows in strips(*alpha.shape):
                 mask[rows] = _mask(picture, alpha, options, rows)
-        # A transparent input over white is itself a blend by its alpha: the estimate takes the white out again.
+        # A transparent input was composited over white; the estimate removes that white again.
         colours = foreground(picture.rgb, mask)
     result = np.empty((*alpha.shape, 4), np.uint8)
     result[..., :3] = colours
@@ -125,7 +120,7 @@ def _rgba(picture: Picture, alpha: Alpha, options: Options, foreground: Foregrou
 
 
 def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
-    """front * mask + back * (1 - mask), truncated; uses ``front`` and ``back`` up."""
+    """front * mask + back * (1 - mask), truncated; overwrites ``front`` and ``back``."""
     weight = mask[..., np.newaxis]
     front *= weight
     back *= 1 - weight
@@ -135,7 +130,7 @@ def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
 
 def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
     result = np.empty_like(picture.rgb)
-    for rows in _strips(alpha.shape):
+    for rows in strips(*alpha.shape):
         front = picture.rgb[rows].astype(np.float32)
         back = np.empty_like(front)
         back[...] = options.background
@@ -144,10 +139,10 @@ def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
 
 
 def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
-    import cv2  # noqa: PLC0415  # seconds to import: only after the port is open, where it is needed
+    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
 
     result: Pixels = cv2.GaussianBlur(picture.rgb, (0, 0), BLUR_SIGMA)
-    for rows in _strips(alpha.shape):
+    for rows in strips(*alpha.shape):
         front, back = picture.rgb[rows].astype(np.float32), result[rows].astype(np.float32)
         result[rows] = _blend(front, _mask(picture, alpha, options, rows), back)
     return result
@@ -159,12 +154,12 @@ def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
     result = np.empty_like(picture.rgb)
     inside = np.empty(alpha.shape, np.uint8)
     tint = np.array(GREEN, np.uint16)
-    for rows in _strips(alpha.shape):
+    for rows in strips(*alpha.shape):
         mask = _mask(picture, alpha, options, rows)
         inside[rows] = (mask > 0.5) * np.uint8(255)
         tinted = ((picture.rgb[rows] + tint) // 2).astype(np.float32)
         result[rows] = _blend(tinted, mask, picture.rgb[rows].astype(np.float32))
     border = cv2.Canny(inside, 50, 100)
-    for rows in _strips(alpha.shape):
+    for rows in strips(*alpha.shape):
         result[rows][border[rows] != 0] = GREEN
     return result

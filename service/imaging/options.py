@@ -1,6 +1,7 @@
-"""What the answer to one picture is to look like: enums, numbers and flags, never a client's string.
+"""What the answer to one picture looks like.
 
-``service.http.parameters`` reads them from a request; ``compose`` and ``codec`` carry them out.
+``service.http.parameters`` reads these options from a request; ``compose`` and ``encode`` carry them out. Options must
+hold enums, numbers and flags, never a string that a client sent.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One request's wishes; the defaults are the defaults of the API."""
+    """The options of one request; the defaults are those of the API."""
 
     output: Output = Output.RGBA
     colour: Colour | None = None
     """The background colour; set if and only if ``output`` is ``Output.COLOUR``."""
     format: Format = Format.PNG
     threshold: float | None = None
-    """0-1; makes the mask hard: foreground is what lies above it. None keeps the soft mask."""
+    """0-1; makes the mask hard: pixels with a higher alpha are foreground. None keeps the soft mask."""
     reverse: bool = False
     """Keep the background and remove the foreground."""
 

@@ -1,6 +1,9 @@
-"""Bytes in, bytes out: the one path that every picture takes, a client's and a probe's.
+"""The way of one picture from bytes to bytes; every picture takes it, a client's and a probe's.
 
-decode (pool) -> wait for a turn -> infer (GPU thread) -> compose, encode (pool)
+decode (codec pool) -> wait for a turn -> infer (device thread) -> compose, encode (codec pool)
+
+``http.process`` and ``warmup.target`` call it. Each stage lets go of its input before the next one begins; the bound on
+memory depends on that.
 """
 
 from __future__ import annotations
@@ -11,14 +14,35 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.engines.protocol import Alpha, Engine, OutOfMemory
-from service.imaging import codec as images
-from service.imaging import compose
+from service.imaging import compose, decode, encode
 from service.imaging.options import Options
-from service.inference.place import Kind, Place
+from service.imaging.picture import Picture, Pixels
+from service.inference.place import Place
 
 T = TypeVar("T")
 
-STAGES = ("queue", "decode", "infer", "compose", "encode")
+
+class EncodedPicture:
+    """The bytes of an image file, to be taken once.
+
+    Whoever passes a picture on keeps this object, but not its bytes: they are freed as soon as they are decoded.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
+
+    def take(self) -> bytes:
+        """The bytes; this object no longer refers to them.
+
+        Raises:
+            RuntimeError: they were taken before.
+        """
+        data, self._data = self._data, None
+        if data is None:
+            raise RuntimeError("the picture was taken before")
+        return data
 
 
 @dataclass(slots=True)
@@ -28,15 +52,13 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     """Running time by stage, for the stages that have ended."""
     running: bool = False
-    """Whether it has had its turn at the GPU thread."""
+    """Whether it has had its turn at the device thread."""
     size: tuple[int, int] | None = None
     """Width and height in pixels, once decoded."""
-    model_input_size: tuple[int, int] | None = None
-    """Width and height fed to the network, once decoded."""
 
     @property
     def running_seconds(self) -> float:
-        """Time spent working, without the waiting."""
+        """Time spent working, without the time spent waiting."""
         return sum(seconds for stage, seconds in self.seconds.items() if stage != "queue")
 
     def timed(self, stage: str, fn: Callable[[], T]) -> Callable[[], T]:
@@ -74,53 +96,51 @@ class Pipeline:
 
     async def run(
         self,
-        data: bytes,
+        encoded: EncodedPicture,
         options: Options,
         *,
         place: Place,
         progress: Progress,
-        kind: Kind = Kind.REQUEST,
         on_start: Callable[[], None] | None = None,
     ) -> CutOut:
         """One picture, start to finish.
 
         Args:
-            data: an encoded image. Dropped once decoded: callers should keep no reference of their own.
+            encoded: taken when it is decoded.
             options: what is asked for.
             place: held until every thread that works on this picture has ended.
             progress: filled as the work goes on.
-            kind: decides the turn.
-            on_start: called in the loop when its turn at the GPU thread comes.
+            on_start: called in the event loop when its turn at the device thread comes.
 
         Raises:
-            ServiceError: the picture or the wish cannot be met; see ``service.errors``.
+            ServiceError: the picture or the options cannot be served; see ``service.errors``.
             EngineError: the engine failed, or there was no memory, on the device or beside it.
             compose.BadMask: the engine returned something that is no mask of this picture.
         """
-        running = self._run(data, options, place=place, progress=progress, kind=kind, on_start=on_start)
-        del data
         try:
-            return await running
+            return await self._run(encoded, options, place, progress, on_start)
         except MemoryError as error:
             raise OutOfMemory("the process could not get the memory it asked for") from error
 
     async def _run(
         self,
-        data: bytes,
+        encoded: EncodedPicture,
         options: Options,
-        *,
         place: Place,
         progress: Progress,
-        kind: Kind,
         on_start: Callable[[], None] | None,
     ) -> CutOut:
         engine = self._engine
-        picture = await place.in_pool(progress.timed("decode", _Decode(data, self._max_pixels, options)))
-        del data
+
+        def decode_picture() -> Picture:
+            picture = decode.decode(encoded.take(), max_pixels=self._max_pixels)
+            height, width = picture.rgb.shape[:2]
+            encode.check_output_size(width, height, options.format)
+            return picture
+
+        picture = await place.run_in_codec_pool(progress.timed("decode", decode_picture))
         height, width = picture.rgb.shape[:2]
         progress.size = (width, height)
-        progress.model_input_size = engine.model_input_size(width, height)
-
         waiting_since = time.perf_counter()
 
         def start() -> None:
@@ -132,30 +152,13 @@ class Pipeline:
         def infer() -> Alpha:
             return engine.infer(picture.rgb)
 
-        alpha = await place.in_gpu_thread(progress.timed("infer", infer), kind=kind, on_start=start)
+        alpha = await place.run_on_device(progress.timed("infer", infer), on_start=start)
+
+        def compose_pixels() -> Pixels:
+            return compose.compose(picture, alpha, options, engine.foreground)
 
         def finish() -> bytes:
-            image = progress.timed(
-                "compose", lambda: compose.compose(picture, alpha, options, engine.foreground)
-            )()
-            return progress.timed("encode", lambda: images.encode(image, options.format, picture.icc))()
+            pixels = progress.timed("compose", compose_pixels)()
+            return progress.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
 
-        body = await place.in_pool(finish)
-        return CutOut(body, options.format.content_type)
-
-
-class _Decode:
-    """Decoding as a callable that lets go of the bytes as soon as it has run."""
-
-    def __init__(self, data: bytes, max_pixels: int, options: Options) -> None:
-        self._data: bytes | None = data
-        self._max_pixels = max_pixels
-        self._options = options
-
-    def __call__(self) -> images.Picture:
-        data, self._data = self._data, None
-        assert data is not None  # noqa: S101 - runs once
-        picture = images.decode(data, max_pixels=self._max_pixels)
-        height, width = picture.rgb.shape[:2]
-        images.check_output_size(width, height, self._options)
-        return picture
+        return CutOut(await place.run_in_codec_pool(finish), options.format.content_type)

@@ -1,69 +1,90 @@
-"""A place: the right to hold one request's body, pixels and result in memory, and the way from it to the threads."""
+"""A place: the right to hold one request's body, pixels and result in memory.
+
+``admission`` hands places out. The task that serves the request uses its place as a context manager and sends its work
+to the threads through it, so that the place stays taken until the last thread that works for the request has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from concurrent.futures import Future as ConcurrentFuture
 from contextlib import suppress
 from enum import Enum, auto
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from service.errors import ServiceError
+from service.inference.device_thread import DeviceThread, Kind
 from service.inference.threads import contained
-
-if TYPE_CHECKING:
-    from service.inference.worker import Worker
 
 T = TypeVar("T")
 
 
-class Kind(Enum):
-    """What a job is, which decides its turn."""
+class State(Enum):
+    """How far the request that holds a place has come."""
 
-    LOAD = auto()
-    """Runs however cold the engine is."""
-    PROBE = auto()
-    """Next in turn after the running job; needs a loaded engine only because it is sent after the load."""
-    REQUEST = auto()
-    """In order of arrival, once the gate is open."""
+    UPLOADING = auto()
+    """Its body is on the way in."""
+    QUEUED = auto()
+    """Its body is in: it is decoded, waits for the device thread, or runs there."""
+    FINISHING = auto()
+    """The device thread is done with it: it is composed and encoded."""
+    ANSWERING = auto()
+    """Its answer is written."""
+    RELEASED = auto()
+    """It has ended. A thread that still works for it keeps the place taken until it ends too."""
+
+
+class _Thread(Enum):
+    CODEC = auto()
+    DEVICE = auto()
 
 
 class Place:
-    """The right to hold one request in memory. Use it as a context manager, in the task that serves the request.
+    """The right to hold one request in memory, and its way to the threads.
 
-    Leaving the context gives the place back as soon as every thread that still works for it has ended.
+    Args:
+        codec_pool: decodes, composes and encodes.
+        device_thread: computes masks.
+        kind: decides the turn at the device thread.
+        on_free: called once, when the request has ended and no thread works for it any more.
+        on_device_seconds: called with the running time of its job in the device thread, if that did not fail.
     """
 
     __slots__ = (
         "_cancelling",
-        "_counted",
-        "_holds",
+        "_codec_pool",
+        "_device_thread",
         "_interruption",
+        "_kind",
+        "_on_device_seconds",
+        "_on_free",
         "_task",
-        "_worker",
-        "accepted",
-        "left",
-        "queued",
-        "served",
+        "_working",
+        "state",
     )
 
-    def __init__(self, worker: Worker, *, counted: bool) -> None:
-        self._worker = worker
-        self._counted = counted
-        self._holds = 0
+    def __init__(
+        self,
+        *,
+        codec_pool: Executor,
+        device_thread: DeviceThread,
+        kind: Kind,
+        on_free: Callable[[Place], None],
+        on_device_seconds: Callable[[float], None],
+    ) -> None:
+        self.state = State.UPLOADING
+        self._codec_pool = codec_pool
+        self._device_thread = device_thread
+        self._kind = kind
+        self._on_free = on_free
+        self._on_device_seconds = on_device_seconds
+        self._working: _Thread | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._interruption: Callable[[], ServiceError] | None = None
-        self.accepted = False
-        """The body is in: the picture is owed an answer."""
-        self.queued = False
-        """True from the moment the body is in until the GPU thread is done with it: work that others wait for."""
-        self.served = False
-        """The GPU thread is done with it."""
-        self.left = False
-        """Nobody waits any more; what keeps the place is a thread that cannot be stopped."""
 
     def __enter__(self) -> Place:
         self._task = asyncio.current_task()
@@ -74,10 +95,10 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.left = True
         task, self._task = self._task, None
-        self._settle()
-        # As asyncio.timeout does it: a cancellation by anybody else, a client that leaves, stays what it is.
+        self.release()
+        # As in asyncio.timeout: only a cancellation that interrupt() asked for becomes its error. A cancellation by
+        # anybody else, such as a client that leaves, stays a cancellation.
         if (
             self._interruption is not None
             and task is not None
@@ -87,61 +108,73 @@ class Place:
         ):
             raise self._interruption() from None
 
-    def queue_up(self) -> None:
-        """The body is in: join the work that is waited for.
-
-        Raises:
-            QueueFull: what is ahead would outlast the deadline.
-            Draining: what is ahead would outlast the grace.
-            Unavailable: the engine cannot serve any more.
-        """
-        if not self._counted:
-            return
-        self._worker.check_wait()
-        self.accepted = self.queued = True
+    @property
+    def needs_device(self) -> bool:
+        """Whether its job is still ahead of, or in, the device thread, so that others have to wait for it."""
+        return self.state is State.QUEUED or (
+            self.state is State.RELEASED and self._working is _Thread.DEVICE
+        )
 
     def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
-        """Whoever waits gets this error instead of a picture; too late once the answer is being written."""
-        answering = self.served and self._holds == 0
-        if self._task is None or answering or self._interruption is not None:
+        """End the request with this error instead of a picture; does nothing once its answer is being written."""
+        too_late = self.state in {State.ANSWERING, State.RELEASED}
+        if too_late or self._task is None or self._interruption is not None:
             return
         self._interruption = make_error
         self._task.cancel()
 
-    async def in_pool(self, fn: Callable[..., T], *args: Any) -> T:
-        """Run ``fn`` beside the GPU thread (decoding, composing, encoding), holding the place until it ends."""
-        future = self._worker.pool.submit(contained(fn), *args)
+    def release(self) -> None:
+        """The request has ended: give the place back as soon as no thread works for it. Idempotent."""
+        if self.state is not State.RELEASED:
+            self.state = State.RELEASED
+            self._free_if_unused()
+
+    async def run_in_codec_pool(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends."""
+        future = self._codec_pool.submit(contained(fn), *args)
         loop = asyncio.get_running_loop()
-        self._holds += 1
+        self._working = _Thread.CODEC
 
         def ended(_: ConcurrentFuture[T]) -> None:
-            # RuntimeError: the loop is closed, the process is ending and nobody counts places any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._let_go)
+            with suppress(RuntimeError):  # the loop is closed: the process is ending
+                loop.call_soon_threadsafe(self._codec_ended)
 
         future.add_done_callback(ended)
         try:
             return await asyncio.wrap_future(future)
         finally:
-            del future  # an error and the frame it came through would keep each other, and the picture, alive
+            del (
+                future
+            )  # an error and the frame that it came through would keep each other, and the picture, alive
 
-    async def in_gpu_thread(
-        self, fn: Callable[[], T], *, kind: Kind = Kind.REQUEST, on_start: Callable[[], None] | None = None
-    ) -> T:
-        """Wait for a turn and run ``fn`` in the GPU thread, holding the place until it ends."""
-        self._holds += 1
-        return await self._worker.run(fn, kind=kind, on_start=on_start, done=self._served)
+    async def run_on_device(self, fn: Callable[[], T], *, on_start: Callable[[], None] | None = None) -> T:
+        """Wait for a turn and run ``fn`` in the device thread, holding the place until it ends.
 
-    def _served(self) -> None:
-        self.queued = False
-        self.served = True
-        self._let_go()
+        Args:
+            fn: the job.
+            on_start: called in the event loop when the turn comes.
+        """
+        self._working = _Thread.DEVICE
+        return await self._device_thread.run(
+            fn, kind=self._kind, on_start=on_start, on_end=self._device_ended
+        )
 
-    def _let_go(self) -> None:
-        self._holds -= 1
-        self._settle()
+    def _codec_ended(self) -> None:
+        if self.state is State.FINISHING:
+            self.state = State.ANSWERING
+        self._thread_ended()
 
-    def _settle(self) -> None:
-        if self.left and self._holds == 0 and self._counted:
-            self._counted = False  # given back exactly once
-            self._worker.give_back(self)
+    def _device_ended(self, seconds: float | None) -> None:
+        if self.state is State.QUEUED:
+            self.state = State.FINISHING
+        if seconds is not None:
+            self._on_device_seconds(seconds)
+        self._thread_ended()
+
+    def _thread_ended(self) -> None:
+        self._working = None
+        self._free_if_unused()
+
+    def _free_if_unused(self) -> None:
+        if self.state is State.RELEASED and self._working is None:
+            self._on_free(self)

@@ -1,4 +1,8 @@
-"""What crosses from a thread into the event loop: results, and errors that a future can carry."""
+"""Results and errors on their way from a thread into the event loop.
+
+Everything in this room that runs a function in a thread delivers its exception through these functions. An exception
+that a future cannot hold, or that would end the event loop, must never reach a future.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ T = TypeVar("T")
 
 
 def deliverable(error: BaseException) -> Exception:
-    """The error itself, or one in its place.
+    """The error itself if a future can hold it, else a ``RuntimeError`` that names it.
 
-    A future cannot hold a ``StopIteration``, and whatever is no ``Exception`` (some library's ``sys.exit``) would end
-    the event loop rather than the one who waits.
+    A future cannot hold a ``StopIteration``. An exception that is no ``Exception``, such as the ``SystemExit`` of a
+    library, would end the event loop instead of the call that waits for the result.
     """
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
@@ -23,7 +27,7 @@ def deliverable(error: BaseException) -> Exception:
 
 
 def contained(fn: Callable[..., T]) -> Callable[..., T]:
-    """``fn``, raising only what can be delivered."""
+    """``fn``, changed so that it raises only what a future can hold."""
 
     def run(*args: object) -> T:
         try:
@@ -37,7 +41,7 @@ def contained(fn: Callable[..., T]) -> Callable[..., T]:
 
 
 async def in_daemon_thread(fn: Callable[[], T], *, name: str) -> T:
-    """Run ``fn`` in a thread of its own that never blocks the exit, however long it takes (a download)."""
+    """Run ``fn`` in a thread of its own, which does not block the exit of the process however long it takes."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     threading.Thread(target=_run, args=(fn, future), name=name, daemon=True).start()
     try:
@@ -50,7 +54,7 @@ def _run(fn: Callable[[], T], future: asyncio.Future[T]) -> None:
     result, error = None, None
     try:
         result = fn()
-    except BaseException as caught:  # noqa: BLE001 - delivered to whoever waits
+    except BaseException as caught:  # noqa: BLE001 - delivered to the caller
         error = deliverable(caught)
     with suppress(RuntimeError):  # the loop is closed: the process is ending
         future.get_loop().call_soon_threadsafe(_deliver, future, result, error)

@@ -1,4 +1,8 @@
-"""The watch: measures the event loop's lag, and ends a process whose GPU thread is stuck."""
+"""The watchdog: ends a process whose device thread hangs, and measures the lag of the event loop.
+
+``app`` runs it for as long as the service runs. It must go on whatever goes wrong in one look, because nothing else
+ends a process whose device thread hangs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from metrics import Metrics
-from service.inference.worker import Worker
-from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
+from service.lifecycle import Lifecycle
 
 PERIOD_SECONDS = 0.25
 
@@ -18,9 +21,12 @@ _log = structlog.get_logger("watch")
 
 
 class StuckJudge:
-    """Pure: when a stuck thread has been seen for long enough, the process ends.
+    """Decides when a stuck thread has been seen for long enough that the process has to end. Pure.
 
-    A job that ends after all, within the notice, saves the process.
+    If the job ends after all within the notice, the process goes on.
+
+    Args:
+        notice_seconds: how long the thread is reported as stuck before the process ends.
     """
 
     def __init__(self, notice_seconds: float) -> None:
@@ -28,7 +34,7 @@ class StuckJudge:
         self._since: float | None = None
 
     def judge(self, stuck: str | None, now: float) -> tuple[bool, bool]:
-        """Whether this is the moment at which it was first seen, and whether it is time to end."""
+        """Whether it is seen as stuck for the first time, and whether it is time to end the process."""
         if stuck is None:
             self._since = None
             return False, False
@@ -39,27 +45,33 @@ class StuckJudge:
 
 
 async def watch(
-    worker: Worker,
     lifecycle: Lifecycle,
     metrics: Metrics,
     *,
+    stuck: Callable[[], str | None],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run until the process has to end: whatever goes wrong in one look is logged, and the next one comes."""
-    judge = StuckJudge(STUCK_NOTICE_SECONDS)
+    """Run until the process has to end. An error in one look is logged, and the next look comes.
+
+    Args:
+        lifecycle: told when the process has to end.
+        metrics: the lag of the event loop is recorded here.
+        stuck: why only a restart would help, in words; None while all is well.
+        clock: monotonic seconds.
+    """
+    judge = StuckJudge(lifecycle.stuck_notice)
     while lifecycle.dead is None:
         due = clock() + PERIOD_SECONDS
         await asyncio.sleep(PERIOD_SECONDS)
         try:
-            _look(worker, lifecycle, metrics, judge, due=due, now=clock())
-        except Exception:  # noqa: BLE001 - nobody else would end a process whose GPU thread is stuck
-            _log.exception("the watch failed to look")
+            now = clock()
+            _end_if_stuck(stuck(), lifecycle, judge, now)
+            metrics.event_loop_lag_seconds.observe(max(0.0, now - due))
+        except Exception:  # noqa: BLE001 - see the module's docstring
+            _log.exception("the watchdog failed to look")
 
 
-def _look(
-    worker: Worker, lifecycle: Lifecycle, metrics: Metrics, judge: StuckJudge, *, due: float, now: float
-) -> None:
-    stuck = worker.stuck
+def _end_if_stuck(stuck: str | None, lifecycle: Lifecycle, judge: StuckJudge, now: float) -> None:
     first_seen, time_to_end = judge.judge(stuck, now)
     if time_to_end:
         lifecycle.dead = stuck
@@ -67,5 +79,4 @@ def _look(
         lifecycle.end()
         _log.critical("ending the process: only a restart mends a stuck GPU thread", reason=stuck)
     elif first_seen:
-        _log.critical("the GPU thread is stuck", reason=stuck, seconds_until_exit=STUCK_NOTICE_SECONDS)
-    metrics.event_loop_lag_seconds.observe(max(0.0, now - due))
+        _log.critical("the GPU thread is stuck", reason=stuck, seconds_until_exit=lifecycle.stuck_notice)

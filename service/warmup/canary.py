@@ -1,4 +1,8 @@
-"""The canary: the picture a probe sends, and the judgement of what comes back."""
+"""The canary: the picture that a probe sends, and the judge of the cut-out that comes back.
+
+``target`` uses both. The picture must stay the same in every release and on every machine, because a judge compares
+each mask with the first one that passed.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from PIL import Image
 from supervisor.protocol import Outcome, ProbeError
 
 DRIFT_TOLERANCE = 2 / 255
-"""Mean absolute difference of the alpha from the first passing probe's, above which a probe fails."""
+"""A probe fails if its alpha (0-1) differs by more than this, in the mean, from that of the first probe that passed."""
 
 
 def picture(side: int) -> bytes:
-    """A PNG of ``side`` x ``side`` pixels: a textured disc before a textured, calmer ground; always the same."""
+    """A PNG of ``side`` x ``side`` pixels, always the same: a textured disc on a calmer textured ground."""
     y, x = np.mgrid[0:side, 0:side] / side
     noise = np.random.default_rng(20).normal(0.0, 1.0, (side, side, 3))
     disc = ((x - 0.5) ** 2 + (y - 0.55) ** 2 < 0.3**2)[..., None]
@@ -29,9 +33,12 @@ def picture(side: int) -> bytes:
 
 
 class Judge:
-    """Decides whether what came back is a cut-out of the canary.
+    """Decides whether an answer is a cut-out of the canary.
 
-    Remembers the alpha of the first passing probe; a new load, precision or set of weights needs a new judge.
+    It remembers the alpha of the first probe that passed: the reference. A new load or precision needs a new judge.
+
+    Args:
+        side: of the canary, in pixels.
     """
 
     def __init__(self, side: int) -> None:

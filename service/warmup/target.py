@@ -1,9 +1,12 @@
-"""What the supervisor warms: the engine behind the worker, loaded and probed through the path clients take."""
+"""What the supervisor warms: the engine behind admission and device thread, loaded and probed as clients use it.
+
+The supervisor calls ``load`` and ``probe``; ``proofs`` says what a probe has to do, ``canary`` makes its picture and
+judges the answer. A probe must go through the pipeline that clients' pictures go through, or it proves nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -21,30 +24,25 @@ from service.engines.protocol import (
     WeightsUnavailable,
 )
 from service.errors import Unavailable
-from service.host.interpreter import resume_collection
+from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
-from service.inference.pipeline import Pipeline, Progress
-from service.inference.place import Kind
+from service.inference.admission import Admission
+from service.inference.device_errors import DeviceErrors
+from service.inference.device_thread import DeviceThread, Kind
+from service.inference.pipeline import EncodedPicture, Pipeline, Progress
+from service.inference.preparation import Preparation
 from service.inference.threads import in_daemon_thread
-from service.inference.worker import Worker
 from service.lifecycle import Lifecycle
 from service.warmup.canary import Judge, picture
+from service.warmup.proofs import Proof, ProofPlan
+from service.warmup.stopwatch import PhaseStopwatch
 from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport
 
 CLIENT_SIDE = 1024
-"""Side in pixels of the extra pass on a CUDA device: a small canary does not set up what real pictures use."""
+"""Side in pixels of the pass at a client's size."""
 
 _log = structlog.get_logger("target")
-
-
-def device_error_kind(error: EngineError) -> str | None:
-    """The ``kind`` label of ``device_errors_total`` for this error; None if the device is not to blame."""
-    if isinstance(error, OutOfMemory):
-        return "oom"
-    if isinstance(error, DeviceError):
-        return "sticky" if error.sticky else "other"
-    return None
 
 
 class EngineTarget:
@@ -52,11 +50,14 @@ class EngineTarget:
 
     Args:
         engine: loaded and probed.
-        pipeline: the path of every picture.
-        worker: owns the thread that the engine lives in.
-        lifecycle: told when only a new process can mend things.
-        metrics: device errors and what is loaded are recorded here.
-        canary_side: side of the canary in pixels, already safe.
+        pipeline: the way of every picture.
+        admission: its gate opens once the engine is proved; gives probes a place.
+        device_thread: the thread that the engine lives in.
+        preparation: runs what comes before a load.
+        device_errors: told of failures of the device.
+        lifecycle: told when a setting can never work here.
+        metrics: what is loaded is recorded here.
+        canary_side: side of the canary in pixels.
     """
 
     def __init__(
@@ -64,7 +65,10 @@ class EngineTarget:
         engine: Engine,
         *,
         pipeline: Pipeline,
-        worker: Worker,
+        admission: Admission,
+        device_thread: DeviceThread,
+        preparation: Preparation,
+        device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,
         canary_side: int,
@@ -73,19 +77,30 @@ class EngineTarget:
         """What is loaded; None before the first load."""
         self._engine = engine
         self._pipeline = pipeline
-        self._worker = worker
+        self._admission = admission
+        self._device_thread = device_thread
+        self._preparation = preparation
+        self._device_errors = device_errors
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._side = canary_side
         self._canary = b""
         self._judge = Judge(canary_side)
-        self._gate_owed = False
-        self._client_size_owed = False
-        self._settle_owed = False
-        self._proved = False
+        self._plan = ProofPlan()
+
+    def job_seconds(self) -> float:
+        """How long the job now in the device thread has been running."""
+        return self._device_thread.job_seconds
+
+    def drain(self) -> None:
+        """The end of the process begins: requests that wait only for the precision to be settled are served now."""
+        if self._plan.gate_opens_at_drain:
+            self._open_gate()
+
+    # -- load ----------------------------------------------------------------------------------------------------
 
     async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
-        """Prepare on a thread of its own, load in the GPU thread.
+        """Prepare on a thread of its own, then load in the device thread.
 
         Returns:
             Seconds by phase.
@@ -93,21 +108,11 @@ class EngineTarget:
         Raises:
             LoadError: with a reason a person can act on; until a load succeeds, requests are refused with 503.
         """
-        stopwatch = _PhaseStopwatch()
-        loop = asyncio.get_running_loop()
-
-        def phase_began(phase: LoadPhase, detail: str) -> None:
-            stopwatch.enter(phase)
-            loop.call_soon_threadsafe(self._worker.heard)
-            loop.call_soon_threadsafe(report, phase.value, detail)
-
-        self._proved = False
+        self._plan = ProofPlan()
+        stopwatch = PhaseStopwatch()
         loaded = False
         try:
-            if not self._canary:
-                self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
-            await self._worker.before_load(lambda: self._engine.prepare(phase_began))
-            info = await self._worker.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            info = await self._load(stopwatch, report)
             loaded = True
         except ConfigurationError as error:
             _log.critical("cannot start", error=str(error))
@@ -116,7 +121,7 @@ class EngineTarget:
         except WeightsUnavailable as error:
             raise self._load_failed(Outcome.WEIGHTS_UNAVAILABLE, error) from error
         except EngineError as error:
-            self.note_device_error(error)
+            self._device_errors.report(error)
             outcome = Outcome.OOM if isinstance(error, OutOfMemory) else Outcome.DEVICE_ERROR
             raise self._load_failed(outcome, error) from error
         except MemoryError as error:
@@ -124,21 +129,37 @@ class EngineTarget:
         except Exception as error:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
-            resume_collection(keep=loaded)
-        self._gate_owed = True
-        self._settle_owed = False
-        self._prove_anew(info)
-        self._adopt(info)
+            resume_garbage_collection(keep=loaded)
+        self._plan = ProofPlan.after_load(settled=info.settled, on_cuda=_on_cuda(info))
+        self._judge = Judge(self._side)
+        self._set_info(info)
         announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
         announce("engine loaded", **info.labels())
         return stopwatch.stop()
 
-    def _prove_anew(self, info: EngineInfo) -> None:
-        """Nothing that was proved of what served before counts for this."""
-        self._judge = Judge(self._side)
-        self._client_size_owed = info.device.startswith("cuda")
+    async def _load(self, stopwatch: PhaseStopwatch, report: Callable[[str, str], None]) -> EngineInfo:
+        loop = asyncio.get_running_loop()
 
-    def _adopt(self, info: EngineInfo) -> None:
+        def phase_began(phase: LoadPhase, detail: str) -> None:
+            stopwatch.enter(phase)
+            loop.call_soon_threadsafe(self._preparation.report_progress)
+            loop.call_soon_threadsafe(report, phase.value, detail)
+
+        if not self._canary:
+            self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
+        await self._preparation.run(lambda: self._engine.prepare(phase_began))
+        return await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+
+    def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
+        self._admission.refuse(
+            lambda: Unavailable(
+                "The model could not be loaded. GET /warmup says why. The service tries again by itself.",
+                retry_after=5,
+            )
+        )
+        return LoadError(outcome, str(error) or type(error).__name__)
+
+    def _set_info(self, info: EngineInfo) -> None:
         self.info = info
         self._metrics.set_engine_info(
             engine=info.engine,
@@ -151,127 +172,106 @@ class EngineTarget:
             weights_hash=info.weights_hash,
         )
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
-        """One canary, bytes in to bytes out, through the path clients take.
+    # -- probe ---------------------------------------------------------------------------------------------------
 
-        What the load left open is settled by the second probe, before its canary: requests wait for that, so that the
-        first of them is served as every later one.
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
+        """Settle what is open, if the plan says so, then make the passes that it names.
 
         Raises:
             ProbeError: what failed, and how.
         """
-        side = self._side
-        width, height = self._engine.model_input_size(side, side)
-        if min(width, height) < 1:
-            started()
-            self._open_gate()
-            raise ProbeError(
-                Outcome.BAD_SIZE,
-                f"a canary of {side}x{side} pixels becomes a model input of {width}x{height}: "
-                "height and width must be > 0",
-            )
-        progress = Progress()
-        settles, self._settle_owed = self._settle_owed, False
-        leaves_open = self.info is not None and not self.info.settled and not settles
-
-        def on_start() -> None:
-            if not self._client_size_owed and not leaves_open:
-                self._open_gate()  # requests that waited for the load come right behind this probe
-            started()
-
         try:
-            if settles and self.info is not None and not self.info.settled:
-                await self._settle(self.info)
-            with self._worker.probe_place() as place:
-                cut_out = await self._pipeline.run(
-                    self._canary,
-                    Options(),
-                    place=place,
-                    progress=progress,
-                    kind=Kind.PROBE,
-                    on_start=on_start,
-                )
-                await place.in_pool(self._judge.check, cut_out.body)
-            if self._client_size_owed:
-                await self._pass_at_client_size(opens=not leaves_open)
-            self._settle_owed, self._proved = leaves_open, True
+            self._check_canary_size(on_start)
+            return await self._probe(on_start)
         except EngineError as error:
-            self.note_device_error(error)
+            self._device_errors.report(error)
             raise ProbeError(_outcome(error), str(error)) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
         finally:
-            if not self._settle_owed:
+            if self._plan.gate_opens_after_probe:
                 self._open_gate()
+
+    def _check_canary_size(self, on_start: Callable[[], None]) -> None:
+        width, height = self._engine.model_input_size(self._side, self._side)
+        if min(width, height) < 1:
+            on_start()
+            raise ProbeError(
+                Outcome.BAD_SIZE,
+                f"a canary of {self._side}x{self._side} pixels becomes a model input of {width}x{height}: "
+                "height and width must be > 0",
+            )
+
+    async def _probe(self, on_start: Callable[[], None]) -> ProbeReport:
+        if self._plan.settles_next:
+            await self._settle()
+        seconds = await self._pass_canary(on_start)
+        if self._plan.client_size_owed:
+            await self._pass_at_client_size()
+        self._plan = self._plan.after_pass()
         return ProbeReport(
-            image_size=(side, side),
-            again=self._settle_owed,
-            model_input_size=progress.model_input_size or (width, height),
-            running_seconds=progress.running_seconds,
+            running_seconds=seconds,
+            again=self._plan.settles_next,
         )
 
-    def drain(self) -> None:
-        """The end begins: requests that wait for nothing but what the load left open need wait no longer."""
-        if self._proved:
-            self._open_gate()
+    async def _pass_canary(self, on_start: Callable[[], None]) -> float:
+        """Send the canary and judge its cut-out; the seconds it ran."""
+        progress = Progress()
 
-    def job_seconds(self) -> float:
-        """How long the job now in the GPU thread has been running."""
-        return self._worker.job_seconds
+        def turn_came() -> None:
+            self._open_gate_for(Proof.CANARY)
+            on_start()
 
-    def note_device_error(self, error: EngineError) -> None:
-        """Count an error of the device; one that only a new process mends begins the end of this one."""
-        kind = device_error_kind(error)
-        if kind is None:
-            return
-        self._metrics.device_errors_total.labels(kind=kind).inc()
-        if kind == "sticky":
-            self._gate_owed = False
-            self._worker.refuse(
-                lambda: Unavailable("The device has failed; the service is restarting.", retry_after=30)
+        with self._admission.probe_place() as place:
+            cut_out = await self._pipeline.run(
+                EncodedPicture(self._canary), Options(), place=place, progress=progress, on_start=turn_came
             )
-            self._lifecycle.fail(f"the device has failed for good: {error}")
+            await place.run_in_codec_pool(self._judge.check, cut_out.body)
+        return progress.running_seconds
 
-    async def _settle(self, before: EngineInfo) -> None:
-        """Finish what the load left open; if that fails, what was proved goes on serving."""
-        try:
-            after = await self._worker.run(self._engine.settle, kind=Kind.PROBE)
-        except Exception as error:
-            why = str(error) if isinstance(error, EngineError) else type(error).__name__
-            reason = f"the self-check could not be finished: {why}"
-            self._adopt(replace(before, precision_reason=reason, settled=True))
-            raise
-        if after.precision != before.precision:
-            self._prove_anew(after)
-        self._adopt(after)
-        _log.info("engine settled", **after.labels())
-
-    async def _pass_at_client_size(self, *, opens: bool) -> None:
-        canary = await in_daemon_thread(lambda: picture(CLIENT_SIDE), name="canary")
-        with self._worker.probe_place() as place:
-            # The gate is still shut at the first probe, so it gets its turn at once: to wait is not to run.
+    async def _pass_at_client_size(self) -> None:
+        data = await in_daemon_thread(lambda: picture(CLIENT_SIDE), name="canary")
+        with self._admission.probe_place() as place:
             await self._pipeline.run(
-                canary,
+                EncodedPicture(data),
                 Options(),
                 place=place,
                 progress=Progress(),
-                kind=Kind.PROBE,
-                on_start=self._open_gate if opens else None,
+                on_start=lambda: self._open_gate_for(Proof.CLIENT_SIZE),
             )
-        self._client_size_owed = False
+
+    async def _settle(self) -> None:
+        """Decide what the load left open; if that fails, what was proved goes on serving."""
+        before = self.info
+        if before is None:
+            raise RuntimeError("load() has to succeed before anything is settled")
+        try:
+            after = await self._device_thread.run(self._engine.settle, kind=Kind.PROBE)
+        except Exception as error:
+            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            reason = f"the self-check could not be finished: {why}"
+            self._plan = self._plan.after_settling(changed=False, on_cuda=_on_cuda(before))
+            self._set_info(replace(before, precision_reason=reason, settled=True))
+            raise
+        changed = after.precision != before.precision
+        if changed:
+            self._judge = Judge(self._side)
+        self._plan = self._plan.after_settling(changed=changed, on_cuda=_on_cuda(after))
+        self._set_info(after)
+        _log.info("engine settled", **after.labels())
+
+    def _open_gate_for(self, proof: Proof) -> None:
+        if self._plan.opens_gate(proof):
+            self._open_gate()
 
     def _open_gate(self) -> None:
-        if self._gate_owed:
-            self._gate_owed = False
-            self._worker.open()
+        if self._plan.gate_closed:
+            self._plan = self._plan.after_opening()
+            self._admission.open()
 
-    def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
-        self._worker.refuse(
-            lambda: Unavailable(
-                "The model could not be loaded; GET /warmup says why. It is tried again.", retry_after=5
-            )
-        )
-        return LoadError(outcome, str(error) or type(error).__name__)
+
+def _on_cuda(info: EngineInfo) -> bool:
+    return info.device.startswith("cuda")
 
 
 def _outcome(error: EngineError) -> Outcome:
@@ -280,26 +280,3 @@ def _outcome(error: EngineError) -> Outcome:
     if isinstance(error, DeviceError):
         return Outcome.DEVICE_ERROR
     return Outcome.ERROR
-
-
-class _PhaseStopwatch:
-    """Seconds spent in each phase; entered from the thread that does the work, one phase at a time."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._phase: str | None = None
-        self._since = 0.0
-
-    def enter(self, phase: LoadPhase) -> None:
-        self._close()
-        self._phase = phase.value
-
-    def stop(self) -> Mapping[str, float]:
-        self._close()
-        return self._seconds
-
-    def _close(self) -> None:
-        now = time.monotonic()
-        if self._phase is not None:
-            self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
-        self._since = now

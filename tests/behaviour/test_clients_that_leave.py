@@ -26,9 +26,9 @@ async def leave(writer: asyncio.StreamWriter) -> None:
 async def test_mid_upload(start: Start, photo: bytes) -> None:
     service = await start()
     writer = await send(service, photo[:50], declared=len(photo))
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     await leave(writer)
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     await service.until(lambda: service.value("client_disconnects_total", stage="upload") == 1)
 
 
@@ -40,10 +40,10 @@ async def test_while_queued_the_picture_never_reaches_the_engine(start: Start, p
     await service.until(hold.reached.is_set)
     before = len(engine.seen)
     writer = await send(service, photo)
-    await service.until(lambda: service.worker.taken == 2 and service.worker.expected_seconds >= 0)
-    await service.until(lambda: len(service.worker._waiting) == 1)
+    await service.until(lambda: service.admission.taken == 2 and service.admission.expected_seconds >= 0)
+    await service.until(lambda: service.device_thread.waiting == 1)
     await leave(writer)
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     hold.release.set()
     assert (await running)[0] == 200
     assert len(engine.seen) == before
@@ -58,9 +58,9 @@ async def test_while_running_the_slot_comes_back_when_the_thread_ends(start: Sta
     await service.until(hold.reached.is_set)
     await leave(writer)
     await service.until(lambda: service.value("client_disconnects_total", stage="run") == 1)
-    assert service.worker.taken == 1
-    assert service.worker.busy
+    assert service.admission.taken == 1
+    assert service.device_thread.busy
     hold.release.set()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert (await service.post(photo))[0] == 200
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 1

@@ -98,7 +98,7 @@ async def test_whatever_the_engine_raises_the_client_is_told_and_the_next_one_se
     assert b'"error"' in body
     engine.on_infer = disc
     assert (await service.post(PHOTO))[0] == 200
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 async def test_a_sticky_error_tells_those_who_had_no_turn_and_lets_finished_work_out(start: Start) -> None:
@@ -111,7 +111,7 @@ async def test_a_sticky_error_tells_those_who_had_no_turn_and_lets_finished_work
 
     engine.on_infer = fail_when_released
     posted = [asyncio.create_task(service.post(PHOTO)) for _ in range(3)]
-    await service.until(lambda: hold.reached.is_set() and service.worker.taken == 3)
+    await service.until(lambda: hold.reached.is_set() and service.admission.taken == 3)
     hold.release.set()
     assert [(await task)[0] for task in posted] == [503] * 3
     assert service.value("device_errors_total", kind="sticky") >= 1
@@ -129,7 +129,7 @@ async def test_on_a_gpu_requests_that_waited_for_the_load_come_behind_both_passe
     engine.on_load = load
     service = await start(engine, wait=False)
     posted = asyncio.create_task(service.post(PHOTO))
-    await service.until(lambda: hold.reached.is_set() and service.worker.taken == 1)
+    await service.until(lambda: hold.reached.is_set() and service.admission.taken == 1)
     hold.release.set()
     assert (await posted)[0] == 200
     assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], (

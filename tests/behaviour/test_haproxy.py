@@ -103,7 +103,7 @@ async def test_slow_heads_and_idle_connections_never_reach_the_service(start: St
             async with session.post("/process", data=encoded(), headers=RAW) as response:
                 assert response.status == 200
         assert len(runner.server.connections) < 20
-        assert service.worker.taken == 0
+        assert service.admission.taken == 0
         answers = [await asyncio.wait_for(read_answer(reader), 10) for reader, _ in held[1::60]]
         assert {answer.status for answer in answers if answer} == {408}
         for _, writer in held:
@@ -118,7 +118,7 @@ async def test_a_body_that_is_declared_and_never_sent_takes_no_place(start: Star
             writer.write(head(100_000))
         answers = [await asyncio.wait_for(read_answer(reader), 10) for reader, _ in opened]
         assert {answer.status for answer in answers if answer} == {408}
-        assert service.worker.taken == 0
+        assert service.admission.taken == 0
         assert service.value("http_requests_in_progress", route="/process") == 0
         for _, writer in opened:
             writer.transport.abort()

@@ -36,7 +36,7 @@ async def refusal(service: Service, sent: bytes) -> tuple[int, str]:
     [answer] = await exchange(service, sent)
     code = json.loads(answer.body)["error"]["code"] if answer.status != 200 else ""
     assert (await service.post(encoded()))[0] == 200
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     return answer.status, code
 
 
@@ -95,11 +95,9 @@ async def test_a_header_that_a_client_got_wrong_is_not_remembered(start: Start) 
     """Python keeps each text that it has warned of once, for ever: a leak that a client could feed."""
     service = await start()
     with warnings.catch_warnings(record=True) as caught:
-        import importlib
+        from service.http.body import ignore_header_warnings
 
-        from service.http import body
-
-        importlib.reload(body)  # its filters go in front of the test's own
+        ignore_header_warnings()  # its filters go in front of the test's own
         form = part(b"Content-Disposition: form-data; name=secret-4711; =") + b"--x--\r\n"
         assert (await refusal(service, head(len(form), FORM) + form))[0] == 400
     assert not caught
@@ -327,7 +325,7 @@ async def test_a_file_cut_short_at_every_64th_byte_is_refused_and_harms_nobody(
         # A few bytes from its end a file can be whole: what is missing is padding.
         assert status in ({415, 422} if end < len(data) - 64 else {200, 415, 422}), end
     assert (await service.post(data))[:2] == before[:2]
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 # -- anything at all -----------------------------------------------------------------------------------------
@@ -388,5 +386,5 @@ async def test_whatever_bytes_come_in_no_5xx_goes_out(start: Start) -> None:
     await asyncio.to_thread(any_bytes)
     await asyncio.to_thread(any_body)
     assert (await service.post(encoded()))[:2] == control[:2]
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert service.value("http_requests_total", method="POST", route="/process", code="500") == 0

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from service.engines.protocol import RGB, Alpha
-from service.host import interpreter
+from service.host.allocator import MEMORY_VARIABLES
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -48,7 +48,7 @@ class Load:
             while time.monotonic() < end:
                 status, _, headers = await service.post(picture)
                 self.statuses[status] += 1
-                self.most_taken = max(self.most_taken, service.worker.taken)
+                self.most_taken = max(self.most_taken, service.admission.taken)
                 if status == 429:
                     self.retry_after.add(int(headers["Retry-After"]))
                     await asyncio.sleep(pause)
@@ -88,7 +88,7 @@ async def test_only_200_and_429_and_everything_else_goes_on(start: Start, second
     assert max(slowest.values()) < 2.0, slowest
     assert service.value("warmup_runs_total", outcome="success") - probes >= 2, "probes get through"
     assert service.value("warmup_consecutive_failures") == 0
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     for code in (200, 429):
         counted = service.value("http_requests_total", method="POST", route="/process", code=str(code))
         assert counted == load.statuses[code] + (code == 200)
@@ -110,8 +110,8 @@ MEMORY = """
 import asyncio, re, sys
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
-from service.http import connection as wire
-from service.app import SUPERVISOR, WORKER, create_app
+from service.http import connection
+from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import Hold, ScriptedEngine
 from tests.support.running_service import encoded
@@ -127,8 +127,8 @@ async def main():
         Settings(queue_size=QUEUE, max_upload_bytes=UPLOAD, max_pixels=SIDE * SIDE), engine=engine
     )
     server = TestServer(app)
-    await server.start_server(**wire.OPTIONS)
-    while not app[SUPERVISOR].ready:
+    await server.start_server(**connection.OPTIONS)
+    while not app[PARTS].supervisor.ready:
         await asyncio.sleep(0.01)
     picture = encoded(SIDE, SIDE, "JPEG")
     assert len(picture) <= UPLOAD
@@ -150,7 +150,7 @@ async def main():
     used = peak() - before
     await server.close()
     assert set(statuses) <= {200, 429} and statuses.count(429) > 20, statuses
-    pool = app[WORKER].pool._max_workers
+    pool = app[PARTS].codec_pool._max_workers
     pixels = SIDE * SIDE
     places = (QUEUE + 1) * (UPLOAD + (3 + 4 + 1) * pixels)
     work = pool * (24 * pixels + 3 * UPLOAD + (16 << 20))
@@ -166,7 +166,7 @@ def test_memory_under_overload_stays_within_the_bound_that_the_architecture_stat
         pytest.skip("needs /proc")
     done: Any = subprocess.run(
         [sys.executable, "-c", MEMORY],
-        env=os.environ | interpreter.MEMORY,
+        env=os.environ | MEMORY_VARIABLES,
         capture_output=True,
         text=True,
         timeout=110,

@@ -1,4 +1,4 @@
-"""Slow clients: what they hold is little, what others need they give up, and the descriptors come back."""
+"""Slow clients: they hold little, they lose their place when others need it, and their descriptors are freed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from blockbuster import BlockBuster
 
-from service.http import slow_clients as transfers
+from service.http import slow_clients
 from tests.support.raw_http import exchange, head, read_answer
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import Hold, ScriptedEngine
@@ -49,8 +49,8 @@ async def median_seconds(service: Service, picture: bytes, times: int = 15) -> f
     return float(np.median(seconds))
 
 
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfers, "GRACE_SECONDS", 0.1)
+def evict_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "MIN_AGE_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -70,27 +70,27 @@ async def test_thousands_of_connections_that_say_nothing_change_nothing_for_othe
         assert await median_seconds(service, encoded()) < 2 * before + 0.02
         async with service.client.get("/readyz") as response:
             assert response.status == 200
-        assert service.worker.taken == 0
+        assert service.admission.taken == 0
     async with asyncio.timeout(20):
         while descriptors() > open_before + 5:
             await asyncio.sleep(0.02)
 
 
-async def test_a_trickled_upload_gives_its_place_to_who_needs_it(
+async def test_a_trickled_upload_loses_its_place_to_a_new_request(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=2)
     picture = encoded()
     async with connections(service, 3, head(len(picture)) + picture[:10]) as readers:
-        await service.until(lambda: service.worker.taken == 3)
-        assert (await service.post(picture))[0] == 429, "within the grace everybody has a chance"
+        await service.until(lambda: service.admission.taken == 3)
+        assert (await service.post(picture))[0] == 429, "no transfer is evicted so early"
         await asyncio.sleep(0.12)
         assert [(await service.post(picture))[0] for _ in range(5)] == [200] * 5
         answers = [await read_answer(reader) for reader in readers[:1]]
         assert [answer.status for answer in answers if answer] == [408]
-        assert service.worker.taken == 2, "one place was needed at a time, so one upload was given up"
-    await service.until(lambda: service.worker.taken == 0)
+        assert service.admission.taken == 2, "one place was needed at a time, so one upload was evicted"
+    await service.until(lambda: service.admission.taken == 0)
     assert service.value("rejections_total", reason="timeout") == 1
     assert service.value("client_disconnects_total", stage="upload") == 2
 
@@ -98,12 +98,12 @@ async def test_a_trickled_upload_gives_its_place_to_who_needs_it(
 async def test_while_places_are_free_a_slow_upload_has_all_its_time(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=1)
     picture = encoded()
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(head(len(picture)) + picture[:10])
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     await asyncio.sleep(0.15)
     assert (await service.post(picture))[0] == 200
     writer.write(picture[10:])
@@ -113,10 +113,10 @@ async def test_while_places_are_free_a_slow_upload_has_all_its_time(
     writer.close()
 
 
-async def test_a_reader_that_does_not_read_gives_its_place_to_who_needs_it(
+async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_request(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     service = await start(queue_size=1)
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
     from tests.support import photos
@@ -133,7 +133,8 @@ async def test_a_reader_that_does_not_read_gives_its_place_to_who_needs_it(
         held.append(connection)
     await service.until(
         lambda: (
-            service.value("stage_duration_seconds_count", stage="encode") == 2 and service.worker.taken == 2
+            service.value("stage_duration_seconds_count", stage="encode") == 2
+            and service.admission.taken == 2
         )
     )
     # The kernel took a first gulp, which looks like a fair pace; then nothing moves.
@@ -143,25 +144,25 @@ async def test_a_reader_that_does_not_read_gives_its_place_to_who_needs_it(
             await asyncio.sleep(0.12)
             statuses.append((await service.post(small))[0])
     assert len(statuses) <= 4
-    assert service.worker.taken == 1
+    assert service.admission.taken == 1
     assert service.value("client_disconnects_total", stage="response") == 1
     for connection in held:
         connection.close()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert service.value("client_disconnects_total", stage="response") == 2
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 1
 
 
-async def test_who_waits_for_the_gpu_is_not_slow_and_keeps_the_place(
+async def test_a_request_that_waits_for_the_gpu_is_not_slow_and_keeps_its_place(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_grace(monkeypatch)
+    evict_early(monkeypatch)
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine, queue_size=1)
     engine.on_infer = hold
     picture = encoded()
     tasks = [asyncio.create_task(service.post(picture)) for _ in range(2)]
-    await service.until(lambda: service.worker.taken == 2 and hold.reached.is_set())
+    await service.until(lambda: service.admission.taken == 2 and hold.reached.is_set())
     await asyncio.sleep(0.15)
     assert (await service.post(picture))[0] == 429
     hold.release.set()
@@ -176,7 +177,7 @@ async def test_a_refused_sender_that_goes_on_sending_is_cut_off(start: Start) ->
     answer = await read_answer(reader)
     assert answer is not None
     assert answer.status == 401
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     writer.close()
@@ -206,7 +207,7 @@ async def test_a_connection_nobody_reads_from_yet_holds_little(start: Start) -> 
     assert taken < 12_000_000, "beyond what the kernel's own buffers hold"
     hold.release.set()
     connection.close()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
 
 
 async def test_every_request_has_one_outcome_whatever_its_client_does(start: Start) -> None:
@@ -238,7 +239,7 @@ async def test_every_request_has_one_outcome_whatever_its_client_does(start: Sta
                 sent.append(exchange(service, head(4) + b"junk"))
     before = service.value("http_requests_in_progress", route="/process")
     await asyncio.gather(*sent)
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     await service.until(lambda: service.value("http_requests_in_progress", route="/process") == before == 0)
     answered = sum(
         service.value("http_requests_total", method="POST", route="/process", code=str(code))
@@ -267,5 +268,5 @@ async def test_a_reader_that_takes_nothing_is_cut_off_even_if_nobody_wants_its_p
         await loop.sock_connect(connection, (service.client.host, service.client.port))
         await loop.sock_sendall(connection, head(len(large)) + large)
         await service.until(lambda: service.value("client_disconnects_total", stage="response") == 1)
-        await service.until(lambda: service.worker.taken == 0)
+        await service.until(lambda: service.admission.taken == 0)
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 0

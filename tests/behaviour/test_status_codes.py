@@ -6,8 +6,6 @@ import asyncio
 import gzip
 import io
 import json
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from aiohttp import FormData
 from PIL import Image
 
 from service.engines.protocol import DeviceError, OutOfMemory, WeightsUnavailable
+from tests.support import photos
 from tests.support.running_service import Service, Start, encoded
 from tests.support.scripted_engine import Hold, ScriptedEngine
 
@@ -40,21 +39,6 @@ def form(**fields: Any) -> FormData:
         else:
             data.add_field(name, value)
     return data
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its data do not have."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("field", ["image", "file", "image_file"])
@@ -153,9 +137,9 @@ BAD_BODIES: list[tuple[str, Any, dict[str, str], int, str]] = [
     ),
     ("a format off the list", encoded(format="PPM"), RAW, 415, "unsupported_type"),
     ("truncated picture", encoded()[:-40], RAW, 422, "undecodable"),
-    ("too many pixels", huge_png(100_000, 100_000), RAW, 422, "bad_dimensions"),
-    ("zero-sized", huge_png(0, 10), RAW, 422, None),  # type: ignore[list-item]
-    ("data that its header belies", huge_png(100, 100), RAW, 422, "undecodable"),
+    ("too many pixels", photos.png_claiming(100_000, 100_000), RAW, 422, "bad_dimensions"),
+    ("zero-sized", photos.png_claiming(0, 10), RAW, 422, None),  # type: ignore[list-item]
+    ("data that its header belies", photos.png_claiming(100, 100), RAW, 422, "undecodable"),
     (
         "a compressed body",
         gzip.compress(bytes(50_000_000)),
@@ -276,7 +260,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(start: Start) -> None:
 
     status, body, _ = await service.post(trickle())
     assert (status, error_of(body)["code"]) == (408, "body_timeout")
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
 
 
 async def raw_exchange(service: Service, request: bytes, *, body: bytes = b"") -> bytes:
@@ -338,14 +322,14 @@ async def test_when_every_place_is_taken_it_is_429_with_retry_after(start: Start
     service = await start(engine, queue_size=1)
     engine.on_infer = hold
     tasks = [asyncio.create_task(service.post(photo)) for _ in range(2)]
-    await service.until(lambda: service.worker.taken == 2)
+    await service.until(lambda: service.admission.taken == 2)
     status, body, headers = await service.post(photo)
     assert (status, error_of(body)["code"]) == (429, "queue_full")
     assert int(headers["Retry-After"]) >= 1
     assert service.value("rejections_total", reason="queue_full") == 1
     hold.release.set()
     assert [(await task)[0] for task in tasks] == [200, 200]
-    assert service.worker.taken == 0
+    assert service.admission.taken == 0
 
 
 async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_the_thread(
@@ -356,9 +340,9 @@ async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_t
     engine.on_infer = hold
     status, body, _ = await service.post(photo)
     assert (status, error_of(body)["code"]) == (504, "deadline_exceeded")
-    assert service.worker.taken == 1, "the thread still works for it"
+    assert service.admission.taken == 1, "the thread still works for it"
     hold.release.set()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
     assert (await service.post(photo))[0] == 200
 
 

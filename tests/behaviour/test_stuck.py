@@ -77,7 +77,7 @@ def test_a_job_that_ends_after_all_saves_the_process_and_its_places_come_back(tm
     [
         ("probe", {"warmup_timeout": 0.5, "hang_timeout": 1}, "a probe has been running"),
         ("load", {"load_timeout": 1}, "a load has been running"),
-        ("prepare", {"load_timeout": 1}, "the preparation of the load has said nothing"),
+        ("prepare", {"load_timeout": 1}, "the preparation of the load has reported no progress"),
     ],
 )
 def test_a_stuck_probe_load_or_preparation_is_caught_the_same_way(

@@ -1,4 +1,4 @@
-"""The supervisor killed, or what it depends on raising anything at all: mended, counted, and clients are served on."""
+"""A supervisor that is cancelled or whose parts raise is restarted and counted, and clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PHOTO = encoded()
 
 
 @pytest.fixture(autouse=True)
-def mended_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "RESTART_SECONDS", 0.2)
 
 
@@ -31,7 +31,7 @@ def supervising() -> asyncio.Task[object]:
     return next(task for task in asyncio.all_tasks() if task.get_name() == "warmup supervisor")
 
 
-async def test_a_killed_supervisor_is_mended_and_counted_and_clients_notice_nothing(start: Start) -> None:
+async def test_a_cancelled_supervisor_is_restarted_and_counted_and_process_goes_on(start: Start) -> None:
     service = await start()
     for deaths in (1, 2):
         supervising().cancel()
@@ -43,7 +43,7 @@ async def test_a_killed_supervisor_is_mended_and_counted_and_clients_notice_noth
         assert await statuses(service) == {"/warmup": 200, "/readyz": 200, "/livez": 200}
 
 
-async def test_while_it_is_dead_clients_are_served_and_their_picture_is_theirs_alone(start: Start) -> None:
+async def test_clients_get_their_own_pictures_while_the_supervisor_is_down(start: Start) -> None:
     service = await start()
     _, alone, _ = await service.post(PHOTO)
     supervising().cancel()
@@ -61,7 +61,7 @@ ANYTHING = [
 
 @pytest.mark.parametrize("error", ANYTHING, ids=repr)
 @pytest.mark.parametrize("where", ["on_prepare", "on_load", "on_infer"])
-async def test_whatever_the_engine_raises_it_is_told_counted_and_tried_again(
+async def test_an_engine_that_raises_anything_is_reported_counted_and_tried_again(
     start: Start, where: str, error: BaseException
 ) -> None:
     engine = ScriptedEngine()
@@ -82,10 +82,10 @@ async def test_whatever_the_engine_raises_it_is_told_counted_and_tried_again(
     assert service.value("warmup_supervisor_restarts_total") == 0
 
 
-async def test_a_log_or_metric_that_raises_kills_one_life_at_most(
+async def test_a_supervisor_whose_log_raises_is_restarted_until_the_log_works_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from supervisor import record
+    from supervisor import recorder
 
     service = await start(warmup_interval=0.05)
 
@@ -94,7 +94,7 @@ async def test_a_log_or_metric_that_raises_kills_one_life_at_most(
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(record, "_log", Broken())
+        patch.setattr(recorder, "_log", Broken())
         patch.setattr(guard, "_log", Broken())
         await service.until(lambda: service.value("warmup_supervisor_restarts_total") >= 2)
         assert (await service.post(PHOTO))[0] == 200
@@ -103,14 +103,14 @@ async def test_a_log_or_metric_that_raises_kills_one_life_at_most(
     assert await statuses(service) == {"/warmup": 200, "/readyz": 200, "/livez": 200}
 
 
-async def test_who_waits_for_a_probe_whose_record_fails_is_answered(
+async def test_a_client_that_waits_for_a_probe_is_answered_even_if_the_log_raises(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from supervisor import record
+    from supervisor import recorder
 
     engine = ScriptedEngine()
     service = await start(engine, warmup_interval=3600)
-    await service.until(lambda: not service.worker.busy)
+    await service.until(lambda: not service.device_thread.busy)
 
     def fail(_: object) -> None:
         raise RuntimeError("boom")
@@ -120,10 +120,10 @@ async def test_who_waits_for_a_probe_whose_record_fails_is_answered(
             raise OSError(28, "No space left on device")
 
     engine.on_infer = fail  # type: ignore[assignment]
-    monkeypatch.setattr(record, "_log", Broken())
+    monkeypatch.setattr(recorder, "_log", Broken())
     async with asyncio.timeout(20):
         status = 200
-        while status == 200:  # at first the last success is too young to be doubted
+        while status == 200:  # the last success is at first recent enough to be the answer
             async with service.client.post("/warmup") as response:
                 status = response.status
     assert status == 500

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 
-from service.inference.worker import Worker
+from service.inference.device_thread import DeviceThread, Kind
 from tests.support.running_service import Start, encoded
 from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.waiting import until
 
 PHOTO = encoded()
 
@@ -51,30 +53,26 @@ async def test_a_deadline_under_way_keeps_its_length(
     await service.until(hold.reached.is_set)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
-    assert service.worker.job_seconds < 1
-    assert service.worker.stuck is None
+    assert service.device_thread.job_seconds < 1
+    assert service.parts.stuck() is None
     assert (await posted)[0] == 504
     assert 0.9 < time.monotonic() - began < 15
     hold.release.set()
-    await service.until(lambda: service.worker.taken == 0)
+    await service.until(lambda: service.admission.taken == 0)
 
 
 async def test_only_the_moments_that_are_shown_come_from_the_wall_clock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    worker = Worker(queue_size=1, request_timeout=10, hang_timeout=300, load_timeout=600, pool_size=1)
-    worker.start()
-    worker.open()
+    thread = DeviceThread(hang_timeout=300, load_timeout=600)
+    thread.start()
+    thread.open_gate()
     monkeypatch.setattr(time, "time", lambda: 12345.0)
     hold = Hold()
-    with worker.place() as place:
-        place.queue_up()
-        running = asyncio.create_task(place.in_gpu_thread(lambda: hold(None)))  # type: ignore[arg-type, return-value]
-        async with asyncio.timeout(20):
-            while not worker.busy:
-                await asyncio.sleep(0.001)
-        assert worker.started_at == 12345.0
-        assert 0 <= worker.job_seconds < 20
-        running.cancel()
+    running = asyncio.create_task(thread.run(lambda: hold(np.zeros((1, 1, 3), np.uint8)), kind=Kind.REQUEST))
+    await until(lambda: thread.busy)
+    assert thread.started_at == 12345.0
+    assert 0 <= thread.job_seconds < 20
     hold.release.set()
-    worker.stop()
+    await running
+    thread.stop()

@@ -1,4 +1,4 @@
-"""What `/warmup`, `/readyz`, `/livez` and the metrics say, in health and in every kind of trouble: the same truth."""
+"""`/warmup`, `/readyz`, `/livez` and the metrics agree with each other, in health and during every failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def statuses(service: Service) -> tuple[int, int, int]:
     return (await ask(service))[0], (await ask(service, "/readyz"))[0], (await ask(service, "/livez"))[0]
 
 
-async def test_when_ready_everything_says_so(start: Start) -> None:
+async def test_a_ready_service_says_so_everywhere(start: Start) -> None:
     service = await start()
     assert await statuses(service) == (200, 200, 200)
     _, answer, _ = await ask(service)
@@ -51,7 +51,7 @@ async def test_when_ready_everything_says_so(start: Start) -> None:
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 0
 
 
-async def test_while_loading_it_is_alive_and_says_what_it_is_doing(start: Start) -> None:
+async def test_a_loading_service_is_alive_and_names_the_phase_of_the_load(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.on_load = lambda: (hold(np.zeros((1, 1, 3), np.uint8)), None)[1]
     service = await start(engine, wait=False)
@@ -75,14 +75,14 @@ async def test_a_request_posted_to_a_cold_service_waits_and_gets_its_picture(
     service = await start(engine, wait=False)
     waiting = asyncio.create_task(service.post(photo))
     await service.until(hold.reached.is_set)
-    await service.until(lambda: service.worker.taken == 1)
+    await service.until(lambda: service.admission.taken == 1)
     assert not waiting.done()
     hold.release.set()
     assert (await waiting)[0] == 200
-    assert engine.seen == [(64, 64), (40, 30)], "the probe goes first, the request right behind it"
+    assert engine.seen == [(64, 64), (40, 30)], "the probe comes first and the request next"
 
 
-async def test_a_cold_request_is_504_at_its_deadline(start: Start, photo: bytes) -> None:
+async def test_a_request_to_a_cold_service_gets_a_504_at_its_deadline(start: Start, photo: bytes) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.on_load = lambda: (hold(np.zeros((1, 1, 3), np.uint8)), None)[1]
     service = await start(engine, wait=False, request_timeout=0.2)
@@ -90,7 +90,7 @@ async def test_a_cold_request_is_504_at_its_deadline(start: Start, photo: bytes)
     hold.release.set()
 
 
-async def test_when_weights_are_missing_it_says_why_and_becomes_ready_by_itself_once_they_appear(
+async def test_a_service_without_weights_says_why_and_becomes_ready_once_they_appear(
     start: Start,
 ) -> None:
     engine = ScriptedEngine()
@@ -139,7 +139,7 @@ FAULTS += [
 
 
 @pytest.mark.parametrize(("name", "fault", "outcome"), FAULTS, ids=[fault[0] for fault in FAULTS])
-async def test_a_failing_probe_is_500_and_counted_and_mends(
+async def test_a_failed_probe_makes_warmup_500_and_is_counted_until_one_passes(
     start: Start, name: str, fault: Callable[[Any], Any], outcome: str
 ) -> None:
     engine = ScriptedEngine()
@@ -159,7 +159,7 @@ async def test_a_failing_probe_is_500_and_counted_and_mends(
     assert service.value("warmup_consecutive_failures") == 0
 
 
-async def test_three_failures_in_a_row_take_it_out_of_rotation(start: Start) -> None:
+async def test_three_failures_in_a_row_make_the_service_unready(start: Start) -> None:
     engine = ScriptedEngine()
     service = await start(engine, warmup_interval=0.01)
     engine.on_infer = raising(lambda: RuntimeError("boom"))
@@ -169,12 +169,12 @@ async def test_three_failures_in_a_row_take_it_out_of_rotation(start: Start) -> 
     assert service.value("ready") == 0
 
 
-async def test_the_first_failures_keep_it_in_rotation_but_not_silent(start: Start) -> None:
+async def test_a_first_failure_is_reported_but_leaves_the_service_ready(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine, warmup_interval=0.01)
 
     def fail_once(_: Any) -> Any:
-        engine.on_infer = hold  # the next probe is held, so that the first failure stays the last word
+        engine.on_infer = hold  # the next probe is held, so that the failure stays the last result
         raise RuntimeError("boom")
 
     engine.on_infer = fail_once
@@ -185,7 +185,7 @@ async def test_the_first_failures_keep_it_in_rotation_but_not_silent(start: Star
     hold.release.set()
 
 
-async def test_the_incident_an_unsafe_canary_is_raised_and_reported(start: Start) -> None:
+async def test_an_unsafe_canary_size_as_in_the_incident_is_raised_and_reported(start: Start) -> None:
     service = await start(warmup_size=16)
     _, answer, _ = await ask(service)
     assert answer["image_size"] == [32, 32]
@@ -193,13 +193,13 @@ async def test_the_incident_an_unsafe_canary_is_raised_and_reported(start: Start
     assert await statuses(service) == (200, 200, 200)
 
 
-async def test_the_incident_with_the_safety_taken_out_nothing_says_200(start: Start) -> None:
-    def as_the_package_rounds(width: int, height: int) -> tuple[int, int]:
-        return round(width / 32) * 32, round(height / 32) * 32
+async def test_a_canary_that_crashes_as_in_the_incident_never_makes_warmup_200(start: Start) -> None:
+    def as_the_package_rounded_the_incidents_canary(width: int, height: int) -> tuple[int, int]:
+        return round(16 / 32) * 32, round(16 / 32) * 32
 
     engine = ScriptedEngine()
-    engine.on_size = as_the_package_rounds
-    service = await start(engine, wait=False, warmup_size=16, app={"canary_side": lambda side: side})
+    engine.on_size = as_the_package_rounded_the_incidents_canary
+    service = await start(engine, wait=False)
     await service.until(lambda: service.value("warmup_runs_total", outcome="bad_size") >= 1)
     assert await statuses(service) == (500, 503, 200)
     _, answer, _ = await ask(service)
@@ -208,7 +208,7 @@ async def test_the_incident_with_the_safety_taken_out_nothing_says_200(start: St
     assert service.value("warmup_success") == service.value("ready") == 0
 
 
-async def test_posting_to_warmup_waits_for_the_first_probe(start: Start) -> None:
+async def test_a_post_to_warmup_waits_for_the_first_probe(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.on_infer = hold
     service = await start(engine, wait=False)
@@ -216,10 +216,10 @@ async def test_posting_to_warmup_waits_for_the_first_probe(start: Start) -> None
     await service.until(hold.reached.is_set)
     hold.release.set()
     assert [(await task)[0] for task in asked] == [200, 200, 200]
-    assert len(engine.seen) == 1, "they joined one probe"
+    assert len(engine.seen) == 1, "all three requests joined one probe"
 
 
-async def test_a_caller_of_warmup_who_leaves_cancels_nothing(start: Start) -> None:
+async def test_a_client_that_leaves_a_post_to_warmup_cancels_nothing(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.on_infer = hold
     service = await start(engine, wait=False)
@@ -246,7 +246,7 @@ async def test_probes_get_through_a_full_queue(start: Start, photo: bytes) -> No
     await asyncio.gather(*tasks)
 
 
-async def test_the_pass_at_a_clients_size_precedes_ready_on_a_gpu(start: Start) -> None:
+async def test_a_pass_at_the_size_of_a_photograph_precedes_ready_on_a_gpu(start: Start) -> None:
     engine = ScriptedEngine()
     engine.device = "cuda:0"
     service = await start(engine)
@@ -254,7 +254,7 @@ async def test_the_pass_at_a_clients_size_precedes_ready_on_a_gpu(start: Start) 
     assert service.value("ready") == 1
 
 
-async def test_the_engine_runs_in_the_gpu_thread_alone(start: Start, photo: bytes) -> None:
+async def test_the_engine_runs_only_in_the_gpu_thread(start: Start, photo: bytes) -> None:
     service = await start()
     await service.post(photo)
     assert isinstance(service.engine, ScriptedEngine)

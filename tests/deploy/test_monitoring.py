@@ -1,4 +1,4 @@
-"""The example deployment: what its files name is there, and its addresses meet."""
+"""The example deployment in ``deploy/``: the files that it names exist, and its addresses fit together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def mounts(service: str) -> dict[str, str]:
-    """Where each file of this repository appears in a container: {path inside: path here}."""
+    """Return the files of this repository that a container mounts: {path in the container: path here}."""
     volumes = (volume.split(":") for volume in SERVICES[service].get("volumes", []))
     return {inside: outside for outside, inside, *_ in volumes if outside.startswith(".")}
 
@@ -48,7 +48,7 @@ def test_all_containers_share_one_network(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if "image" in service])
-def test_images_are_pinned(service: str) -> None:
+def test_every_image_has_a_version(service: str) -> None:
     assert SERVICES[service]["image"].rpartition(":")[2] not in {"", "latest"}
 
 
@@ -133,7 +133,7 @@ def test_the_alert_log_prints_a_line_for_each_alert(log_url: str, capsys: pytest
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"not json", b'{"alerts": [1]}'])
-def test_the_alert_log_refuses_what_is_no_notification(log_url: str, body: bytes) -> None:
+def test_the_alert_log_refuses_a_body_that_is_no_notification(log_url: str, body: bytes) -> None:
     request = urllib.request.Request(log_url + "/page", data=body, method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)

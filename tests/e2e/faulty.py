@@ -10,15 +10,16 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from aiohttp import web
 
 from service import logs, server
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.engines.protocol import RGB, Alpha, OutOfMemory
-from service.settings import load_settings
+from service.settings import Settings
+from service.settings_reader import load_settings
+from service.startup import configure_libraries
 from supervisor import guarded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
@@ -64,7 +65,7 @@ async def strike(engine: FaultyEngine, apps: list[web.Application]) -> None:
         elif fault == "supervisor dead":
             tasks["warmup guard"].cancel()
         elif done == "supervisor dead":
-            kept.append(guarded(apps[0][SUPERVISOR]))
+            kept.append(guarded(apps[0][PARTS].supervisor))
             await kept[0].__aenter__()
         done = fault
 
@@ -72,16 +73,16 @@ async def strike(engine: FaultyEngine, apps: list[web.Application]) -> None:
 async def main(switch: Path) -> int:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
+    configure_libraries()
     engine = FaultyEngine(switch)
     apps: list[web.Application] = []
 
-    def composed(*args: Any, **kwargs: Any) -> web.Application:
-        apps.append(create_app(*args, **kwargs))
+    def app_with_faults(settings: Settings) -> web.Application:
+        apps.append(create_app(settings, engine=engine))
         return apps[0]
 
-    server.create_app = composed
     striking = asyncio.create_task(strike(engine, apps), name="strike")
-    code = await server.serve(settings, engine=engine)
+    code = await server.serve(settings, make_app=app_with_faults)
     striking.cancel()
     return code
 

@@ -1,4 +1,4 @@
-"""Real programs under a test's hand: started, watched, ended."""
+"""Starts, observes and ends the real programs of the end-to-end tests: the service, Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def until(condition: Callable[[], object], *, seconds: float, what: str) -> None:
-    """Wait until something is so.
+    """Wait until a condition is true.
 
     Raises:
-        TimeoutError: naming what was waited for.
+        TimeoutError: it did not become true in time; the message contains ``what``.
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not so after {seconds:g} s: {what}")
+            raise TimeoutError(f"this did not become true within {seconds:g} s: {what}")
         time.sleep(0.05)
 
 
 def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tuple[int, bytes]:
-    """Status and body; (0, b"") if nothing answers in time. A body makes it a POST."""
+    """Send a GET, or a POST if there is a body. Return status and body, or (0, b"") if no answer arrives in time."""
     sent = urllib.request.Request(url, data=data, headers={"Content-Type": "application/octet-stream"})
     try:
         with urllib.request.urlopen(sent, timeout=timeout) as response:
@@ -53,7 +53,7 @@ def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tup
 
 
 class Program:
-    """One process, its output in a file."""
+    """One process. Its output goes to a file."""
 
     def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         self._command, self._log, self._env = list(command), log, dict(env or {})
@@ -74,7 +74,7 @@ class Program:
         return self._process is None or self._process.poll() is not None
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Send the signal and wait; what does not end is killed."""
+        """Send the signal and wait. Kill the process if it does not end."""
         if self._process is None or self.ended:
             return
         self._process.send_signal(number)
@@ -84,8 +84,8 @@ class Program:
             self._process.kill()
             self._process.wait()
 
-    def words(self) -> str:
-        """The end of what it printed, for a failure's message."""
+    def end_of_log(self) -> str:
+        """Return the end of the output, for the message of a failed test."""
         return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
@@ -93,9 +93,9 @@ class Service(Program):
     """A service on a port of its own.
 
     Args:
-        name: names its scrape job and its log.
-        folder: for its log, and for the file that switches its faults.
-        arguments: of ``python -m service``; None starts the one with switchable faults.
+        name: of its scrape job and its log.
+        folder: for its log and for the file that switches its faults.
+        arguments: for ``python -m service``. None starts ``tests.e2e.faulty``, whose faults can be switched.
         settings: environment variables without ``INSPYRENET_``.
     """
 
@@ -118,7 +118,7 @@ class Service(Program):
         return [sys.executable, "-m", *module]
 
     def replacement(self, arguments: Sequence[str]) -> Service:
-        """Another process for the same instance, on a port of its own; not started."""
+        """Return another process for the same instance, on a port of its own. It is not started yet."""
         return Service(self.name, self._folder, arguments=arguments, settings=self._settings)
 
     @property
@@ -129,11 +129,11 @@ class Service(Program):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def put_in(self, fault: str) -> None:
-        """Switch a fault on; the empty one mends."""
-        beside = self._switch.with_suffix(".new")
-        beside.write_text(fault)
-        beside.replace(self._switch)
+    def set_fault(self, fault: str) -> None:
+        """Switch a fault on. An empty string switches it off."""
+        new = self._switch.with_suffix(".new")
+        new.write_text(fault)
+        new.replace(self._switch)
 
     def answers(self) -> bool:
         return request(self.url + "/livez")[0] != 0
@@ -144,7 +144,7 @@ class Service(Program):
 
 @dataclass(frozen=True)
 class Notification:
-    """One alert as it reached the webhook."""
+    """One alert that the webhook received."""
 
     at: float
     receiver: str
@@ -155,7 +155,7 @@ class Notification:
 
 @dataclass
 class Webhook:
-    """The far end: remembers what Alertmanager posts."""
+    """The receiver: it records what Alertmanager posts."""
 
     received: list[Notification] = field(default_factory=list)
 
@@ -189,33 +189,35 @@ class Webhook:
         self._server.shutdown()
         self._server.server_close()
 
-    def of(self, job: str) -> list[Notification]:
+    def of_job(self, job: str) -> list[Notification]:
         return [notification for notification in list(self.received) if notification.labels.get("job") == job]
 
     def firing(self, job: str) -> set[str]:
-        """Alerts of a job whose last word was that they fire."""
+        """Return the alerts of a job whose last notification said that they fire."""
         last: dict[tuple[str, str], str] = defaultdict(str)
-        for notification in self.of(job):
+        for notification in self.of_job(job):
             last[notification.labels["alertname"], notification.labels["severity"]] = notification.status
         return {name for (name, _), status in last.items() if status == "firing"}
 
     def first(self, job: str, alert: str, *, after: float) -> float | None:
-        """When an alert first arrived as firing, after a moment; None if it has not."""
+        """Return when the alert was first reported as firing, later than ``after``; None if it was not."""
         times = [
             n.at
-            for n in self.of(job)
+            for n in self.of_job(job)
             if n.labels["alertname"] == alert and n.status == "firing" and n.at > after
         ]
         return min(times, default=None)
 
 
 class Monitoring:
-    """The real Prometheus and the real Alertmanager, with the shipped configuration at another pace.
+    """The real Prometheus and the real Alertmanager, with the configuration of the repository but shorter durations.
 
     Args:
-        prometheus, alertmanager: paths of the programs.
-        services: what is scraped, each as a job of its own.
-        pace: changes the durations of a parsed configuration.
+        folder: for configurations, data and logs.
+        services: are scraped, each as a job of its own.
+        prometheus: the path of the program.
+        alertmanager: the path of the program.
+        scale: shortens the durations in a parsed configuration.
         flags: further flags of Prometheus.
     """
 
@@ -226,7 +228,7 @@ class Monitoring:
         *,
         prometheus: str,
         alertmanager: str,
-        pace: Callable[[Any], Any],
+        scale: Callable[[Any], Any],
         flags: Sequence[str] = (),
     ) -> None:
         metrics = ROOT / "metrics"
@@ -235,10 +237,10 @@ class Monitoring:
         manager_port, self._port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
 
-        rules = pace(yaml.safe_load((metrics / "alerts.yml").read_text()))
+        rules = scale(yaml.safe_load((metrics / "alerts.yml").read_text()))
         (folder / "alerts.yml").write_text(yaml.safe_dump(rules))
 
-        config = pace(yaml.safe_load((metrics / "prometheus.yml").read_text()))
+        config = scale(yaml.safe_load((metrics / "prometheus.yml").read_text()))
         config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{manager_port}"]
         [job] = [job for job in config["scrape_configs"] if job["job_name"] == "inspyrenet"]
         del job["static_configs"]
@@ -248,9 +250,9 @@ class Monitoring:
         ]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         for service in services:
-            self.point_at(service)
+            self.set_target(service)
 
-        manager = pace(yaml.safe_load((metrics / "alertmanager.yml").read_text()))
+        manager = scale(yaml.safe_load((metrics / "alertmanager.yml").read_text()))
         for receiver in manager["receivers"]:
             for hook in receiver["webhook_configs"]:
                 hook["url"] = hook["url"].replace("localhost:9099", f"127.0.0.1:{self.webhook.port}")
@@ -276,8 +278,8 @@ class Monitoring:
                 f"--web.listen-address=127.0.0.1:{self._port}",
                 f"--web.external-url={self.url}",
                 f"--web.user-assets={metrics / 'runbooks'}",
-                "--query.lookback-delta=5s",  # 5m
-                "--rules.alert.resend-delay=1s",  # 1m
+                "--query.lookback-delta=5s",  # the default, 5m, divided by 60
+                "--rules.alert.resend-delay=1s",  # the default, 1m, divided by 60
                 "--log.level=warn",
                 *flags,
             ],
@@ -287,15 +289,15 @@ class Monitoring:
     def _target_file(self, service: Service) -> Path:
         return self._folder / f"{service.name}.targets.json"
 
-    def point_at(self, service: Service) -> None:
-        """Scrape this process for its instance from now on."""
+    def set_target(self, service: Service) -> None:
+        """From now on, scrape this process for its instance."""
         target = {"targets": [f"127.0.0.1:{service.port}"], "labels": {"instance": service.name}}
-        beside = self._folder / f"{service.name}.targets.new"
-        beside.write_text(json.dumps([target]))
-        beside.replace(self._target_file(service))
+        new = self._folder / f"{service.name}.targets.new"
+        new.write_text(json.dumps([target]))
+        new.replace(self._target_file(service))
 
     def scrapes(self, service: Service) -> bool:
-        """Whether this very process is the target of its job now."""
+        """Return whether Prometheus now scrapes this process, and not another process of the same instance."""
         _, body = request(self.url + "/api/v1/targets?state=active", timeout=10)
         return any(t["scrapeUrl"].startswith(service.url) for t in json.loads(body)["data"]["activeTargets"])
 

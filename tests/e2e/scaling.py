@@ -1,6 +1,6 @@
-"""The shipped configuration at another pace: every duration divided by one factor, nothing else changed.
+"""Divides every duration in the rules and configurations of the repository by one factor. Nothing else changes.
 
-So the end-to-end test proves the very rules that ship, and minutes become seconds.
+So the end-to-end tests use the real rules, and minutes become seconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _IN_PROMQL = re.compile(r"(?<=\[)\d+(?:ms|[smhdw])(?=\])|(?<=\boffset )\d+(?:ms|
 
 
 def duration(text: str, factor: float = FACTOR) -> str:
-    """``5m`` as Prometheus and Alertmanager write it, divided by the factor, in whole milliseconds.
+    """Divide a duration like ``5m`` by the factor, and write it in whole milliseconds.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: the text is not a duration as Prometheus and Alertmanager write it.
     """
     if text == "0s":
         return text
@@ -41,12 +41,12 @@ def duration(text: str, factor: float = FACTOR) -> str:
 
 
 def promql(expression: str, factor: float = FACTOR) -> str:
-    """The expression with its ranges and offsets divided by the factor."""
+    """Divide the ranges and offsets of an expression by the factor."""
     return _IN_PROMQL.sub(lambda match: duration(match[0], factor), expression)
 
 
 def configuration(node: Any, factor: float = FACTOR) -> Any:
-    """A parsed file of rules, of Prometheus or of Alertmanager, at the other pace."""
+    """Divide every duration in a parsed rule file or in a parsed configuration of Prometheus or Alertmanager."""
     if isinstance(node, list):
         return [configuration(item, factor) for item in node]
     if not isinstance(node, dict):

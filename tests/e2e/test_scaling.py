@@ -1,4 +1,4 @@
-"""Minutes become seconds, and nothing else changes."""
+"""``tests/e2e/scaling.py`` turns minutes into seconds and changes nothing else."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tests.metrics.sources import METRICS
         ("0s", "0s"),
     ],
 )
-def test_durations_shrink_by_the_factor(given: str, scaled: str) -> None:
+def test_a_duration_is_divided_by_the_factor(given: str, scaled: str) -> None:
     assert scaling.duration(given) == scaled
 
 
-def test_a_duration_that_is_none_is_refused() -> None:
+def test_a_text_that_is_no_duration_is_refused() -> None:
     with pytest.raises(ValueError, match="not a duration"):
         scaling.duration("soon")
 
 
-def test_ranges_and_offsets_shrink_and_numbers_stay() -> None:
+def test_ranges_and_offsets_are_divided_and_numbers_and_labels_stay() -> None:
     expression = 'rate(a{b="5m"}[5m]) > 300 and last_over_time(c[1m] offset 3m) < 1h'
     assert (
         scaling.promql(expression)
@@ -40,7 +40,7 @@ def test_ranges_and_offsets_shrink_and_numbers_stay() -> None:
 
 
 @pytest.mark.parametrize("name", ["alerts.yml", "prometheus.yml", "alertmanager.yml"])
-def test_a_factor_of_one_changes_nothing_but_the_spelling(name: str) -> None:
+def test_a_factor_of_one_changes_only_the_spelling_of_durations(name: str) -> None:
     def in_milliseconds(text: str) -> str:
         return re.sub(
             r"\b(\d+)([smhd])\b", lambda m: scaling.duration(m[0], 1) if m[0] != "0s" else m[0], text
@@ -53,7 +53,7 @@ def test_a_factor_of_one_changes_nothing_but_the_spelling(name: str) -> None:
     )
 
 
-def test_no_duration_of_the_rules_escapes() -> None:
+def test_every_duration_in_the_rules_is_divided() -> None:
     text = yaml.safe_dump(
         scaling.configuration(yaml.safe_load((METRICS / "alerts.yml").read_text())), width=1e6
     )

@@ -1,4 +1,4 @@
-"""A service that scales to zero: its sidecar pushes what it scrapes, and every instance has a name of its own."""
+"""The sidecar of a service that scales to zero: it pushes what it scrapes, and every instance has its own name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 def sidecar(prometheus: str, folder: Path, service: Service, receiver: str) -> Program:
-    """The shipped agent for one instance, at another pace, with this test's addresses."""
+    """Return the agent of the repository for one instance, with shorter durations and the addresses of this test."""
     config = scaling.configuration(yaml.safe_load((ROOT / "deploy" / "prometheus-agent.yml").read_text()))
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{service.port}"]
     config["remote_write"][0]["url"] = f"{receiver}/api/v1/write"
@@ -39,21 +39,21 @@ def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> 
         [],
         prometheus=prometheus,
         alertmanager=program("alertmanager"),
-        pace=scaling.configuration,
+        scale=scaling.configuration,
         flags=["--web.enable-remote-write-receiver"],
     )
     agents = [sidecar(prometheus, tmp_path, service, receiver.url) for service in services]
     programs: list[Program] = [*services, *agents]
     try:
         receiver.start()
-        for one in programs:
-            one.start()
+        for running in programs:
+            running.start()
         for metric in ("inspyrenet_ready", "up", "instance:inspyrenet_ready_peers:sum"):
             until(
-                lambda name=metric: len(receiver.query(name)) == 2,
+                lambda name=metric: len(receiver.query(name)) == 2,  # type: ignore[misc]
                 seconds=60,
-                what=f"{metric} of both is there",
-            )  # type: ignore[misc]
+                what=f"the receiver has {metric} of both instances",
+            )
             series = [sample["metric"] for sample in receiver.query(metric)]
             assert {(labels["job"], labels["instance"]) for labels in series} == {
                 ("inspyrenet", "pod-a"),
@@ -61,6 +61,6 @@ def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> 
             }
             assert all("host" not in labels for labels in series)
     finally:
-        for one in reversed(programs):
-            one.end()
+        for running in reversed(programs):
+            running.end()
         receiver.end()

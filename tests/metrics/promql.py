@@ -1,4 +1,4 @@
-"""Just enough PromQL to find the names that an expression uses; promtool judges the syntax."""
+"""Finds the metric and label names in PromQL expressions. It does not check the syntax: promtool does that."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _MATCHER = re.compile(rf"(\w+)\s*(=~|!~|!=|=)\s*({_STRING})")
 
 
 class Selector(NamedTuple):
-    """A metric's name (empty if only labels select) and its matchers: label, operator, value."""
+    """The name of a metric (empty if there are only matchers), and its matchers: label, operator, value."""
 
     name: str
     matchers: tuple[tuple[str, str, str], ...]
 
 
 def selectors(expression: str) -> list[Selector]:
-    """Every instant or range selector in an expression."""
+    """Return every instant selector and range selector in an expression."""
     text = _DURATION.sub(" ", _GROUPING.sub(" ", _without_comments(expression)))
     found = []
     for match in _SELECTOR.finditer(text):
         name, matchers = match["name"] or "", match["matchers"]
         if match["call"] and matchers is None:
             continue  # a function, an aggregation, or a bare parenthesis
-        if (not name and matchers is None) or name.lower() in KEYWORDS or _is_number_s_tail(text, match):
+        if (not name and matchers is None) or name.lower() in KEYWORDS or _is_end_of_a_number(text, match):
             continue
         parsed = tuple((label, op, value[1:-1]) for label, op, value in _MATCHER.findall(matchers or ""))
         found.append(Selector(name, parsed))
@@ -40,7 +40,7 @@ def selectors(expression: str) -> list[Selector]:
 
 
 def grouping_labels(expression: str) -> set[str]:
-    """Labels named in ``by``, ``without``, ``on``, ``ignoring``, ``group_left`` and ``group_right``."""
+    """Return the labels in ``by``, ``without``, ``on``, ``ignoring``, ``group_left`` and ``group_right`` clauses."""
     return {
         label.strip()
         for _, labels in _GROUPING.findall(_without_comments(expression))
@@ -53,13 +53,13 @@ def _without_comments(expression: str) -> str:
     return "\n".join(_COMMENT.sub("", line) for line in expression.splitlines())
 
 
-def _is_number_s_tail(text: str, match: re.Match[str]) -> bool:
-    """``e3`` in ``1e3`` is no name."""
+def _is_end_of_a_number(text: str, match: re.Match[str]) -> bool:
+    """Return whether the match is part of a number, like ``e3`` in ``1e3``."""
     return match.start() > 0 and text[match.start() - 1].isdigit()
 
 
 def matches(matcher: tuple[str, str, str], labels: dict[str, str]) -> bool:
-    """Whether a series with these labels satisfies the matcher; a label that is not there is empty."""
+    """Return whether a series with these labels satisfies the matcher. A missing label counts as empty."""
     label, op, wanted = matcher
     actual = labels.get(label, "")
     match op:

@@ -1,4 +1,4 @@
-"""Everything in the repository that names metrics: rules, panels, runbooks, documents."""
+"""Reads everything in the repository that names metrics: alert rules, dashboard panels, runbooks and documents."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
 
 
-def recorded() -> set[str]:
+def recorded_names() -> set[str]:
     return {rule["record"] for rule in rules() if "record" in rule}
 
 
 def annotation_queries(rule: dict[str, Any]) -> list[str]:
-    """Queries that an alert's annotations run when it is rendered."""
+    """Return the queries in the annotations of an alert. ``%s`` (a label value) becomes ``x``."""
     text = "\n".join(rule.get("annotations", {}).values())
     return [query.replace('\\"', '"').replace("%s", "x") for query in _PRINTF_QUERY.findall(text)]
 
@@ -52,12 +52,12 @@ def panels() -> list[dict[str, Any]]:
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
-def without_grafana_s_variables(expression: str) -> str:
+def replace_grafana_variables(expression: str) -> str:
     return re.sub(r"\$__\w+", "5m", expression).replace("$job", "x").replace("$instance", "x")
 
 
 def documents() -> list[Path]:
-    """Markdown that belongs to the project."""
+    """Return every Markdown file of the project."""
     found = [
         *ROOT.glob("*.md"),
         *(
@@ -70,13 +70,13 @@ def documents() -> list[Path]:
 
 
 def document_queries(path: Path) -> list[str]:
-    """The queries in a document's ``promql`` blocks, one a line."""
+    """Return the queries in the ``promql`` blocks of a document. Each line is one query."""
     lines = (line for block in _PROMQL_BLOCK.findall(path.read_text()) for line in block.splitlines())
     return [query for line in lines if (query := line.partition("#")[0].strip())]
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """(where, PromQL) of every expression that ships."""
+    """Yield every PromQL expression of the project, as (the place where it is written, the expression)."""
     for rule in rules():
         name = rule.get("alert") or rule["record"]
         yield f"alerts.yml {name}", rule["expr"]
@@ -85,14 +85,14 @@ def expressions() -> Iterator[tuple[str, str]]:
     board = dashboard()
     for panel in panels():
         for target in panel["targets"]:
-            yield f"dashboard.json {panel['title']}", without_grafana_s_variables(target["expr"])
+            yield f"dashboard.json {panel['title']}", replace_grafana_variables(target["expr"])
     for annotation in board["annotations"]["list"]:
         if "expr" in annotation:
-            yield f"dashboard.json {annotation['name']}", without_grafana_s_variables(annotation["expr"])
+            yield f"dashboard.json {annotation['name']}", replace_grafana_variables(annotation["expr"])
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
             inner = variable["definition"].removeprefix("label_values(").rpartition(",")[0]
-            yield f"dashboard.json ${variable['name']}", without_grafana_s_variables(inner)
+            yield f"dashboard.json ${variable['name']}", replace_grafana_variables(inner)
     for path in documents():
         for query in document_queries(path):
             yield str(path.relative_to(ROOT)), query

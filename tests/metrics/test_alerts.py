@@ -1,20 +1,29 @@
-"""The rules, their runbooks and their configurations, judged by the real tools."""
+"""The alert rules, their runbooks, and the configurations of Prometheus and Alertmanager, checked with real tools."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.metrics.sources import METRICS, RUNBOOKS, alerts, rule_groups
+from tests.metrics.sources import METRICS, ROOT, RUNBOOKS, alerts, rule_groups
 from tests.support.programs import program
 
 TESTS = yaml.safe_load((METRICS / "alerts_test.yml").read_text())["tests"]
 ALERTMANAGER = yaml.safe_load((METRICS / "alertmanager.yml").read_text())
 PRESENCE = {"InspyrenetTargetDown", "InspyrenetAbsent", "InspyrenetRestarting"}
+SECTIONS = [
+    "## What this means",
+    "## What users notice",
+    "## First look: commands",
+    "## Causes and what to do",
+    "## If this does not help",
+]
+PLACEHOLDER = re.compile(r"\b(?:INSTANCE|POD|PID|PROMETHEUS|ALERTMANAGER)\b")
 
 
 def name(rule: dict[str, Any]) -> str:
@@ -31,7 +40,7 @@ def test_promtool_finds_the_rules_correct() -> None:
     assert "SUCCESS" in run(program("promtool"), "check", "rules", "alerts.yml")
 
 
-def test_every_alert_fires_and_keeps_quiet_as_promtool_s_tests_say() -> None:
+def test_the_alerts_fire_exactly_as_the_tests_for_promtool_expect() -> None:
     assert "SUCCESS" in run(program("promtool"), "test", "rules", "alerts_test.yml")
 
 
@@ -44,7 +53,7 @@ def test_amtool_finds_the_configuration_of_alertmanager_correct() -> None:
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=name)
-def test_every_alert_says_how_bad_what_how_much_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_severity_a_summary_a_number_and_a_runbook(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Inspyrenet")
     assert rule["labels"]["severity"] in {"critical", "warning", "none"}
     annotations = rule["annotations"]
@@ -57,12 +66,28 @@ def test_every_alert_says_how_bad_what_how_much_and_what_to_do(rule: dict[str, A
 def test_every_alert_has_a_runbook_with_every_section(alert: str) -> None:
     lines = (RUNBOOKS / f"{alert}.md").read_text().splitlines()
     assert lines[0] == f"# {alert}"
-    sections = [line for line in lines if line.startswith("## ")]
-    assert sections == ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
+    assert [line for line in lines if line.startswith("## ")] == SECTIONS
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_explains_the_placeholders_in_its_commands(page: Path) -> None:
+    text = page.read_text()
+    commands = "".join(re.findall(r"```(?:sh|promql)\n(.*?)```", text, re.DOTALL))
+    assert {name for name in PLACEHOLDER.findall(commands) if f"`{name}`" not in text} == set()
+
+
+def test_the_log_lines_that_runbooks_search_for_are_in_the_source() -> None:
+    pages = "".join(page.read_text() for page in RUNBOOKS.glob("*.md"))
+    wanted = set(re.findall(r"-e '([A-Za-z ]+)'", pages))
+    sources = "".join(
+        file.read_text() for part in ("service", "supervisor") for file in (ROOT / part).rglob("*.py")
+    )
+    assert wanted == {"Warmup failed", "state changed"}
+    assert {words for words in wanted if words not in sources} == set()
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=name)
-def test_a_runbook_says_how_severe_its_alert_is(rule: dict[str, Any]) -> None:
+def test_a_runbook_states_the_severity_of_its_alert(rule: dict[str, Any]) -> None:
     severity = (RUNBOOKS / f"{rule['alert']}.md").read_text().splitlines()[2]
     assert severity.startswith("Severity: ")
     assert rule["labels"]["severity"] in severity
@@ -72,23 +97,18 @@ def test_every_runbook_belongs_to_an_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*")} == {rule["alert"] for rule in alerts()}
 
 
-def test_links_between_runbooks_lead_somewhere() -> None:
-    linked = {link for page in RUNBOOKS.glob("*.md") for link in re.findall(r"\]\((.+?)\)", page.read_text())}
-    assert {link for link in linked if not (RUNBOOKS / link).is_file()} == set()
-
-
 @pytest.mark.parametrize("rule", alerts(), ids=name)
-def test_every_alert_is_proved_to_fire_with_its_words(rule: dict[str, Any]) -> None:
-    proved = {
+def test_every_alert_is_tested_to_fire_with_its_annotations(rule: dict[str, Any]) -> None:
+    tested = {
         (check["alertname"], alert["exp_labels"]["severity"])
         for test in TESTS
         for check in test.get("alert_rule_test", [])
         for alert in check["exp_alerts"]
     }
-    assert (rule["alert"], rule["labels"]["severity"]) in proved
+    assert (rule["alert"], rule["labels"]["severity"]) in tested
 
 
-def test_whole_days_of_silence_are_among_the_tests() -> None:
+def test_the_tests_for_promtool_contain_two_whole_days_without_an_alert() -> None:
     days = [
         check
         for test in TESTS
@@ -99,24 +119,24 @@ def test_whole_days_of_silence_are_among_the_tests() -> None:
     assert len(days) == 2
 
 
-def test_what_a_service_that_scales_to_zero_leaves_out_is_one_group() -> None:
+def test_the_alerts_that_do_not_fit_scale_to_zero_are_one_group() -> None:
     [group] = [group for group in rule_groups() if group["name"] == "inspyrenet-presence"]
     assert {rule["alert"] for rule in group["rules"]} == PRESENCE
     elsewhere = {rule["alert"] for rule in alerts() if rule not in group["rules"]}
     assert elsewhere.isdisjoint(PRESENCE)
 
 
-def test_only_what_cannot_serve_wakes_people() -> None:
-    """A page makes sure that no other instance stands in, or speaks of the whole job."""
+def test_a_page_about_an_instance_fires_only_if_no_other_instance_is_ready() -> None:
+    """The two other pages are about a whole job."""
     pages = [rule for rule in alerts() if rule["labels"]["severity"] == "critical"]
-    of_an_instance = [
+    about_an_instance = [
         rule for rule in pages if rule["alert"] not in {"InspyrenetErrorBudgetBurn", "InspyrenetAbsent"}
     ]
-    assert len(of_an_instance) == 6
-    no_peer = re.compile(
+    assert len(about_an_instance) == 6
+    unless_peers_are_ready = re.compile(
         r"unless (instance:inspyrenet_ready_peers:sum > 0|avg_over_time\(instance:inspyrenet_ready_peers:sum\[)"
     )
-    assert all(no_peer.search(rule["expr"]) for rule in of_an_instance)
+    assert all(unless_peers_are_ready.search(rule["expr"]) for rule in about_an_instance)
 
 
 def test_inhibitions_and_routes_name_alerts_that_exist() -> None:

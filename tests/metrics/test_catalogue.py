@@ -1,7 +1,6 @@
-"""The catalogue: what is exported, under which names, labels and types."""
+"""``metrics/catalogue.py``: the names, types, labels and start values of the exported metrics."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -11,8 +10,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from metrics import Metrics
 from metrics.routes import known_requests
+from tests.support.programs import program
 
-CONTRACT = [
+NAMES = [
     "warmup_success",
     "warmup_runs_total",
     "warmup_consecutive_failures",
@@ -71,24 +71,24 @@ def series(metrics: Metrics) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     }
 
 
-@pytest.mark.parametrize("name", CONTRACT)
-def test_every_metric_is_an_attribute_named_as_it_is_exported(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_is_an_attribute_with_its_exported_name(name: str) -> None:
     metrics = Metrics()
     assert hasattr(metrics, name)
     assert f"# HELP inspyrenet_{name} " in exposition(metrics)
 
 
 @pytest.mark.parametrize(("name", "kind"), TYPES.items())
-def test_metrics_have_the_type_that_is_promised(name: str, kind: str) -> None:
+def test_every_metric_has_the_documented_type(name: str, kind: str) -> None:
     assert f"# TYPE inspyrenet_{name} {kind}\n" in exposition(Metrics())
 
 
-def test_nothing_is_exported_that_is_not_in_the_catalogue() -> None:
+def test_the_exported_metrics_are_exactly_the_documented_ones() -> None:
     exported = set(re.findall(r"^# TYPE inspyrenet_(\S+)", exposition(Metrics()), re.MULTILINE))
-    assert exported == set(CONTRACT)
+    assert exported == set(NAMES)
 
 
-def test_every_series_known_beforehand_starts_at_zero() -> None:
+def test_every_series_exists_from_the_start_with_the_value_zero() -> None:
     metrics = Metrics()
     values = {
         sample.value
@@ -119,13 +119,13 @@ def test_every_series_known_beforehand_starts_at_zero() -> None:
         ("device_memory_bytes", "kind", "allocated reserved"),
     ],
 )
-def test_label_values_are_exactly_the_promised_ones(name: str, label: str, values: str) -> None:
+def test_the_label_values_are_exactly_the_documented_ones(name: str, label: str, values: str) -> None:
     found = {dict(labels)[label] for sample, labels in series(Metrics()) if sample == f"inspyrenet_{name}"}
     assert found == set(values.split())
 
 
 @pytest.mark.parametrize(
-    ("request_", "counted_as"),
+    ("answered", "counted_as"),
     [
         (("POST", "/process", 200), ("POST", "/process", "200")),
         (("POST", "/process", 504), ("POST", "/process", "504")),
@@ -139,44 +139,44 @@ def test_label_values_are_exactly_the_promised_ones(name: str, label: str, value
         (("GET", "/livez", 0), ("other", "other", "100")),
     ],
 )
-def test_requests_fold_into_series_that_exist(
-    request_: tuple[str, str, int], counted_as: tuple[str, str, str]
+def test_a_request_is_always_counted_in_a_series_that_exists(
+    answered: tuple[str, str, int], counted_as: tuple[str, str, str]
 ) -> None:
     metrics = Metrics()
     before = series(metrics)
-    metrics.count_request(*request_)
+    metrics.count_request(*answered)
     assert series(metrics) == before
     labels = dict(zip(("method", "route", "code"), counted_as, strict=True))
     assert metrics.registry.get_sample_value("inspyrenet_http_requests_total", labels) == 1
 
 
-def test_the_request_series_stay_few() -> None:
+def test_the_request_counter_has_fewer_than_200_series() -> None:
     assert len(known_requests()) < 200
 
 
-def test_two_catalogues_on_two_registries_do_not_share_values() -> None:
+def test_metrics_on_two_registries_do_not_share_values() -> None:
     one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     one.warmup_runs_total.labels(outcome="oom").inc()
     assert two.registry.get_sample_value("inspyrenet_warmup_runs_total", {"outcome": "oom"}) == 0
 
 
-def test_process_platform_and_garbage_collector_figures_are_on_the_registry() -> None:
+def test_the_registry_has_the_metrics_of_process_platform_and_garbage_collector() -> None:
     text = exposition(Metrics())
     assert "process_resident_memory_bytes" in text
     assert "python_info{" in text
     assert "python_gc_collections_total" in text
 
 
-def test_the_library_s_default_registry_can_be_given() -> None:
+def test_the_default_registry_of_the_library_can_be_used() -> None:
     metrics = Metrics(REGISTRY)
     try:
         assert exposition(metrics).count("# TYPE python_info gauge") == 1
     finally:
-        for name in CONTRACT:
+        for name in NAMES:
             REGISTRY.unregister(getattr(metrics, name))
 
 
-def test_infos_carry_the_same_labels_before_and_after_they_are_known() -> None:
+def test_info_metrics_have_the_same_labels_before_and_after_they_are_set() -> None:
     metrics = Metrics()
     before = {(name, frozenset(dict(labels))) for name, labels in series(metrics) if name.endswith("_info")}
     metrics.set_engine_info(
@@ -200,12 +200,9 @@ def test_the_openmetrics_exposition_parses() -> None:
     assert "inspyrenet_warmup_runs" in {family.name for family in text_string_to_metric_families(text)}
 
 
-def test_promtool_finds_nothing_to_say() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+def test_promtool_finds_no_problem_in_the_exposition() -> None:
     ran = subprocess.run(
-        [promtool, "check", "metrics"],
+        [program("promtool"), "check", "metrics"],
         input=exposition(Metrics()),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The dashboard: complete, templated, and drawn without overlaps."""
+"""The Grafana dashboard: it is complete, every panel uses the variables, and no panels overlap."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def test_every_panel_has_a_title_a_description_a_unit_and_a_query(panel: dict[st
 
 
 @pytest.mark.parametrize("panel", panels(), ids=title)
-def test_every_panel_follows_the_variables(panel: dict[str, Any]) -> None:
+def test_every_panel_uses_the_variables_of_the_dashboard(panel: dict[str, Any]) -> None:
     for holder in (panel, *panel["targets"]):
         assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     for target in panel["targets"]:
         assert "$job" in target["expr"] or "ALERTS" in target["expr"]
 
 
-def test_single_numbers_are_of_now_and_say_when_there_is_none() -> None:
+def test_stat_panels_show_the_current_value_and_a_text_if_there_is_none() -> None:
     stats = [panel for panel in panels() if panel["type"] == "stat"]
     assert stats
     assert all(target["instant"] and not target["range"] for panel in stats for target in panel["targets"])
     assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in stats)
 
 
-def test_data_source_job_and_instance_are_variables() -> None:
+def test_the_variables_are_data_source_job_and_instance() -> None:
     variables = {variable["name"]: variable for variable in dashboard()["templating"]["list"]}
     assert list(variables) == ["datasource", "job", "instance"]
     assert variables["datasource"]["query"] == "prometheus"
@@ -60,12 +60,12 @@ def test_data_source_job_and_instance_are_variables() -> None:
 
 
 @pytest.mark.parametrize(("subject", "metrics"), SUBJECTS.items())
-def test_every_question_has_a_panel(subject: str, metrics: list[str]) -> None:
+def test_every_subject_has_a_panel(subject: str, metrics: list[str]) -> None:
     queries = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
     assert [metric for metric in metrics if metric not in queries] == []
 
 
-def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     everything = dashboard()["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
     cells = [cells_of(panel["gridPos"]) for panel in everything]

@@ -1,4 +1,4 @@
-"""Whatever clients send, a scrape has the same series: cardinality is decided at start."""
+"""The set of series in a scrape is fixed at the start, whatever clients send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import SUPERVISOR, create_app
+from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -71,12 +71,16 @@ async def send(session: ClientSession, url: str, rng: random.Random) -> int:
         ) as response:
             await response.read()
             return response.status
-    except (ClientError, OSError, ValueError):  # the client itself, or the server's parser, cut it short
+    except (
+        ClientError,
+        OSError,
+        ValueError,
+    ):  # the client library refused to send it, or the server closed the connection
         return 0
 
 
 async def send_raw(port: int, head: bytes) -> None:
-    """What no client library would send."""
+    """Send bytes that no client library would send."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     await writer.drain()
@@ -86,13 +90,13 @@ async def send_raw(port: int, head: bytes) -> None:
     await writer.wait_closed()
 
 
-async def test_the_set_of_series_is_fixed_once_it_has_started_whatever_clients_send() -> None:
+async def test_the_set_of_series_stays_the_same_whatever_clients_send() -> None:
     app = create_app(Settings(read_timeout=1), engine=ScriptedEngine(), registry=CollectorRegistry())
     rng = random.Random(0)
     async with TestServer(app) as server, ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
         async with asyncio.timeout(30):
-            while not app[SUPERVISOR].ready:
+            while not app[PARTS].supervisor.ready:
                 await asyncio.sleep(0.01)
         before = await series(session, url)
         statuses = {await send(session, url, rng) for _ in range(400)}
@@ -108,5 +112,5 @@ async def test_the_set_of_series_is_fixed_once_it_has_started_whatever_clients_s
             assert server.port is not None
             await send_raw(server.port, head)
         after = await series(session, url)
-    assert {200, 400, 404, 405, 415} <= statuses  # it did send all sorts of things
+    assert {200, 400, 404, 405, 415} <= statuses  # the requests reached many different outcomes
     assert after == before

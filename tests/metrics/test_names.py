@@ -1,4 +1,4 @@
-"""Every metric and label that a rule, panel, runbook or document names exists on a live scrape with that name."""
+"""Every metric and label that a rule, panel, runbook or document names exists in a scrape of the real service."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.settings import Settings
 from tests.metrics.promql import Selector, grouping_labels, matches, selectors
-from tests.metrics.sources import ROOT, documents, expressions, recorded
+from tests.metrics.sources import ROOT, documents, expressions, recorded_names
 from tests.support.programs import program
 from tests.support.scripted_engine import ScriptedEngine
 
 Series = dict[str, list[dict[str, str]]]
 
 TARGET_LABELS = {"job", "instance", "cluster", "namespace"}
-"""Put on by the scrape, not by the service."""
+"""Prometheus adds these labels at the scrape; the service does not export them."""
 
-PROMETHEUS_S_OWN = {
+BUILT_IN_LABELS = {
     "up": TARGET_LABELS,
     "ALERTS": TARGET_LABELS | {"alertname", "alertstate", "severity"},
 }
-WORDS_THAT_ARE_NO_METRICS = {"inspyrenet_"}
-"""The prefix itself, spoken of in documents."""
+NOT_METRICS = {"inspyrenet_"}
+"""Documents mention the prefix itself."""
 
 
 @pytest.fixture(scope="module")
 def live() -> Series:
-    """What a scrape of the service returns: the labels of every series, by name."""
+    """Scrape the service, and return the labels of every series by its name."""
     found: Series = {}
     for family in text_string_to_metric_families(asyncio.run(scrape())):
         for sample in family.samples:
@@ -49,22 +49,22 @@ async def scrape() -> str:
         return await response.text()
 
 
-def wrong_with(selector: Selector, live: Series) -> str | None:
-    """What is wrong with a selector, or None."""
+def problem_with(selector: Selector, live: Series) -> str | None:
+    """Return what is wrong with a selector, or None."""
     name, labels = selector.name, {label for label, _, _ in selector.matchers}
-    if name in PROMETHEUS_S_OWN:
-        unknown = labels - PROMETHEUS_S_OWN[name]
+    if name in BUILT_IN_LABELS:
+        unknown = labels - BUILT_IN_LABELS[name]
         return f"{name} has no label {unknown}" if unknown else None
-    if name in recorded():
+    if name in recorded_names():
         unknown = labels - TARGET_LABELS
         return f"{name} has no label {unknown}" if unknown else None
     if not name:
         return None if "__name__" in labels else "a selector without a name"
     if name not in live:
-        return f"{name} is not on the scrape"
+        return f"{name} is not in the scrape"
     if unknown := labels - TARGET_LABELS - set(live[name][0]):
         return f"{name} has no label {unknown}"
-    if name.endswith("_info"):  # its values are what the machine found
+    if name.endswith("_info"):  # its label values depend on the machine
         return None
     wanted = [matcher for matcher in selector.matchers if matcher[0] not in TARGET_LABELS]
     if not any(all(matches(matcher, series) for matcher in wanted) for series in live[name]):
@@ -77,14 +77,14 @@ def test_every_selector_in_rules_panels_and_runbooks_selects_something(live: Ser
         f"{where}: {problem}"
         for where, expression in expressions()
         for selector in selectors(expression)
-        if (problem := wrong_with(selector, live))
+        if (problem := problem_with(selector, live))
     }
     assert not wrong, "\n".join(sorted(wrong))
 
 
-def test_every_label_that_is_grouped_by_exists(live: Series) -> None:
+def test_every_label_in_a_grouping_clause_exists(live: Series) -> None:
     known = TARGET_LABELS | {label for series in live.values() for labels in series for label in labels}
-    known |= PROMETHEUS_S_OWN["ALERTS"] | {"__name__"}
+    known |= BUILT_IN_LABELS["ALERTS"] | {"__name__"}
     wrong = {
         f"{where}: {unknown}"
         for where, expression in expressions()
@@ -94,13 +94,13 @@ def test_every_label_that_is_grouped_by_exists(live: Series) -> None:
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_metric_a_document_names_is_on_the_scrape(path: Path, live: Series) -> None:
-    families = live.keys() | {re.sub(r"_(bucket|sum|count)$", "", name) for name in live} | recorded()
+def test_every_metric_that_a_document_names_is_in_the_scrape(path: Path, live: Series) -> None:
+    families = live.keys() | {re.sub(r"_(bucket|sum|count)$", "", name) for name in live} | recorded_names()
     named = set(re.findall(r"(?<![\w/:.-])(?:\w+:)?inspyrenet_\w*(?::\w+)?", path.read_text()))
-    assert named - families - WORDS_THAT_ARE_NO_METRICS == set()
+    assert named - families - NOT_METRICS == set()
 
 
-def test_every_expression_is_promql(tmp_path: Path) -> None:
+def test_every_expression_is_valid_promql(tmp_path: Path) -> None:
     rules = [
         {"record": f"expression:{number}", "expr": expression}
         for number, (_, expression) in enumerate(expressions())
@@ -126,6 +126,8 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
         ('{__name__=~"a_.+"}', {""}, set()),
     ],
 )
-def test_names_are_found_in_expressions(expression: str, names: set[str], labels: set[str]) -> None:
+def test_selectors_and_grouping_labels_are_found_in_expressions(
+    expression: str, names: set[str], labels: set[str]
+) -> None:
     assert {selector.name for selector in selectors(expression)} == names
     assert grouping_labels(expression) == labels

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.lifecycle import LAST_WORDS_SECONDS, QUIET_SECONDS, Lifecycle
+from service.lifecycle import CLOSING_SECONDS, QUIET_SECONDS, Lifecycle
 
 GRACE = 8.0
 
@@ -30,71 +30,69 @@ def lifecycle(clock: FakeClock) -> Lifecycle:
 
 
 class Ending:
-    """A wait for the end, whose polls happen as soon as the test lets the loop turn."""
+    """A task that waits for the end."""
 
     def __init__(self, lifecycle: Lifecycle, *, idle: bool, was_ready: bool = True) -> None:
         self.idle = idle
         self.task = asyncio.create_task(
-            lifecycle.finished(idle=lambda: self.idle, was_ready=lambda: was_ready)
+            lifecycle.wait_for_end(idle=lambda: self.idle, was_ready=lambda: was_ready)
         )
 
-    async def look(self) -> bool:
-        """Let it look twice; whether it has come to an end."""
+    async def has_come(self) -> bool:
+        """Whether the wait is over, after time for two polls."""
         await asyncio.wait([self.task], timeout=0.15)
         return self.task.done()
 
 
 async def test_nothing_ends_before_a_signal(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=True)
-    assert not await ending.look()
+    assert not await ending.has_come()
     assert not lifecycle.draining
     ending.task.cancel()
 
 
-async def test_one_that_was_never_ready_ends_as_soon_as_nobody_waits(lifecycle: Lifecycle) -> None:
+async def test_a_service_that_was_never_ready_ends_as_soon_as_it_is_idle(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=False, was_ready=False)
     lifecycle.signal()
-    assert not await ending.look()
+    assert not await ending.has_come()
     ending.idle = True
-    assert await ending.look()
-    assert ending.task.result() is True
+    assert await ending.has_come()
 
 
-async def test_one_that_was_ready_stays_until_it_was_quiet_for_a_while(
+async def test_a_service_that_was_ready_ends_once_it_was_quiet_for_a_while(
     lifecycle: Lifecycle, clock: FakeClock
 ) -> None:
     ending = Ending(lifecycle, idle=True)
     lifecycle.signal()
-    assert not await ending.look()
+    assert not await ending.has_come()
     clock.now += QUIET_SECONDS * 0.9
-    ending.idle = False  # somebody came late
-    assert not await ending.look()
+    ending.idle = False  # a request came late
+    assert not await ending.has_come()
     ending.idle = True
     clock.now += QUIET_SECONDS * 0.9
-    assert not await ending.look()
+    assert not await ending.has_come()
     clock.now += QUIET_SECONDS * 0.2
-    assert await ending.look()
-    assert ending.task.result() is True
+    assert await ending.has_come()
 
 
-async def test_the_grace_ends_early_enough_for_last_words(lifecycle: Lifecycle, clock: FakeClock) -> None:
+async def test_the_wait_ends_early_enough_for_the_last_answers(
+    lifecycle: Lifecycle, clock: FakeClock
+) -> None:
     ending = Ending(lifecycle, idle=False)
     lifecycle.signal()
-    clock.now += GRACE - LAST_WORDS_SECONDS - 0.01
-    assert not await ending.look()
+    clock.now += GRACE - CLOSING_SECONDS - 0.01
+    assert not await ending.has_come()
     clock.now += 0.02
-    assert await ending.look()
-    assert ending.task.result() is False
-    assert lifecycle.seconds_left == pytest.approx(LAST_WORDS_SECONDS, abs=0.05)
+    assert await ending.has_come()
+    assert lifecycle.seconds_left == pytest.approx(CLOSING_SECONDS, abs=0.05)
 
 
 async def test_a_second_signal_ends_it_with_work_unfinished(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=False)
     lifecycle.signal()
-    assert not await ending.look()
+    assert not await ending.has_come()
     lifecycle.signal()
-    assert await ending.look()
-    assert ending.task.result() is False
+    assert await ending.has_come()
 
 
 async def test_the_first_failure_gives_the_exit_code(lifecycle: Lifecycle) -> None:
@@ -105,23 +103,23 @@ async def test_the_first_failure_gives_the_exit_code(lifecycle: Lifecycle) -> No
     assert lifecycle.draining
 
 
-async def test_whoever_listens_hears_once_even_if_another_fails(lifecycle: Lifecycle) -> None:
-    heard: list[str] = []
+async def test_a_listener_is_called_once_even_if_another_fails(lifecycle: Lifecycle) -> None:
+    called: list[str] = []
 
     def fail() -> None:
         raise RuntimeError("boom")
 
     lifecycle.on_drain(fail)
-    lifecycle.on_drain(lambda: heard.append("drain"))
+    lifecycle.on_drain(lambda: called.append("drain"))
     ending = Ending(lifecycle, idle=True, was_ready=False)
     lifecycle.signal()
     lifecycle.begin_drain("again")
-    assert heard == ["drain"]
-    assert await ending.look(), "a listener that fails must not keep the process alive"
+    assert called == ["drain"]
+    assert await ending.has_come(), "a listener that fails must not keep the process alive"
 
 
-async def test_told_to_end_it_ends_though_nobody_signalled(lifecycle: Lifecycle) -> None:
+async def test_an_end_without_a_signal_begins_the_drain_and_ends_it(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=False)
     lifecycle.end()
-    assert await ending.look()
+    assert await ending.has_come()
     assert lifecycle.draining

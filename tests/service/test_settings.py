@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsError, load_settings, variable
+from service.environment import SettingsError
+from service.settings import Settings, variable
+from service.settings_reader import load_settings
 
 DEFAULTS = {
     "INSPYRENET_ENGINE": "inspyrenet",
@@ -212,7 +214,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one(name: str) ->
 
 def test_an_unknown_variable_like_no_other_points_to_the_help() -> None:
     assert problems(INSPYRENET_XYZZY="5") == (
-        "INSPYRENET_XYZZY: no such setting; python -m service serve --help lists them all",
+        "INSPYRENET_XYZZY: no such setting; ./inspyrenet serve --help lists all settings",
     )
 
 

@@ -1,4 +1,9 @@
-"""A long run against a real process: ``python -m tests.soak --help``. Exit code 1 if anything was lost or grew."""
+"""The soak test: it sends many requests to a real process, and fails if one is lost or if the process grows.
+
+``make soak`` runs ``python -m tests.soak``; ``--help`` lists the options. The exit code is 1 if a request is lost, if
+an answer is wrong, or if memory, descriptors, threads or series grow. ``docs/soak.md`` explains the run and its
+figures.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +26,24 @@ SETTINGS: dict[str, dict[str, object]] = {
     "inspyrenet": {"mode": "fast", "weights": "dummy", "resize": "static"},
 }
 REST_SECONDS = 6.0
+"""The pause after each phase, after which the resident memory at rest is read."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run, write the figures, say what was found."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    """Run the soak test, write the figures, print the problems, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument(
-        "--engine", choices=SETTINGS, default="scripted", help="scripted costs next to nothing"
+        "--engine",
+        choices=SETTINGS,
+        default="scripted",
+        help="scripted is an engine for tests that needs almost no time",
     )
     parser.add_argument("--small", type=int, default=10_000, help="requests with a small photograph")
-    parser.add_argument("--mixed", type=int, default=1_000, help="requests of all kinds, bad ones among them")
+    parser.add_argument("--mixed", type=int, default=1_000, help="requests of all kinds, some of them bad")
     parser.add_argument("--clients", type=int, default=8, help="requests at a time")
-    parser.add_argument("--out", type=Path, default=Path("out/soak"), help="where figures and plot go")
+    parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder for figures and plot")
     args = parser.parse_args(argv)
 
     command = None if args.engine == "scripted" else ["-m", "service"]
@@ -46,17 +57,18 @@ def main(argv: Sequence[str]) -> int:
         summary["exit_code"] = service.exit_code()
     problems: list[str] = summary["problems"]
     if summary["exit_code"]:
-        problems.append(f"it ended with exit code {summary['exit_code']}")
+        problems.append(f"the process ended with exit code {summary['exit_code']}")
     report.write(args.out, args.engine, summary, samples)
     print(f"{summary['title']}\n{args.out / args.engine}.json, .png")
     for phase in summary["phases"]:
         print(phase)
     print(f"resident memory at rest: {summary['rest_rss_mb']} MB")
-    print("\n".join(problems) or "nothing was lost, and nothing grew")
+    print("\n".join(problems) or "no request was lost, and nothing grew")
     return 1 if problems else 0
 
 
 def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[report.Sample]]:
+    """Send all phases; return the summary and the samples."""
     url = f"http://127.0.0.1:{service.port}"
     sampler = report.Sampler(service.process.pid, url)
     tallies: list[traffic.Tally] = []
@@ -74,10 +86,10 @@ def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[
             rest.append(sampler.samples[-1].rss_mb)
     finally:
         sampler.stop()
-    problems = list(itertools.chain.from_iterable(tally.wrong[:5] for tally in tallies))
+    problems = list(itertools.chain.from_iterable(tally.wrong_answers[:5] for tally in tallies))
     for phase in ("small", "mixed"):
-        problems += report.not_flat(sampler.samples, phase)
-    problems += _unaccounted(report.scrape(url), tallies)
+        problems += report.find_growth(sampler.samples, phase)
+    problems += _compare_counts(report.scrape(url), tallies)
     sent = sum(tally.sent for tally in tallies)
     summary = {
         "title": f"{args.engine}: {sent} requests, {args.clients} at a time",
@@ -87,7 +99,7 @@ def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[
                 "name": tally.name,
                 "sent": tally.sent,
                 "statuses": {str(status): n for status, n in sorted(tally.statuses.items())},
-                "wrong": len(tally.wrong),
+                "wrong": len(tally.wrong_answers),
                 "seconds": round(tally.seconds, 1),
                 "per_second": round(tally.sent / tally.seconds, 1),
             }
@@ -99,17 +111,18 @@ def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[
     return summary, sampler.samples
 
 
-def _unaccounted(metrics: str, tallies: Sequence[traffic.Tally]) -> list[str]:
-    """What clients sent and the service counted must be the same, request by request."""
+def _compare_counts(metrics: str, tallies: Sequence[traffic.Tally]) -> list[str]:
+    """Check that the service counted exactly the requests that the clients sent; return what differs."""
     problems = []
     sent = sum(tally.sent for tally in tallies)
     left = sum(tally.statuses[traffic.LEFT] for tally in tallies)
     answered = report.total(metrics, "http_requests_total", route="/process")
     disconnected = report.total(metrics, "client_disconnects_total")
-    # One that leaves may have been refused at the door before it left.
+    # The service may have refused a client that left before it left, so it may count fewer disconnects.
     if answered + disconnected != sent or disconnected > left:
         problems.append(
-            f"sent {sent}, of whom {left} left; counted {answered:.0f} answers and {disconnected:.0f} disconnects"
+            f"{sent} requests were sent, and {left} clients left; "
+            f"the service counted {answered:.0f} answers and {disconnected:.0f} disconnects"
         )
     if in_progress := report.total(metrics, "http_requests_in_progress", route="/process"):
         problems.append(f"{in_progress:.0f} requests are still in progress")

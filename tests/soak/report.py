@@ -1,4 +1,4 @@
-"""What a process holds while it runs, whether that stays flat, and a picture of it."""
+"""Measures memory, descriptors, threads and series of a process over time, finds growth, and draws a plot."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 
 PERIOD_SECONDS = 0.5
-MOST_GROWTH = {"rss_mb": 16.0, "descriptors": 3, "threads": 2, "series": 0}
-"""Between the second quarter of a phase and its last: what allocators keep, a scrape's own connection, a thread that a
-scrape was the first to need. What leaks with every request, or with every hundredth, is far beyond it."""
+ALLOWED_GROWTH = {"rss_mb": 16.0, "descriptors": 3, "threads": 2, "series": 0}
+"""The growth that is allowed between the second quarter of a phase and its last quarter. Allocators keep some memory, a
+scrape has a connection of its own, and a scrape may be the first to need a thread. A leak in every request, or in every
+hundredth, is far larger."""
 
 TITLES = {
     "rss_mb": "resident memory, MB",
@@ -29,7 +30,7 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the process held at one moment."""
+    """The measurements of one moment."""
 
     seconds: float
     phase: str
@@ -40,7 +41,7 @@ class Sample:
 
 
 class Sampler:
-    """Looks at a process from outside, in a thread of its own, until it is stopped."""
+    """Measures a process from outside, in a thread of its own, until it is stopped."""
 
     def __init__(self, pid: int, url: str) -> None:
         self.samples: list[Sample] = []
@@ -53,7 +54,7 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         self._stop.set()
         self._thread.join()
 
@@ -76,7 +77,7 @@ class Sampler:
 
 
 def scrape(url: str) -> str:
-    """The text of ``/metrics``."""
+    """Return the text of ``/metrics``."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as response:
         text = response.read().decode()
         assert isinstance(text, str)
@@ -84,7 +85,7 @@ def scrape(url: str) -> str:
 
 
 def total(text: str, name: str, **labels: str) -> float:
-    """The sum over the samples of that name that carry these labels."""
+    """Return the sum of all samples with this name and these labels."""
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
     return sum(
         float(line.rpartition(" ")[2])
@@ -93,23 +94,23 @@ def total(text: str, name: str, **labels: str) -> float:
     )
 
 
-def not_flat(samples: Sequence[Sample], phase: str) -> list[str]:
-    """What grew in a phase, between its second quarter and its last."""
-    mine = [sample for sample in samples if sample.phase == phase]
-    if len(mine) < 8:
-        return [f"{phase}: only {len(mine)} samples"]
-    quarter = len(mine) // 4
-    early, late = mine[quarter : 2 * quarter], mine[-quarter:]
+def find_growth(samples: Sequence[Sample], phase: str) -> list[str]:
+    """Compare the second quarter of a phase with its last quarter, and return what grew."""
+    in_phase = [sample for sample in samples if sample.phase == phase]
+    if len(in_phase) < 8:
+        return [f"{phase}: {len(in_phase)} samples are too few to find growth"]
+    quarter = len(in_phase) // 4
+    early, late = in_phase[quarter : 2 * quarter], in_phase[-quarter:]
     problems = []
-    for name, most in MOST_GROWTH.items():
+    for name, allowed in ALLOWED_GROWTH.items():
         before, after = (statistics.median(getattr(s, name) for s in part) for part in (early, late))
-        if after - before > most:
+        if after - before > allowed:
             problems.append(f"{phase}: {TITLES[name]} grew from {before:g} to {after:g}")
     return problems
 
 
 def write(folder: Path, name: str, summary: dict[str, Any], samples: Sequence[Sample]) -> None:
-    """``NAME.json`` and ``NAME.png``."""
+    """Write ``NAME.json`` and ``NAME.png`` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {**summary, "samples": [asdict(sample) for sample in samples]}
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1))

@@ -1,4 +1,4 @@
-"""What a long run sends, and what every answer has to be."""
+"""The requests of the soak test, and the status that each of them must get."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import aiohttp
 from tests.support.running_service import encoded
 
 LEFT = 0
-"""Stands for the status of a request whose client left before an answer."""
+"""Used instead of a status if the client disconnected before the answer."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 SIZES = ((1, 1), (17, 23), (64, 48), (640, 480), (1, 2000), (1200, 900), (300, 1000))
-WISHES = ("", "?output=mask", "?output=white&format=jpeg", "?output=blur&format=webp", "?output=%23336699")
+QUERIES = ("", "?output=mask", "?output=white&format=jpeg", "?output=blur&format=webp", "?output=%23336699")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +27,23 @@ class Post:
 
     body: bytes
     status: int
-    """What the answer has to be."""
+    """The status that the answer must have."""
     query: str = ""
     leaves: bool = False
-    """The client hangs up in the middle of its upload."""
+    """The client disconnects in the middle of its upload."""
 
 
 def small() -> Iterator[Post]:
-    """The same small photograph for ever."""
+    """Yield the same small photograph without end."""
     return itertools.repeat(Post(encoded(64, 48), 200))
 
 
 def mixed() -> Iterator[Post]:
-    """Every format, size and wish in turn, and among them what is refused and those who leave."""
+    """Yield every format, size and output in turn, mixed with bad requests and with clients that leave."""
     good = [
-        Post(encoded(*size, format=format), 200, wish)
-        for (size, format), wish in zip(
-            itertools.product(SIZES, FORMATS), itertools.cycle(WISHES), strict=False
+        Post(encoded(*size, format=format), 200, query)
+        for (size, format), query in zip(
+            itertools.product(SIZES, FORMATS), itertools.cycle(QUERIES), strict=False
         )
     ]
     photo = encoded(640, 480, "JPEG")
@@ -62,17 +62,17 @@ def mixed() -> Iterator[Post]:
 
 @dataclass
 class Tally:
-    """What came of a phase."""
+    """The results of a phase."""
 
     name: str
     sent: int = 0
     statuses: collections.Counter[int] = field(default_factory=collections.Counter)
-    wrong: list[str] = field(default_factory=list)
+    wrong_answers: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
 async def send(name: str, posts: Iterator[Post], count: int, *, url: str, clients: int) -> Tally:
-    """Send that many requests, so many at a time, and look at every answer."""
+    """Send ``count`` requests, ``clients`` at a time, and check the status of every answer."""
     tally = Tally(name)
     queue = itertools.islice(posts, count)
     began = time.monotonic()
@@ -84,7 +84,7 @@ async def send(name: str, posts: Iterator[Post], count: int, *, url: str, client
                 tally.sent += 1
                 tally.statuses[status] += 1
                 if status != post.status:
-                    tally.wrong.append(
+                    tally.wrong_answers.append(
                         f"{status} instead of {post.status} ({len(post.body)} bytes{post.query})"
                     )
 
@@ -108,6 +108,6 @@ async def _leave(url: str, post: Post) -> int:
     head = f"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(post.body)}\r\n\r\n"
     writer.write(head.encode() + post.body[: len(post.body) // 2])
     await writer.drain()
-    await asyncio.sleep(0.02)  # or the request might never be seen
+    await asyncio.sleep(0.02)  # without this pause the service might not see the request at all
     writer.transport.abort()
     return LEFT

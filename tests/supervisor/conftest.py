@@ -1,4 +1,4 @@
-"""A running supervisor for every test that asks for one."""
+"""The fixture of a running supervisor."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from supervisor import guarded
-from tests.supervisor.fakes import World, settle
+from tests.supervisor.fakes import World, run_ready_tasks
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
     async with guarded(made.supervisor):
-        await settle()
+        await run_ready_tasks()
         yield made

@@ -1,4 +1,7 @@
-"""A world for the supervisor in which time stands still until a test moves it."""
+"""A supervisor with a fake clock and a fake target: time stands still until a test moves it.
+
+Every test in this directory that needs a running supervisor uses ``World``. No test may sleep in real time.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ PROCESS_STARTED_BEFORE = 3.0
 PHASES = {"import": 1.0, "weights": 2.0, "device": 0.5}
 
 
-async def settle() -> None:
-    """Let everything run that can run without time passing."""
+async def run_ready_tasks() -> None:
+    """Let every task run until it waits for time to pass or for the test."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -44,7 +47,7 @@ class FakeClock:
             error, self.raises = self.raises, None
             raise error
         waker = asyncio.Event()
-        # Too little to be told from now would be waited for again and again.
+        # At least one step of the float, or a very short wait would end without time passing, for ever.
         self._sleepers[waker] = max(self.now + seconds, math.nextafter(self.now, math.inf))
         waits = [asyncio.create_task(event.wait()), asyncio.create_task(waker.wait())]
         try:
@@ -55,21 +58,21 @@ class FakeClock:
                 task.cancel()
 
     async def advance(self, seconds: float) -> None:
-        """Pass that much time, stopping wherever somebody wants to be woken."""
+        """Let this much time pass, with a stop at every moment for which somebody waits."""
         end = self.now + seconds
-        await settle()
+        await run_ready_tasks()
         while self._sleepers and (due := min(self._sleepers.values())) <= end:
             self.now = due
             for waker, at in self._sleepers.items():
                 if at <= due:
                     waker.set()
-            await settle()
+            await run_ready_tasks()
         self.now = end
-        await settle()
+        await run_ready_tasks()
 
 
 class Call:
-    """One call of the target, ended by the test."""
+    """One call of the target; the test ends it through ``future``."""
 
     def __init__(self, callback: Callable[..., None]) -> None:
         self.callback = callback
@@ -86,8 +89,8 @@ class FakeTarget:
         self.loads.append(call := Call(report))
         return await call.future
 
-    async def probe(self, started: Callable[[], None]) -> ProbeReport:
-        self.probes.append(call := Call(started))
+    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
+        self.probes.append(call := Call(on_start))
         return await call.future
 
     def job_seconds(self) -> float:
@@ -95,7 +98,7 @@ class FakeTarget:
 
 
 class World:
-    """The supervisor, its target and its clock."""
+    """The supervisor with its fake target and clock."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -117,12 +120,12 @@ class World:
         await self.clock.advance(seconds)
 
     @property
-    def said(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         return self.supervisor.snapshot()
 
     @property
     def probes(self) -> int:
-        """How many probes were ever sent."""
+        """How many probes the supervisor has sent."""
         return len(self.target.probes)
 
     def value(self, name: str, **labels: str) -> float:
@@ -136,28 +139,28 @@ class World:
     async def load(self, seconds: float = 0.0) -> None:
         await self.advance(seconds)
         self.target.loads[-1].future.set_result(PHASES)
-        await settle()
+        await run_ready_tasks()
 
     async def load_fails(self, error: BaseException) -> None:
-        await settle()
+        await run_ready_tasks()
         self.target.loads[-1].future.set_exception(error)
-        await settle()
+        await run_ready_tasks()
 
     async def start_probe(self) -> None:
         self.target.probes[-1].callback()
-        await settle()
+        await run_ready_tasks()
 
     async def passes(self, running: float = 0.0) -> None:
-        """The probe under way gets its turn, runs so long, and passes."""
+        """The current probe gets its turn, runs for this many seconds, and passes."""
         await self.start_probe()
         await self.advance(running)
-        self.target.probes[-1].future.set_result(ProbeReport((64, 48), (64, 32), running))
-        await settle()
+        self.target.probes[-1].future.set_result(ProbeReport(running))
+        await run_ready_tasks()
 
     async def fails(self, error: BaseException) -> None:
         await self.start_probe()
         self.target.probes[-1].future.set_exception(error)
-        await settle()
+        await run_ready_tasks()
 
     async def becomes_ready(self, running: float = 0.0) -> None:
         await self.load()

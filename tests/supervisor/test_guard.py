@@ -1,4 +1,4 @@
-"""The guard: whatever ends the supervisor, it comes back, and everybody can see that it was away."""
+"""The guard restarts the supervisor whatever ends it, and metrics, log and snapshots show that it was away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from supervisor import LoadError, Outcome, guarded
 from supervisor.guard import RESTART_SECONDS
 from supervisor.supervisor import HEARTBEAT_SECONDS
-from tests.supervisor.fakes import INTERVAL, World, settle
+from tests.supervisor.fakes import INTERVAL, World, run_ready_tasks
 
 
 def task(name: str) -> asyncio.Task[object]:
@@ -19,7 +19,7 @@ def task(name: str) -> asyncio.Task[object]:
 
 async def kill(world: World) -> None:
     task("warmup supervisor").cancel()
-    await settle()
+    await run_ready_tasks()
 
 
 async def test_a_supervisor_that_is_cancelled_comes_back_without_loading_again(world: World) -> None:
@@ -27,13 +27,12 @@ async def test_a_supervisor_that_is_cancelled_comes_back_without_loading_again(w
     assert world.value("warmup_supervisor_up") == 1
     await kill(world)
     assert world.value("warmup_supervisor_up") == 0
-    assert world.said.http_status == 503
-    assert world.said.error_type == "supervisor_down"
-    assert "not running" in world.said.message
+    assert not world.snapshot.alive
     await world.advance(RESTART_SECONDS)
     assert world.value("warmup_supervisor_up") == 1
     assert world.value("warmup_supervisor_restarts_total") == 1
-    assert world.said.http_status == 200
+    assert world.snapshot.alive
+    assert world.snapshot.outcome is Outcome.SUCCESS
     assert len(world.target.loads) == 1
     await world.advance(INTERVAL)
     assert world.probes == 2
@@ -43,7 +42,7 @@ async def test_a_supervisor_that_raises_comes_back() -> None:
     world = World()
     with capture_logs() as logs:
         async with guarded(world.supervisor):
-            await settle()
+            await run_ready_tasks()
             await world.becomes_ready()
             world.clock.raises = RuntimeError("a bug")
             await world.advance(HEARTBEAT_SECONDS)
@@ -54,7 +53,7 @@ async def test_a_supervisor_that_raises_comes_back() -> None:
     assert [str(log["exc_info"]) for log in deaths] == ["a bug"]
 
 
-async def test_it_comes_back_as_often_as_it_dies(world: World) -> None:
+async def test_a_supervisor_comes_back_as_often_as_it_is_cancelled(world: World) -> None:
     for deaths in range(1, 6):
         await kill(world)
         assert world.value("warmup_supervisor_restarts_total") == deaths
@@ -62,7 +61,7 @@ async def test_it_comes_back_as_often_as_it_dies(world: World) -> None:
         assert world.value("warmup_supervisor_up") == 1
 
 
-async def test_a_probe_under_way_outlives_the_supervisor_that_sent_it(world: World) -> None:
+async def test_a_probe_in_progress_outlives_the_supervisor_that_sent_it(world: World) -> None:
     await world.becomes_ready()
     await world.advance(INTERVAL)
     await world.start_probe()
@@ -73,14 +72,14 @@ async def test_a_probe_under_way_outlives_the_supervisor_that_sent_it(world: Wor
     assert world.value("warmup_runs_total", outcome="success") == 2
 
 
-async def test_a_load_under_way_outlives_the_supervisor_that_began_it(world: World) -> None:
+async def test_a_load_in_progress_outlives_the_supervisor_that_began_it(world: World) -> None:
     await kill(world)
     await world.advance(RESTART_SECONDS)
     assert len(world.target.loads) == 1
     await world.becomes_ready()
 
 
-async def test_a_death_between_two_loads_does_not_hurry_the_next(world: World) -> None:
+async def test_a_restart_between_two_loads_does_not_hurry_the_next_one(world: World) -> None:
     for delay in (1, 2, 4):
         await world.load_fails(LoadError(Outcome.ERROR, "no"))
         if delay < 4:
@@ -92,30 +91,30 @@ async def test_a_death_between_two_loads_does_not_hurry_the_next(world: World) -
     assert len(world.target.loads) == 4
 
 
-async def test_somebody_who_waits_is_answered_by_the_next_life(world: World) -> None:
+async def test_a_demand_that_waits_is_answered_after_the_restart(world: World) -> None:
     waiting = asyncio.create_task(world.supervisor.demand())
-    await settle()
+    await run_ready_tasks()
     await kill(world)
     await world.advance(RESTART_SECONDS)
     await world.becomes_ready()
-    assert waiting.result().http_status == 200
+    assert waiting.result().outcome is Outcome.SUCCESS
 
 
-async def test_stopping_while_it_is_down_does_not_bring_it_back() -> None:
+async def test_a_supervisor_that_is_down_when_the_guard_stops_does_not_come_back() -> None:
     world = World()
     async with guarded(world.supervisor):
-        await settle()
+        await run_ready_tasks()
         await kill(world)
     await world.advance(10 * RESTART_SECONDS)
     assert world.value("warmup_supervisor_up") == 0
 
 
-async def test_a_dead_guard_does_not_keep_the_supervisor_from_being_closed() -> None:
+async def test_a_supervisor_is_closed_even_if_its_guard_was_cancelled() -> None:
     world = World()
     async with guarded(world.supervisor):
-        await settle()
+        await run_ready_tasks()
         task("warmup guard").cancel()
-        await settle()
+        await run_ready_tasks()
         assert world.value("warmup_supervisor_up") == 0
     assert world.target.loads[0].future.cancelled()
 
@@ -128,23 +127,23 @@ async def test_an_error_of_the_guarded_code_passes_through() -> None:
     assert world.value("warmup_supervisor_up") == 0
 
 
-async def test_two_lives_at_once_are_refused(world: World) -> None:
-    with pytest.raises(RuntimeError, match="alive already"):
+async def test_a_second_run_beside_the_first_is_refused(world: World) -> None:
+    with pytest.raises(RuntimeError, match="already running"):
         await world.supervisor.run()
     assert world.supervisor.alive
 
 
-async def test_somebody_who_asks_a_dead_supervisor_is_told_at_once(world: World) -> None:
+async def test_a_demand_to_a_supervisor_that_is_down_returns_at_once(world: World) -> None:
     await world.becomes_ready()
     await kill(world)
-    said = await asyncio.wait_for(world.supervisor.demand(), timeout=5)
-    assert (said.http_status, said.outcome) == (503, Outcome.SKIPPED)
-    assert "not running" in said.message
+    snapshot = await asyncio.wait_for(world.supervisor.demand(), timeout=5)
+    assert snapshot.not_run == "the warmup supervisor is not running"
+    assert world.value("warmup_runs_total", outcome="skipped") == 1
 
 
-async def test_somebody_who_waits_is_told_when_no_next_life_will_come(world: World) -> None:
+async def test_a_demand_that_waits_returns_when_the_guard_is_cancelled(world: World) -> None:
     waiting = asyncio.create_task(world.supervisor.demand())
-    await settle()
+    await run_ready_tasks()
     task("warmup guard").cancel()
-    said = await asyncio.wait_for(waiting, timeout=5)
-    assert said.http_status == 503
+    snapshot = await asyncio.wait_for(waiting, timeout=5)
+    assert snapshot.not_run == "the warmup supervisor is not running"

@@ -13,12 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-from service import __main__ as program
-from service import logs, server
+from aiohttp import web
+
+from service import logs, startup
+from service.app import create_app
+from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
-from service.host.interpreter import begin_again_with_memory_set_up
-from service.inference import watchdog as watch
-from service.settings import Settings, load_settings
+from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
+from service.settings import Settings
+from service.settings_reader import load_settings
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 CANARY = (64, 64)
@@ -64,18 +67,16 @@ class SwitchedEngine(ScriptedEngine):
 def main() -> None:
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
-    if notice := os.environ.get("STUCK_NOTICE"):
-        watch.STUCK_NOTICE_SECONDS = float(notice)
     engine = SwitchedEngine(Path(sys.argv[1]))
-    serve = server.serve
+    notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
 
-    async def serve_with_faults(settings: Settings) -> int:
-        return await serve(settings, engine=engine)
+    def app_with_faults(settings: Settings) -> web.Application:
+        lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
+        return create_app(settings, engine=engine, lifecycle=lifecycle)
 
-    server.serve = serve_with_faults  # type: ignore[assignment]
-    program.serve(settings)
+    serve(settings, make_app=app_with_faults)
 
 
 if __name__ == "__main__":
-    begin_again_with_memory_set_up()
+    startup.prepare_to_serve()
     main()

@@ -1,6 +1,6 @@
-"""Test pictures: one textured photograph stand-in, written in every format, mode and state of damage.
+"""Builders of test pictures: one textured picture in every format and mode, and files written by hand.
 
-All of it is deterministic and made in memory; nothing is read from disk.
+All pictures are deterministic and made in memory; nothing is read from disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 Pixels = npt.NDArray[np.uint8]
 
 SECRET = "SECRET-PLACE-51.5007N-0.1246W"
-"""Stands in every metadata field that the pictures here can carry."""
+"""``with_secrets`` writes it into every metadata field."""
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -58,18 +58,24 @@ def save(image: Image.Image | Pixels, file_format: str, **settings: Any) -> byte
 
 
 def orient(upright: Pixels, orientation: int) -> Pixels:
-    """The pixels as a camera stores them, for a viewer to turn upright by the EXIF orientation 1-8."""
+    """The pixels as a camera stores them; a viewer turns them upright by the EXIF orientation 1-8."""
     inverse = {
         1: lambda a: a,
         2: np.fliplr,
         3: lambda a: np.rot90(a, 2),
         4: np.flipud,
         5: lambda a: np.swapaxes(a, 0, 1),
-        6: lambda a: np.rot90(a, 1),  # shown turned 90 degrees clockwise, so stored turned the other way
+        6: lambda a: np.rot90(a, 1),  # a viewer turns it 90 degrees clockwise
         7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
         8: lambda a: np.rot90(a, -1),
     }
     return np.ascontiguousarray(inverse[orientation](upright))
+
+
+def error(pixels: Pixels, expected: Pixels) -> float:
+    """Mean absolute difference of two pictures of one size, in levels of 255."""
+    assert pixels.shape == expected.shape
+    return float(np.abs(pixels.astype(int) - expected.astype(int)).mean())
 
 
 def exif(orientation: int | None = None, *, secret: bool = False) -> Image.Exif:
@@ -141,7 +147,7 @@ def grey_profile(gamma: float = 1.0) -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """A CMYK profile that knows one thing: lightness falls with the sum of the inks; all colours are neutral."""
+    """A CMYK profile in which lightness falls with the sum of the inks and all colours are neutral."""
     identity = bytes(range(256))
     grid = b"".join(bytes([255 - min(255, 64 * bin(corner).count("1")), 128, 128]) for corner in range(2**4))
     matrix = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x10000)
@@ -155,7 +161,7 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, bits: int, colour_type: int, samples: bytes, extra: bytes = b"") -> bytes:
-    """A PNG written by hand: sample depths and chunks that Pillow cannot write.
+    """A PNG written by hand, for sample depths and chunks that Pillow cannot write.
 
     Args:
         samples: rows without filter bytes.
@@ -173,13 +179,21 @@ def png(width: int, height: int, bits: int, colour_type: int, samples: bytes, ex
     )
 
 
+def png_claiming(width: int, height: int) -> bytes:
+    """A small PNG of 8 x 8 pixels whose header claims another size."""
+    small = save(photograph(8, 8), "PNG")
+    header = png_chunk(b"IHDR", struct.pack(">II", width, height) + small[24:29])
+    return small[:8] + header + small[33:]
+
+
 def tiff(
     entries: dict[int, tuple[int, list[int]]], body: bytes = b"", *, width: int = 8, height: int = 8
 ) -> bytes:
     """A little-endian TIFF written by hand: 8-bit grey pixels at offset 8, then one directory.
 
     Args:
-        entries: tag -> (type 3 SHORT or 4 LONG, values); they replace the ordinary ones; no values: no tag.
+        entries: tag -> (type 3 SHORT or 4 LONG, values). They replace the ordinary entries. An empty list of values
+            leaves the tag out.
         body: the pixels; by default a ramp that fills the image.
     """
     body = body or bytes(i % 256 for i in range(width * height))

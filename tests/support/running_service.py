@@ -16,10 +16,11 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.app import SUPERVISOR, WORKER, create_app
+from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
-from service.http import connection as wire
-from service.inference.worker import Worker
+from service.http import connection
+from service.inference.admission import Admission
+from service.inference.device_thread import DeviceThread
 from service.settings import Settings
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -35,9 +36,17 @@ class Service:
         self.registry = registry
 
     @property
-    def worker(self) -> Worker:
+    def parts(self) -> Parts:
         assert self.client.app is not None
-        return self.client.app[WORKER]
+        return self.client.app[PARTS]
+
+    @property
+    def admission(self) -> Admission:
+        return self.parts.admission
+
+    @property
+    def device_thread(self) -> DeviceThread:
+        return self.parts.device_thread
 
     def value(self, name: str, **labels: str) -> float:
         """A metric's value, by the name without its prefix."""
@@ -57,9 +66,7 @@ class Service:
 
     async def ready(self) -> None:
         """Wait until ``/readyz`` says so."""
-        assert self.client.app is not None
-        supervisor = self.client.app[SUPERVISOR]
-        await self.until(lambda: supervisor.ready)
+        await self.until(lambda: self.parts.supervisor.ready)
 
     async def post(self, data: Any, path: str = "/process", **options: Any) -> tuple[int, bytes, Any]:
         """Post a body; status, bytes, headers."""
@@ -76,7 +83,6 @@ class Start(Protocol):
         engine: Engine | None = None,
         *,
         wait: bool = True,
-        app: dict[str, Any] | None = None,
         **settings: Any,
     ) -> Awaitable[Service]: ...
 
@@ -99,16 +105,14 @@ def nothing_blocks_the_loop() -> Iterator[BlockBuster]:
 async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterator[Start]:
     """Starts services; they end with the test."""
 
-    async def start(
-        engine: Engine | None = None, *, wait: bool = True, app: dict[str, Any] | None = None, **settings: Any
-    ) -> Service:
+    async def start(engine: Engine | None = None, *, wait: bool = True, **settings: Any) -> Service:
         engine = engine or ScriptedEngine()
         registry = CollectorRegistry()
         application = await asyncio.to_thread(
-            lambda: create_app(Settings(**settings), engine=engine, registry=registry, **(app or {}))
+            lambda: create_app(Settings(**settings), engine=engine, registry=registry)
         )
         server = TestServer(application)
-        await server.start_server(**wire.OPTIONS)
+        await server.start_server(**connection.OPTIONS)
         # As many connections at once as a test likes.
         client = await aiohttp_client(server, connector=TCPConnector(limit=0))
         service = Service(client, engine, registry)

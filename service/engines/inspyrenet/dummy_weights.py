@@ -1,6 +1,6 @@
 """Seeded, deterministic weights for tests and load tests: a pass costs as much as a real one, without a download.
 
-``session`` computes them for ``INSPYRENET_WEIGHTS=dummy``, and ``python -m service weights --dummy`` writes them to a
+``session`` computes them for ``INSPYRENET_WEIGHTS=dummy``, and ``./inspyrenet weights --dummy`` writes them to a
 file. The same code must give the same bits in every process on a machine.
 
 Purely random weights overflow within a few layers. So the statistics of every BatchNorm are calibrated on a few seeded
@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from service.engines.inspyrenet.package import build_network
 from service.engines.package_config import mode_config
+from service.engines.protocol import ReportLine
 
 SEED = 20240229
 """An arbitrary number; changing it changes every dummy mask."""
@@ -63,8 +64,20 @@ def dummy_state(mode: str, *, hostile: bool = False) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
-def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = False) -> Path:
+def write_dummy(
+    path: str | os.PathLike[str],
+    mode: str,
+    *,
+    hostile: bool = False,
+    report: ReportLine = lambda _: None,
+) -> Path:
     """Write :func:`dummy_state` to ``path`` in the format of the official checkpoints, completely or not at all.
+
+    Args:
+        path: the file.
+        mode: as in the package's configuration.
+        hostile: make weights whose masks change with every rounding.
+        report: receives a line when a step begins.
 
     Returns:
         The path. ``Remover(ckpt=...)`` of the package can load the file, and so can ``INSPYRENET_WEIGHTS=<path>``.
@@ -72,7 +85,10 @@ def write_dummy(path: str | os.PathLike[str], mode: str, *, hostile: bool = Fals
     target = Path(path)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        torch.save(dummy_state(mode, hostile=hostile), part)
+        report("computing the weights")
+        state = dummy_state(mode, hostile=hostile)
+        report("writing the file")
+        torch.save(state, part)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -24,17 +24,12 @@ from service.engines.protocol import RGB, Alpha
 from service.engines.weights.checkpoint_file import Checkpoint
 from service.engines.weights.state_dict import assign_weights, read_checkpoint
 from service.host.cpu import available_cpus
-from service.host.memory import MainMemory
+from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU, a pass at the size of a client's picture would take several times as long as the whole start. The
 deviation at 1024 is up to twice (mean) and five times (tail) that at 192; and at 160 the check does not distinguish
 benign weights from hostile ones. Measured by ``benchmarks/precision.py``; see docs/performance.md."""
-
-SPARE_BYTES = 1 << 30
-"""Bytes of free main memory that the process may keep for the next pass. A pass of 1024 x 1024 leaves less than that,
-in either precision, and the next one uses it again. Larger passes leave memory in pieces that do not fit the next size;
-that memory would be held in addition to what the next pass takes."""
 
 MIN_SPREAD = 0.1
 """Standard deviation of alpha below which a mask is flat. Two flat masks agree in any precision, so that they prove
@@ -106,7 +101,7 @@ class Session:
 
     def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
         self.device = device
-        self._main_memory: MainMemory | None = None
+        self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)
         self._open: _OpenPrecision | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
@@ -153,7 +148,7 @@ class Session:
                 elif shared is not None:
                     del candidates  # frees the bf16 weights: there may not be memory for three copies
                     self._network = Forward(shared, self.device)
-        self._main_memory = None
+        self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)  # with a new baseline
 
     def _self_check(self, bf16: Forward) -> precision.Choice:
         side = SELF_CHECK_SIDE[self.device.type]
@@ -178,8 +173,6 @@ class Session:
         Raises:
             OutOfMemory, DeviceError: the device failed.
         """
-        if self._main_memory is None:  # from here on, what the process holds now counts as in use
-            self._main_memory = MainMemory(spare=SPARE_BYTES)
         self._main_memory.give_back()
         height, width = image.shape[:2]
         resized = np.array(Image.fromarray(image).resize(input_size, Image.Resampling.BILINEAR))

@@ -52,7 +52,7 @@ class Weights:
                 return official.fetch(self.config, report=report, progress=False)
             except WeightsUnavailable as error:
                 raise WeightsUnavailable(
-                    f"{error}. Run `python -m service weights` where there is a network, or set INSPYRENET_WEIGHTS to "
+                    f"{error}. Run `./inspyrenet weights` where there is a network, or set INSPYRENET_WEIGHTS to "
                     "the path of a checkpoint"
                 ) from error
         return _operators_file(Path(self.spec).expanduser())

@@ -1,18 +1,18 @@
-// The page: a photo in, before and after out. No dependencies; every address is relative, so that it works behind
-// a path prefix. What the service says of itself comes from /warmup alone and is shown as it is.
+// The page: it sends a photo to /process and shows it before and after. It has no dependencies. Every address is
+// relative, so that the page works behind a path prefix.
 
-import { describeError, lossOfConnection } from "./errors.js";
-import { watchWarmth } from "./warmth.js";
+import { connectionError, describeError } from "./errors.js";
+import { watchStatus } from "./service_status.js";
 
 const byId = (id) => document.getElementById(id);
 
-const OPTION_DELAY_MS = 250; // a colour picker and a threshold fire many times on their way
+const OPTION_DELAY_MS = 250; // a colour picker and a slider fire many events during one change
 const EXTENSIONS = { "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg", "image/avif": "avif" };
 
-let photo = null; // the File chosen
-let running = null; // AbortController of the request under way
-let countdown = 0; // timer of the Retry-After shown
-let delay = 0;
+let photo = null; // the chosen File
+let running = null; // AbortController of the current request
+let countdown = 0; // timer that counts Retry-After down
+let optionTimer = 0; // timer that delays a request after a change of the options
 
 // ---- choosing a photo
 
@@ -24,7 +24,7 @@ addEventListener("paste", (event) => {
   if (pasted) choose(pasted);
 });
 
-let dragDepth = 0; // dragenter and dragleave come for every child as well
+let dragDepth = 0; // dragenter and dragleave fire for every child element, too
 addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++dragDepth > 0));
 addEventListener("dragleave", () => document.body.classList.toggle("dragging", --dragDepth > 0));
 addEventListener("dragover", (event) => event.preventDefault());
@@ -38,17 +38,17 @@ addEventListener("drop", (event) => {
 function choose(file) {
   if (!file) return;
   photo = file;
-  byId("file").value = ""; // choosing the same file again is a change again
+  byId("file").value = ""; // otherwise choosing the same file again fires no event
   byId("result").hidden = byId("actions").hidden = false;
-  if (document.activeElement === byId("file")) byId("another").focus(); // it is about to go
+  if (document.activeElement === byId("file")) byId("another").focus(); // the focused input is hidden next
   byId("file").hidden = byId("drop").hidden = byId("download").hidden = true;
   byId("facts").textContent = "";
-  byId("compare").className = "compare waiting"; // the photo alone, until there is an after
+  byId("compare").className = "compare waiting"; // shows the photo alone until there is a result
   showImage("before", file);
   process();
 }
 
-// A TIFF, say, is no picture to most browsers: then there is only an after.
+// Most browsers cannot show a TIFF, for example. Then only the result is shown.
 byId("before").addEventListener("error", () => byId("compare").classList.add("single"));
 
 function showImage(id, blob) {
@@ -65,9 +65,9 @@ byId("options").addEventListener("submit", (event) => {
 });
 byId("options").addEventListener("input", (event) => {
   arrangeOptions();
-  if (event.target.id === "key") return; // sent with Enter or with the next attempt, not letter by letter
-  clearTimeout(delay);
-  delay = setTimeout(process, OPTION_DELAY_MS);
+  if (event.target.id === "key") return; // a key is sent with Enter or with the next request, not after each letter
+  clearTimeout(optionTimer);
+  optionTimer = setTimeout(process, OPTION_DELAY_MS);
 });
 
 function arrangeOptions() {
@@ -80,7 +80,7 @@ function arrangeOptions() {
   if (jpeg.disabled && jpeg.selected) byId("format").value = "png";
 }
 
-function wanted() {
+function queryParameters() {
   const output = byId("output").value;
   const parameters = new URLSearchParams({
     output: output === "colour" ? byId("colour").value : output,
@@ -94,37 +94,41 @@ function wanted() {
 // ---- the request
 
 async function process() {
-  clearTimeout(delay);
+  clearTimeout(optionTimer);
   clearInterval(countdown);
   if (!photo) return;
   running?.abort();
-  const mine = (running = new AbortController());
+  const current = (running = new AbortController());
   byId("error").hidden = true;
   byId("result").classList.add("stale");
   byId("download").hidden = true;
-  const cold = ["loading", "warming"].includes(byId("status").dataset.state);
+  const cold = ["loading", "warming"].includes(serviceState());
   byId("progress").textContent = cold
-    ? "Removing the background, once the service is warm"
+    ? "Waiting for the service to start"
     : "Removing the background";
 
   const headers = { "Content-Type": "application/octet-stream" };
   const key = byId("key").value.trim();
   if (key) headers["X-Api-Key"] = key;
   try {
-    const response = await fetch(`process?${wanted()}`, { method: "POST", headers, body: photo, signal: mine.signal });
-    if (response.ok) await showResult(response, await response.blob(), mine.signal);
-    else showError(await describeError(response));
+    const response = await fetch(`process?${queryParameters()}`, { method: "POST", headers, body: photo, signal: current.signal });
+    if (response.ok) await showResult(response, await response.blob(), current.signal);
+    else showError(await describeError(response, photo, ["ready", "degraded"].includes(serviceState())));
   } catch (error) {
-    if (mine.signal.aborted) return; // a newer request has taken over
-    showError(lossOfConnection());
+    if (current.signal.aborted) return; // a newer request replaced this one
+    showError(connectionError());
   }
-  if (mine === running) byId("progress").textContent = "";
+  if (current === running) byId("progress").textContent = "";
+}
+
+function serviceState() {
+  return byId("status").dataset.state;
 }
 
 async function showResult(response, cutOut, signal) {
   showImage("after", cutOut);
   const image = byId("after");
-  await image.decode().catch(() => {}); // a format this browser cannot show can still be downloaded
+  await image.decode().catch(() => {}); // if the browser cannot show the format, it can still be downloaded
   if (signal.aborted) return;
   byId("compare").classList.remove("waiting");
   byId("result").classList.remove("stale");
@@ -162,10 +166,10 @@ function showError({ title, message, requestId, retryAfter, needsKey, final }) {
     byId("key-details").open = true;
     byId("key").focus();
   }
-  waitToRetry(retryAfter);
+  countDownToRetry(retryAfter);
 }
 
-function waitToRetry(seconds) {
+function countDownToRetry(seconds) {
   const button = byId("retry");
   const ends = performance.now() + seconds * 1000;
   const tick = () => {
@@ -185,7 +189,7 @@ byId("slider").addEventListener("input", (event) => {
   byId("compare").style.setProperty("--split", `${event.target.value}%`);
 });
 
-// ---- go
+// ---- start
 
 arrangeOptions();
-watchWarmth(byId("status"), byId("status-detail"), byId("banners"));
+watchStatus(byId("status"), byId("status-detail"), byId("banners"));

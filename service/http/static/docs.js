@@ -1,4 +1,4 @@
-// Lays out openapi.json for people. Text only ever becomes text nodes.
+// Shows openapi.json as a page. Text must only become text nodes, never HTML.
 
 const byId = (id) => document.getElementById(id);
 
@@ -12,14 +12,14 @@ byId("schemas").append(...Object.entries(api.components.schemas).map(schemaArtic
 
 function examples(base) {
   return [
-    "# a cut-out on transparency",
+    "# remove the background",
     `curl -F image=@photo.jpg ${base}process -o cut-out.png`,
     "",
-    "# on a colour, as WebP, from raw bytes, with a key",
+    "# a yellow background, as WebP, from raw bytes, with a key",
     `curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' -H 'X-Api-Key: ...' \\`,
     `     '${base}process?output=%23ffd166&format=webp' -o on-yellow.webp`,
     "",
-    "# warm the service and see what it says of itself",
+    "# warm the service and show its state",
     `curl -X POST ${base}warmup`,
   ].join("\n");
 }
@@ -40,7 +40,7 @@ function article(path, method, operation) {
   if (operation.parameters) {
     parts.push(
       element("h4", "Parameters"),
-      table(["Name", "In", "Takes", "Meaning"], operation.parameters.map((p) => [p.name, p.in, takes(p.schema), p.description])),
+      table(["Name", "In", "Values", "Meaning"], operation.parameters.map((p) => [p.name, p.in, values(p.schema), p.description])),
     );
   }
   if (operation.requestBody) {
@@ -53,38 +53,38 @@ function article(path, method, operation) {
     return [status, description, Object.keys(content).map(code).join(" "), Object.keys(headers).map(code).join(" ")];
   });
   parts.push(element("h4", "Answers"), table(["Status", "When", "Type", "Headers"], answers));
-  const whole = element("article");
-  whole.append(...parts);
-  return whole;
+  const container = element("article");
+  container.append(...parts);
+  return container;
 }
 
 function schemaArticle([name, schema]) {
   const inner = name === "Error" ? schema.properties.error : schema;
-  const rows = Object.entries(inner.properties).map(([field, s]) => [field, takes(s), s.description ?? ""]);
-  const whole = element("article");
-  whole.append(element("h3", name), table(["Field", "Holds", "Meaning"], rows));
-  return whole;
+  const rows = Object.entries(inner.properties).map(([field, s]) => [field, values(s), s.description ?? ""]);
+  const container = element("article");
+  container.append(element("h3", name), table(["Field", "Type", "Meaning"], rows));
+  return container;
 }
 
 function fields({ properties, oneOf = [] }) {
-  if (!properties) return "the bytes of the picture";
+  if (!properties) return "the bytes of the image file";
   const files = oneOf.map(({ required: [name] }) => name);
   const rest = Object.keys(properties).filter((name) => !files.includes(name));
   return `one of ${files.map(code).join(" ")}; and ${rest.map(code).join(" ")}`;
 }
 
-// What a schema takes, in short: `a` `b` ..., number 0 to 1, default `a`.
-function takes(schema) {
-  const said = [];
-  for (const one of schema.anyOf ?? [schema]) {
-    if (one.enum) said.push(one.enum.map((value) => code(value)).join(" "));
-    else if ("const" in one) said.push(code(one.const));
-    else if (one.pattern) said.push(code(one.pattern));
-    else if (one.type) said.push([one.type].flat().join(" or "));
+// The values of a schema in short: `a` `b` ..., number 0 to 1, default `a`.
+function values(schema) {
+  const parts = [];
+  for (const option of schema.anyOf ?? [schema]) {
+    if (option.enum) parts.push(option.enum.map((value) => code(value)).join(" "));
+    else if ("const" in option) parts.push(code(option.const));
+    else if (option.pattern) parts.push(code(option.pattern));
+    else if (option.type) parts.push([option.type].flat().join(" or "));
   }
-  if ("maximum" in schema) said.push(`${schema.minimum} to ${schema.maximum}`);
-  if ("default" in schema) said.push(`default ${code(schema.default)}`);
-  return said.join(", ");
+  if ("maximum" in schema) parts.push(`${schema.minimum} to ${schema.maximum}`);
+  if ("default" in schema) parts.push(`default ${code(schema.default)}`);
+  return parts.join(", ");
 }
 
 function code(value) {
@@ -96,14 +96,14 @@ function resolve(node) {
 }
 
 function table(head, rows) {
-  const whole = element("table");
-  const top = whole.createTHead().insertRow();
+  const grid = element("table");
+  const top = grid.createTHead().insertRow();
   for (const title of head) {
     const cell = element("th", title);
     cell.scope = "col";
     top.append(cell);
   }
-  const body = whole.createTBody();
+  const body = grid.createTBody();
   for (const [first, ...rest] of rows) {
     const row = body.insertRow();
     const name = element("th");
@@ -114,7 +114,7 @@ function table(head, rows) {
   }
   const scroll = element("div", "", "scroll");
   scroll.tabIndex = 0; // so that the keyboard can scroll it
-  scroll.append(whole);
+  scroll.append(grid);
   return scroll;
 }
 
@@ -126,14 +126,14 @@ function prose(text = "") {
   });
 }
 
-// `code` in backticks is all the markup there is.
+// `code` in backticks is the only markup.
 function inline(text) {
   return text.split("`").map((piece, index) => (index % 2 ? element("code", piece) : piece));
 }
 
 function element(tag, text = "", className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
+  const created = document.createElement(tag);
+  created.textContent = text;
+  if (className) created.className = className;
+  return created;
 }

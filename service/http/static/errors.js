@@ -1,28 +1,37 @@
-// From an answer that is not a picture to what a person reads.
+// Turns an error of the service into words for the person in front of the page.
 
 const TITLES = {
-  400: "That request was not right.",
-  401: "Not let in.",
+  400: "The service did not accept the request.",
+  401: "This service needs an API key.",
   408: "The upload took too long.",
-  413: "The photo is too large.",
-  415: "That is not a photo this service reads.",
-  422: "The photo cannot be used.",
+  413: "This photo is too large.",
+  415: "This file is not a photo that the service can read.",
+  422: "The service cannot use this photo.",
   429: "The service is busy.",
   500: "The service failed.",
   503: "The service is not available.",
-  504: "It took too long.",
+  504: "The service took too long.",
 };
 
-const FINAL = new Set([400, 413, 415, 422]); // the same photo would meet the same answer
+const FINAL = new Set([400, 413, 415, 422]); // the same photo would get the same answer
 
-export async function describeError(response) {
+// The messages of the service are for developers. These are for the people who use the page.
+function ownWords(status, photo, ready) {
+  if (status === 400 && photo.size === 0) return { title: "This file is empty.", message: "Choose another photo." };
+  if (status === 401) return { message: "Enter a valid key under “API key”, then try again." };
+  if (status === 503 && !ready) return { message: "The service is starting again. Try again in a moment." };
+  return {};
+}
+
+export async function describeError(response, photo, ready) {
   const { status, headers } = response;
-  // Anything between here and the service may answer in its own words: only ours are shown.
+  // A proxy may have answered in its own format. Only the service's messages are shown.
   const { message = `Status ${status}.`, request_id: requestId = headers.get("X-Request-Id") } =
     (await response.json().catch(() => null))?.error ?? {};
   return {
     title: TITLES[status] ?? "That did not work.",
     message,
+    ...ownWords(status, photo, ready),
     requestId,
     retryAfter: Number(headers.get("Retry-After")) || 0,
     needsKey: status === 401,
@@ -30,10 +39,10 @@ export async function describeError(response) {
   };
 }
 
-export function lossOfConnection() {
+export function connectionError() {
   return {
-    title: "No answer.",
-    message: "The connection was lost: the service may be down, or the photo larger than it accepts.",
+    title: "The service does not answer.",
+    message: "The connection was lost. The service may be down, or this photo may be too large for it.",
     requestId: "",
     retryAfter: 0,
     needsKey: false,

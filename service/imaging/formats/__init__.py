@@ -1,4 +1,6 @@
-"""One module for each file format: its signature, its size in pixels, and a copy without metadata.
+"""The image formats that the service takes: one module for each.
 
-Only bytes are read here. Decoding pixels is the job of ``service.imaging.codec``.
+A module of a format knows how to recognise a file, how to read its size and orientation from the header, and how to
+copy it without its metadata. Pixels are decoded in ``service.imaging.decode``. To add a format, write its module and
+add one line to ``recognise.FORMATS``. Modules of formats must not import each other.
 """

@@ -1,4 +1,4 @@
-"""The health check: what it asks, how it ends, and what it costs to start."""
+"""The health check: what it asks, how it ends, and what it needs to start."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import check
+from service.cli.commands import main
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,17 +44,19 @@ def a_service(*, live: int = 200, ready: int = 200, body: bytes = b'{"state":\n 
             thread.join()
 
 
-def test_a_live_service_is_0_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_live_service_gives_exit_code_0_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with a_service(live=200, ready=503) as port:
-        assert check.main(["--port", str(port)], {}) == 0
+        assert main(["check", "--port", str(port)], {}) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith(f"http://127.0.0.1:{port}/livez: 200 in ")
     assert line.endswith('{"state": "ready"}')
 
 
-def test_a_service_that_is_not_ready_is_1_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_is_not_ready_gives_exit_code_1_and_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with a_service(live=200, ready=503, body=b'{"state": "warming"}') as port:
-        assert check.main(["--ready", "--port", str(port)], {}) == 1
+        assert main(["check", "--ready", "--port", str(port)], {}) == 1
     out = capsys.readouterr().out
     assert "/readyz: 503 in " in out
     assert "warming" in out
@@ -69,37 +73,43 @@ def test_a_service_that_is_not_ready_is_1_and_says_why(capsys: pytest.CaptureFix
         {"INSPYRENET_PORT": "{port}", "INSPYRENET_HOST": "0.0.0.0"},
     ],
 )
-def test_it_looks_where_the_service_listens(environ: dict[str, str]) -> None:
+def test_the_check_asks_where_the_service_listens(environ: dict[str, str]) -> None:
     with a_service() as port:
-        assert check.main([], {name: value.format(port=port) for name, value in environ.items()}) == 0
+        assert main(["check"], {name: value.format(port=port) for name, value in environ.items()}) == 0
 
 
-def test_a_url_names_any_service() -> None:
+def test_a_url_may_name_any_service() -> None:
     with a_service() as port:
-        assert check.main(["--url", f"http://localhost:{port}/"], {"PORT": "1"}) == 0
+        assert main(["check", "--url", f"http://localhost:{port}/"], {"PORT": "1"}) == 0
 
 
-def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with a_service() as port:
-        assert check.main(["--port", str(port)], {}) == 0
+        assert main(["check", "--port", str(port)], {}) == 0
 
 
 @pytest.mark.parametrize(
     "argv", [["--port", "1"], ["--port", "x y"], ["--url", "nowhere"], ["--url", "http://["], ["--port", ""]]
 )
-def test_no_answer_is_1_and_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert check.main([*argv, "--timeout", "0.5"], {}) == 1
+def test_no_answer_gives_exit_code_1_and_one_line(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *argv, "--timeout", "0.5"], {}) == 1
     [line] = capsys.readouterr().out.splitlines()
     assert "no answer: " in line
 
 
 def test_an_ipv6_host_is_bracketed(capsys: pytest.CaptureFixture[str]) -> None:
-    check.main(["--port", "1"], {"INSPYRENET_HOST": "::"})
+    main(["check", "--port", "1"], {"INSPYRENET_HOST": "::"})
     assert capsys.readouterr().out.startswith("http://[::1]:1/livez: ")
 
 
-def test_it_runs_on_the_standard_library_alone() -> None:
+def test_the_default_port_is_that_of_the_setting() -> None:
+    assert int(check.DEFAULT_PORT) == Settings().port
+
+
+def test_the_check_runs_on_the_standard_library_alone() -> None:
     with a_service() as port:
         # -S leaves out site-packages: any import from there would fail.
         done = subprocess.run(

@@ -1,9 +1,10 @@
-"""The outside check: what it posts, what it concludes, and what it prints."""
+"""The probe from outside: what it posts, what it concludes, and what it prints."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.cli import probe as probe_cli
+from service.cli.commands import main
 from service.cli.probe import CANNOT_TELL, FAILING, OK, Answer, judge_cut_out, judge_warmup
 
 ROOT = Path(__file__).parents[3]
@@ -92,9 +94,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_warm_service_is_0_and_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warm_service_gives_exit_code_0_and_one_line(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.says(200, {"status": "success", "message": "Warmup completed successfully"})
-    assert probe_cli.main([server.url + "/"]) == OK
+    assert main(["probe", server.url + "/"], {}) == OK
     assert server.received == [("POST", "/warmup", b"", None)]
     line = said(capsys)
     assert line.startswith(f"OK: {server.url}/warmup: Warmup completed successfully | time=")
@@ -108,14 +112,14 @@ def test_a_picture_goes_through_process_with_its_key(
     picture.write_bytes(b"a picture")
     key.write_text("secret\nolder secret\n")
     server.says(200, png())
-    assert probe_cli.main([server.url, "--image", str(picture), "--key-file", str(key)]) == OK
+    assert main(["probe", server.url, "--image", str(picture), "--key-file", str(key)], {}) == OK
     assert server.received == [("POST", "/process", b"a picture", "secret")]
     assert "a cut-out of 30x20 pixels" in said(capsys)
 
 
-def test_a_fallback_is_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fallback_is_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.says(200, {"status": "success", "message": "Warm", "fallback": True, "engine": "grabcut"})
-    assert probe_cli.main([server.url]) == OK
+    assert main(["probe", server.url], {}) == OK
     assert "Warm; grabcut stands in" in said(capsys)
 
 
@@ -139,7 +143,7 @@ def test_a_fallback_is_said(server: Server, capsys: pytest.CaptureFixture[str]) 
         (200, {"status": "error", "message": "height and width must be > 0"}, FAILING),  # the incident itself
     ],
 )
-def test_what_an_answer_of_warmup_proves(status: int, body: object, code: int) -> None:
+def test_an_answer_to_warmup_is_judged_by_status_and_body(status: int, body: object, code: int) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert judge_warmup(Answer(status, raw)).code == code
 
@@ -161,13 +165,13 @@ def test_what_an_answer_of_warmup_proves(status: int, body: object, code: int) -
         (415, {"error": "not an object"}, CANNOT_TELL),
     ],
 )
-def test_what_an_answer_of_process_proves(status: int, body: object, code: int) -> None:
+def test_an_answer_to_process_is_judged_by_status_and_body(status: int, body: object, code: int) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert judge_cut_out(Answer(status, raw)).code == code
 
 
 @given(status=st.integers(100, 599), body=st.binary(max_size=200))
-def test_no_answer_whatever_breaks_the_judges_or_the_line(status: int, body: bytes) -> None:
+def test_any_answer_is_judged_in_one_printable_line(status: int, body: bytes) -> None:
     for verdict in (judge_warmup(Answer(status, body)), judge_cut_out(Answer(status, body))):
         assert verdict.code in (FAILING, CANNOT_TELL)
         assert verdict.reason.isprintable()
@@ -176,67 +180,71 @@ def test_no_answer_whatever_breaks_the_judges_or_the_line(status: int, body: byt
 
 def test_a_redirect_is_not_followed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.says(302, b"", Location=server.url + "/login")
-    assert probe_cli.main([server.url]) == CANNOT_TELL
+    assert main(["probe", server.url], {}) == CANNOT_TELL
     assert [method for method, *_ in server.received] == ["POST"]
     assert "it answered 302" in said(capsys)
 
 
-def test_nobody_there_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_connection_gives_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert probe_cli.main([f"http://127.0.0.1:{port}"]) == CANNOT_TELL
+    assert main(["probe", f"http://127.0.0.1:{port}"], {}) == CANNOT_TELL
     assert "no answer: " in said(capsys)
 
 
-def test_an_answer_that_does_not_come_is_2(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_timeout_gives_exit_code_2(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.delay = 1.0
     server.says(200, {"status": "success"})
-    assert probe_cli.main([server.url, "--timeout", "0.1"]) == CANNOT_TELL
+    assert main(["probe", server.url, "--timeout", "0.1"], {}) == CANNOT_TELL
     assert "no answer in 0.1 s" in said(capsys)
 
 
 @pytest.mark.parametrize(
     "arguments", [["ftp://host"], ["host:8080"], ["http://"], ["http://x", "--image", "/does/not/exist"]]
 )
-def test_a_request_that_cannot_be_made_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert probe_cli.main(arguments) == CANNOT_TELL
+def test_a_request_that_cannot_be_made_gives_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", *arguments], {}) == CANNOT_TELL
     assert said(capsys).startswith("CANNOT TELL: ")
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e300", "soon"])
-def test_a_wait_that_is_none_is_2(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_timeout_gives_exit_code_2(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        probe_cli.main(["http://127.0.0.1:9", "--timeout", seconds])
+        main(["probe", "http://127.0.0.1:9", "--timeout", seconds], {})
     assert ended.value.code == CANNOT_TELL
     assert f"invalid number of seconds above 0 value: '{seconds}'" in capsys.readouterr().err
 
 
-def test_whatever_breaks_in_the_check_itself_is_2(
+def test_an_error_of_the_probe_itself_gives_exit_code_2(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise RecursionError("nested too deep")
 
     monkeypatch.setattr(probe_cli, "judge_warmup", broken)
-    assert probe_cli.main([server.url]) == CANNOT_TELL
+    assert main(["probe", server.url], {}) == CANNOT_TELL
     assert "nested too deep" in said(capsys)
 
 
-def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_flag_gives_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        probe_cli.main(["--no-such-flag"])
+        main(["probe", "--no-such-flag"], {})
     assert ended.value.code == CANNOT_TELL
 
 
-def test_the_command_is_part_of_the_program_and_starts_without_the_service(server: Server) -> None:
+def test_the_probe_runs_on_the_standard_library_alone(server: Server) -> None:
     server.says(500, {"status": "error", "message": "Warmup failed: out of memory"})
-    code = (
-        "import sys; from service.__main__ import main; sys.argv[1:] = ['probe', sys.argv[1]]; code = main();"
-        "sys.exit(99 if {'aiohttp', 'torch', 'pydantic', 'numpy'} & set(sys.modules) else code)"
-    )
+    # -S leaves out site-packages: any import from there would fail.
     ran: subprocess.CompletedProcess[Any] = subprocess.run(
-        [sys.executable, "-c", code, server.url], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-m", "service", "probe", server.url],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == FAILING, ran.stderr
     assert "FAILING: " in ran.stdout

@@ -1,64 +1,61 @@
-"""Free main memory is kept for the next picture, and no more of it than that, between pictures."""
+"""Free main memory: a bounded part stays for the next picture, and the rest goes back to the kernel."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import structlog
 
-from service.host import memory
-from service.host.memory import MainMemory, give_back_between_pictures, give_memory_back, resident_bytes
+from service.host.memory import MainMemory, give_back_between_pictures, resident_bytes, trim_heap
 from tests.support.running_service import Start
 
 POOL = ThreadPoolExecutor(1)
 
 
-def test_what_is_too_much_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_beyond_the_spare_bytes_is_given_back() -> None:
+    """The first look sets the baseline, and so does each time memory has been given back."""
     held = [500]
     given_back: list[int] = []
 
-    def give_back() -> None:
+    def trim() -> None:
         given_back.append(held[-1])
         held.append(600)
 
-    monkeypatch.setattr(memory, "resident_bytes", lambda: held[-1])
-    monkeypatch.setattr(memory, "give_memory_back", give_back)
-    main = MainMemory(spare=100)
-    for now in (600, 601, 700, 701, 650):
+    main = MainMemory(spare=100, resident_bytes=lambda: held[-1], trim_heap=trim)
+    for now in (500, 600, 601, 700, 701, 650):
         held.append(now)
         main.give_back()
     assert given_back == [601, 701]
 
 
-async def test_it_is_looked_after_whenever_no_picture_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_looked_after_at_once_and_then_once_a_period_while_idle() -> None:
     """Also after a look that went wrong, which is logged."""
-    worker: Any = SimpleNamespace(taken=0)
-    turns = iter([0, 1, 2, 0])
-    looked: list[int] = []
+    taken = iter([0, 0, 1, 2, 0])
+    done = asyncio.Event()
+    looks = 0
 
-    async def sleep(seconds: float) -> None:
-        assert seconds == memory.PERIOD_SECONDS
+    def is_idle() -> bool:
         try:
-            worker.taken = next(turns)
+            return next(taken) == 0
         except StopIteration:
-            raise asyncio.CancelledError from None
+            done.set()
+            return False
 
-    monkeypatch.setattr(memory.asyncio, "sleep", sleep)
-
-    def give_back() -> None:
-        looked.append(worker.taken)
+    def resident() -> int:
+        nonlocal looks
+        looks += 1
         raise RuntimeError("no such memory")
 
-    main: Any = SimpleNamespace(give_back=give_back)
-    with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await give_back_between_pictures(lambda: worker.taken == 0, POOL, lambda: main)
-    assert looked == [0, 0]
-    assert [entry["log_level"] for entry in logs] == ["error", "error"]
+    memory = MainMemory(spare=0, resident_bytes=resident)
+    with structlog.testing.capture_logs() as logs:
+        looking = asyncio.create_task(give_back_between_pictures(is_idle, POOL, memory=memory, period=0.001))
+        await done.wait()
+        looking.cancel()
+    assert looks == 3
+    assert [entry["log_level"] for entry in logs] == ["error"] * 3
 
 
 async def test_a_service_looks_after_its_memory_from_its_start_to_its_end(start: Start) -> None:
@@ -86,7 +83,7 @@ def test_memory_that_lies_scattered_is_given_back() -> None:
         if number % 64:
             libc.free(ctypes.c_void_p(block))
     scattered = resident_bytes()
-    give_memory_back()
+    trim_heap()
     assert scattered - resident_bytes() > len(blocks) * size / 2
     for block in kept:
         libc.free(ctypes.c_void_p(block))

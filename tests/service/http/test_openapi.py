@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, consistent in itself, and saying what the code says."""
+"""The OpenAPI document is complete and consistent, and it agrees with the code."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from service import errors
-from service.http import parameters
 from service.http.body import IMAGE_FIELDS
 from service.http.openapi import document
+from service.http.parameters import NAMES, parse
 
 Node = dict[str, Any]
 
@@ -52,7 +52,7 @@ def resolve(api: Node, node: Node) -> Node:
     return node
 
 
-def test_every_path_method_and_status_is_there_and_no_other(api: Node) -> None:
+def test_the_document_has_exactly_the_paths_methods_and_statuses_of_the_service(api: Node) -> None:
     found = {
         (path, method): {int(status) for status in operation["responses"]}
         for path, operations in api["paths"].items()
@@ -61,23 +61,23 @@ def test_every_path_method_and_status_is_there_and_no_other(api: Node) -> None:
     assert found == TABLE
 
 
-def test_it_is_an_openapi_3_1_document_of_this_version(api: Node) -> None:
+def test_the_document_is_openapi_3_1_and_names_the_version_of_the_service(api: Node) -> None:
     assert api["openapi"].startswith("3.1.")
     assert api["info"]["version"] == "1.2.3"
 
 
-def test_it_survives_json(api: Node) -> None:
+def test_the_document_can_be_written_as_json(api: Node) -> None:
     assert json.loads(json.dumps(api)) == api
 
 
-def test_every_reference_leads_somewhere(api: Node) -> None:
+def test_every_reference_points_to_something_in_the_document(api: Node) -> None:
     references = [node for node in nodes(api) if "$ref" in node]
     assert references
     for reference in references:
         assert resolve(api, reference)
 
 
-def test_every_operation_and_response_is_described_and_named_once(api: Node) -> None:
+def test_every_operation_has_its_own_id_a_summary_and_described_responses(api: Node) -> None:
     operations = [operation for path in api["paths"].values() for operation in path.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     for operation in operations:
@@ -86,30 +86,30 @@ def test_every_operation_and_response_is_described_and_named_once(api: Node) -> 
         assert all(resolve(api, response)["description"] for response in operation["responses"].values())
 
 
-def test_every_parameter_of_process_is_there_in_the_query_and_in_the_form(api: Node) -> None:
+def test_every_parameter_of_process_is_documented_in_the_query_and_in_the_form(api: Node) -> None:
     process = api["paths"]["/process"]["post"]
     query = {p["name"] for p in process["parameters"] if p["in"] == "query"}
     form = process["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert query == set(parameters.NAMES)
-    assert set(form) == {*parameters.NAMES, *IMAGE_FIELDS}
+    assert query == set(NAMES)
+    assert set(form) == {*NAMES, *IMAGE_FIELDS}
 
 
 @pytest.mark.parametrize(
     "output", ["rgba", "mask", "green", "white", "blur", "overlay", "#00fF7a", "#ff88", "sepia", ""]
 )
-def test_the_schema_of_output_takes_just_what_the_parser_takes(api: Node, output: str) -> None:
-    parameters = api["paths"]["/process"]["post"]["parameters"]
-    words, colour = next(p for p in parameters if p["name"] == "output")["schema"]["anyOf"]
+def test_the_schema_of_output_accepts_exactly_what_the_parser_accepts(api: Node, output: str) -> None:
+    documented_parameters = api["paths"]["/process"]["post"]["parameters"]
+    words, colour = next(p for p in documented_parameters if p["name"] == "output")["schema"]["anyOf"]
     documented = output in words["enum"] or re.search(colour["pattern"], output) is not None
     try:
-        parameters.parse({"output": output})
+        parse([("output", output)])
     except errors.BadParameter:
         assert not documented
     else:
         assert documented
 
 
-def test_an_answer_can_have_every_format(api: Node) -> None:
+def test_an_answer_of_process_can_have_every_format(api: Node) -> None:
     content = api["paths"]["/process"]["post"]["responses"]["200"]["content"]
     assert set(content) == {"image/png", "image/webp", "image/jpeg", "image/avif"}
 
@@ -131,17 +131,17 @@ def test_the_headers_that_come_with_an_error_are_documented(api: Node, status: i
     assert {"X-Request-Id", header} <= set(response["headers"])
 
 
-def test_the_limit_on_uploads_is_the_configured_one(api: Node) -> None:
+def test_the_documented_limit_on_uploads_is_the_configured_one(api: Node) -> None:
     assert "12345 bytes" in api["paths"]["/process"]["post"]["requestBody"]["description"]
 
 
-def test_warmup_tells_everything_that_the_earlier_service_told(api: Node) -> None:
-    told = set(api["components"]["schemas"]["Warmup"]["properties"])
+def test_the_body_of_warmup_has_all_fields_of_the_earlier_service_and_those_added_since(api: Node) -> None:
+    documented = set(api["components"]["schemas"]["Warmup"]["properties"])
     earlier = (
         "status message model_ready container_ready total_time load_time process_time endpoint timestamp"
     )
     added = "state outcome engine device precision resize image_size model_input_size consecutive_failures"
-    assert told >= {
+    assert documented >= {
         *earlier.split(),
         *added.split(),
         "error_type",

@@ -1,4 +1,4 @@
-"""Who gives way when every place is taken, on a clock that the test moves."""
+"""Which transfer is evicted when every place is taken, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -6,73 +6,85 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.http.slow_clients import FAIR_PACE, GRACE_SECONDS, Transfers
+from service.http.slow_clients import MIN_AGE_SECONDS, MIN_BYTES_PER_SECOND, SlowClients
 
 
-class Bench:
-    def __init__(self, stack: ExitStack) -> None:
+class Transfers:
+    """Transfers of a fixed number of bytes, and the names of those that were evicted."""
+
+    def __init__(self) -> None:
         self.now = 100.0
-        self.ended: list[str] = []
-        self.transfers = Transfers(clock=lambda: self.now)
-        self._stack = stack
+        self.evicted: list[str] = []
+        self.clients = SlowClients(clock=lambda: self.now)
+        self._under_way: list[ExitStack] = []
 
     def begin(self, name: str, *, moved: int) -> ExitStack:
-        one = ExitStack()
-        one.enter_context(self.transfers.transfer(moved=lambda: moved, end=lambda: self.ended.append(name)))
-        self._stack.enter_context(one)
-        return one
+        transfer = ExitStack()
+        transfer.enter_context(
+            self.clients.watch(moved_bytes=lambda: moved, end=lambda: self.evicted.append(name))
+        )
+        self._under_way.append(transfer)  # or it would be collected, and end
+        return transfer
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench(ExitStack())
+def transfers() -> Transfers:
+    return Transfers()
 
 
-def test_with_none_under_way_nothing_happens(bench: Bench) -> None:
-    bench.transfers.make_way()
-    assert bench.ended == []
+def test_without_transfers_nothing_is_evicted(transfers: Transfers) -> None:
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == []
 
 
-def test_the_slowest_gives_way_one_for_each_who_asks(bench: Bench) -> None:
-    for name, moved in [("slow", 1000), ("slowest", 10), ("fair", 100 * FAIR_PACE)]:
-        bench.begin(name, moved=moved)
-    bench.now += 10
+def test_each_call_evicts_the_slowest_transfer_that_is_left(transfers: Transfers) -> None:
+    for name, moved in [("slow", 1000), ("slowest", 10), ("fast", 100 * MIN_BYTES_PER_SECOND)]:
+        transfers.begin(name, moved=moved)
+    transfers.now += 10
     for _ in range(4):
-        bench.transfers.make_way()
-    assert bench.ended == ["slowest", "slow"]
+        transfers.clients.evict_slowest()
+    assert transfers.evicted == ["slowest", "slow"]
 
 
-def test_nobody_gives_way_within_the_grace(bench: Bench) -> None:
-    bench.begin("young", moved=0)
-    bench.now += GRACE_SECONDS - 0.01
-    bench.transfers.make_way()
-    assert bench.ended == []
-    bench.now += 0.01
-    bench.transfers.make_way()
-    assert bench.ended == ["young"]
+def test_a_young_transfer_is_not_evicted(transfers: Transfers) -> None:
+    transfers.begin("young", moved=0)
+    transfers.now += MIN_AGE_SECONDS - 0.01
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == []
+    transfers.now += 0.01
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == ["young"]
 
 
-def test_a_fair_pace_is_never_interrupted(bench: Bench) -> None:
-    bench.begin("fair", moved=FAIR_PACE * 10)
-    bench.begin("almost", moved=FAIR_PACE * 10 - 1)
-    bench.now += 10
-    bench.transfers.make_way()
-    bench.transfers.make_way()
-    assert bench.ended == ["almost"]
+def test_a_transfer_at_the_minimum_rate_is_never_evicted(transfers: Transfers) -> None:
+    transfers.begin("fast enough", moved=MIN_BYTES_PER_SECOND * 10)
+    transfers.begin("almost", moved=MIN_BYTES_PER_SECOND * 10 - 1)
+    transfers.now += 10
+    transfers.clients.evict_slowest()
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == ["almost"]
 
 
-def test_a_gulp_does_not_excuse_a_stall_for_long(bench: Bench) -> None:
-    bench.begin("gulp", moved=FAIR_PACE * 1000)
-    bench.now += GRACE_SECONDS
-    bench.transfers.make_way()
-    assert bench.ended == []
-    bench.now += GRACE_SECONDS
-    bench.transfers.make_way()
-    assert bench.ended == ["gulp"]
+def test_a_fast_start_does_not_hide_a_stall_for_long(transfers: Transfers) -> None:
+    transfers.begin("stalled", moved=MIN_BYTES_PER_SECOND * 1000)
+    transfers.now += MIN_AGE_SECONDS
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == []
+    transfers.now += MIN_AGE_SECONDS
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == ["stalled"]
 
 
-def test_what_is_finished_has_nothing_to_give(bench: Bench) -> None:
-    bench.begin("done", moved=0).close()
-    bench.now += 10
-    bench.transfers.make_way()
-    assert bench.ended == []
+def test_a_transfer_that_has_ended_is_not_evicted(transfers: Transfers) -> None:
+    transfers.begin("done", moved=0).close()
+    transfers.now += 10
+    transfers.clients.evict_slowest()
+    assert transfers.evicted == []
+
+
+def test_an_evicted_transfer_knows_it(transfers: Transfers) -> None:
+    with transfers.clients.watch(moved_bytes=lambda: 0, end=lambda: None) as transfer:
+        assert not transfer.evicted
+        transfers.now += 10
+        transfers.clients.evict_slowest()
+        assert transfer.evicted

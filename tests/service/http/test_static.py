@@ -17,7 +17,7 @@ SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 
 
 class Page(HTMLParser):
-    """What a page holds: its elements in order, and the text of each kind of element."""
+    """The elements of a page in order, and the text of each kind of element."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_holds_no_script_and_no_style_of_its_own(name: str) -> None:
+def test_a_page_has_no_inline_script_and_no_inline_style(name: str) -> None:
     page = Page(name)
     assert all(script.get("src") for script in page.every("script"))
     assert not page.text.get("script", "").strip()
@@ -57,13 +57,13 @@ def test_a_page_holds_no_script_and_no_style_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
-def test_nothing_is_fetched_from_elsewhere(path: Path) -> None:
+def test_nothing_is_fetched_from_another_host(path: Path) -> None:
     addresses = set(re.findall(r"""(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s"'`)]*""", path.read_text()))
     assert addresses <= {"http://www.w3.org/2000/svg"}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_file_a_page_names_is_there_by_a_relative_address(name: str) -> None:
+def test_every_file_that_a_page_uses_exists_and_has_a_relative_address(name: str) -> None:
     page = Page(name)
     named = [a["src"] for a in page.every("script", "img") if a.get("src")]
     named += [a["href"] for a in page.every("link")]
@@ -75,13 +75,13 @@ def test_every_file_a_page_names_is_there_by_a_relative_address(name: str) -> No
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_module_a_script_imports_is_there(name: str) -> None:
+def test_every_module_that_a_script_imports_exists(name: str) -> None:
     for module in re.findall(r"""from "(.+?)";""", (STATIC / name).read_text()):
         assert (STATIC / module).is_file()
 
 
 @pytest.mark.parametrize(("page", "script"), [("index.html", "app.js"), ("docs.html", "docs.js")])
-def test_a_script_reaches_only_for_what_its_page_has(page: str, script: str) -> None:
+def test_a_script_uses_only_elements_that_its_page_has(page: str, script: str) -> None:
     ids = Page(page).ids
     assert len(ids) == len(set(ids))
     used = set(re.findall(r'(?:byId|showImage)\("([\w-]+)"', (STATIC / script).read_text()))
@@ -90,7 +90,7 @@ def test_a_script_reaches_only_for_what_its_page_has(page: str, script: str) -> 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_everything_on_a_page_has_a_name_for_those_who_do_not_see_it(name: str) -> None:
+def test_every_element_has_a_name_for_screen_readers(name: str) -> None:
     page = Page(name)
     labelled = {label["for"] for label in page.every("label")}
     for field in page.every("input", "select"):
@@ -102,7 +102,7 @@ def test_everything_on_a_page_has_a_name_for_those_who_do_not_see_it(name: str) 
     assert len(page.every("main")) == len(page.every("h1")) == 1
 
 
-def test_what_changes_is_announced() -> None:
+def test_changes_are_announced_to_screen_readers() -> None:
     roles = {attributes.get("id"): attributes.get("role") for _, attributes in Page("index.html").elements}
     assert (roles["status"], roles["progress"]) == ("status", "status")
     assert (roles["error"], roles["banners"]) == ("alert", "alert")

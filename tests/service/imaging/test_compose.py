@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as arrays
 from skimage import data as photographs
 
 from service.engines.protocol import RGB, Alpha
-from service.imaging.codec import Picture
 from service.imaging.compose import BadMask, compose
 from service.imaging.options import Format, Options, Output
+from service.imaging.picture import Picture
 from tests.support import photos
 
 SCENE = photos.photograph(200, 150)
@@ -175,7 +175,7 @@ def test_a_soft_cut_out_has_the_estimated_colours_of_the_foreground() -> None:
     assert np.array_equal(estimate.mask, alpha)
 
 
-def test_the_estimate_is_told_of_reversal_and_of_the_inputs_own_transparency() -> None:
+def test_the_estimate_gets_the_mask_after_reversal_and_the_inputs_own_transparency() -> None:
     estimate, alpha = Estimate(), disc(150, 200)
     own = np.full((150, 200), 51, np.uint8)
     compose(Picture(SCENE, own), alpha, options(Output.RGBA, reverse=True), estimate)
@@ -193,7 +193,7 @@ def test_nothing_is_estimated_where_stock_does_not(wanted: Options) -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_what_was_transparent_stays_transparent(reverse: bool) -> None:
+def test_transparent_parts_of_the_input_stay_transparent(reverse: bool) -> None:
     own = np.zeros((150, 200), np.uint8)
     own[:, 100:] = 128
     picture, alpha = Picture(SCENE, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
@@ -206,7 +206,7 @@ def test_what_was_transparent_stays_transparent(reverse: bool) -> None:
     assert (flat[:, :100] == COLOUR).all()
 
 
-def test_the_inputs_are_left_as_they_were() -> None:
+def test_the_inputs_are_not_changed() -> None:
     scene, alpha, own = SCENE.copy(), disc(150, 200), np.full((150, 200), 99, np.uint8)
     before = scene.copy(), alpha.copy(), own.copy()
     for output in Output:
@@ -237,7 +237,7 @@ def spoil(value: float) -> Alpha:
     ],
     ids=["narrow", "turned", "batched", "float64", "nan", "inf", "-inf", "above", "below"],
 )
-def test_a_mask_that_cannot_be_one_is_refused(alpha: Alpha) -> None:
+def test_a_mask_that_is_not_valid_is_refused(alpha: Alpha) -> None:
     for output in Output:
         with pytest.raises(BadMask):
             compose(Picture(SCENE), alpha, options(output), untouched)

@@ -1,4 +1,4 @@
-"""The watch over the GPU thread and the loop."""
+"""The watchdog over the device thread and the event loop."""
 
 from __future__ import annotations
 
@@ -33,14 +33,11 @@ def test_a_job_that_ends_within_the_notice_is_forgiven_and_the_next_one_gets_a_w
     assert judge.judge(REASON, 20 + NOTICE - 0.1) == (False, False)
 
 
-class FakeWorker:
-    stuck: str | None = None
-
-
 class World:
     def __init__(self) -> None:
-        self.worker, self.metrics = FakeWorker(), Metrics()
-        self.lifecycle = Lifecycle(drain_timeout=3600)
+        self.stuck: str | None = None
+        self.metrics = Metrics()
+        self.lifecycle = Lifecycle(drain_timeout=3600, stuck_notice=0.05)
 
     @property
     def looks(self) -> float:
@@ -59,9 +56,8 @@ class World:
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(watch_module, "PERIOD_SECONDS", 0.005)
-    monkeypatch.setattr(watch_module, "STUCK_NOTICE_SECONDS", 0.05)
     world = World()
-    task = asyncio.create_task(watch(world.worker, world.lifecycle, world.metrics))  # type: ignore[arg-type]
+    task = asyncio.create_task(watch(world.lifecycle, world.metrics, stuck=lambda: world.stuck))
     yield world
     task.cancel()
 
@@ -73,9 +69,9 @@ async def test_a_healthy_thread_is_left_alone_and_the_lag_is_measured(world: Wor
 
 async def test_a_stuck_thread_ends_the_process_with_a_reason(world: World) -> None:
     with capture_logs() as logs:
-        world.worker.stuck = REASON
+        world.stuck = REASON
         async with asyncio.timeout(20):
-            assert await world.lifecycle.finished(idle=lambda: False, was_ready=lambda: True) is False
+            await world.lifecycle.wait_for_end(idle=lambda: False, was_ready=lambda: True)
     assert world.lifecycle.dead == REASON
     assert world.lifecycle.exit_code == 1
     critical = [log["event"] for log in logs if log["log_level"] == "critical"]
@@ -91,10 +87,10 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_comes(world: World) 
         observe = world.metrics.event_loop_lag_seconds.observe
         world.metrics.event_loop_lag_seconds.observe = None  # type: ignore[assignment]
         async with asyncio.timeout(20):
-            while not any(log["event"] == "the watch failed to look" for log in logs):
+            while not any(log["event"] == "the watchdog failed to look" for log in logs):
                 await asyncio.sleep(0.002)
         world.metrics.event_loop_lag_seconds.observe = observe  # type: ignore[method-assign]
     await world.until_looked()
-    world.worker.stuck = REASON
+    world.stuck = REASON
     async with asyncio.timeout(20):
-        assert await world.lifecycle.finished(idle=lambda: False, was_ready=lambda: True) is False
+        await world.lifecycle.wait_for_end(idle=lambda: False, was_ready=lambda: True)

@@ -20,6 +20,7 @@ from service.engines.inspyrenet.package import build_network
 from service.engines.inspyrenet.session import Session
 from service.engines.package_config import mode_config
 from service.engines.weights.state_dict import assign_weights
+from service.host.memory import SPARE_BEFORE_PASS_BYTES
 
 CPU = torch.device("cpu")
 
@@ -99,13 +100,13 @@ def test_the_network_is_freed_once_the_precision_is_settled(
 def test_free_memory_beyond_the_limit_is_given_back_before_each_pass(
     benign: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory in use is measured at the first pass, and again at the first pass after the precision is settled."""
+    """The baseline is new for each session, and again once the precision is settled."""
     seen: list[str] = []
 
     class MainMemory:
         def __init__(self, *, spare: int) -> None:
-            assert spare == session_module.SPARE_BYTES
-            seen.append("measured")
+            assert spare == SPARE_BEFORE_PASS_BYTES
+            seen.append("new baseline")
 
         def give_back(self) -> None:
             seen.append("given back")
@@ -116,7 +117,7 @@ def test_free_memory_beyond_the_limit_is_given_back_before_each_pass(
     session.settle()
     mask_of(session)
     mask_of(session)
-    assert seen == ["measured", "given back", "measured", "given back", "given back"]
+    assert seen == ["new baseline", "given back", "new baseline", "given back", "given back"]
 
 
 def test_hostile_weights_fail_the_self_check_and_stay_exactly_in_fp32(

@@ -1,0 +1,15 @@
+"""How a command writes to the terminal: results on standard output, errors on standard error."""
+
+from __future__ import annotations
+
+import sys
+
+
+def print_line(line: str) -> None:
+    """Print a line of the command's result or progress, at once."""
+    print(line, flush=True)  # noqa: T201 - a result belongs on standard output, not in the log
+
+
+def print_error(message: str) -> None:
+    """Print why the command failed."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the format of the log may not be known yet

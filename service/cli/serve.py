@@ -1,0 +1,112 @@
+"""``./inspyrenet serve``: reads the settings, sets logging up, and runs the server until it ends.
+
+This is the only module that starts an event loop: serving is the only command that needs one, and the way in which the
+loop ends decides how the process ends. The flags are made from the settings, so a new setting needs only its place in
+:data:`GROUPS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from service import logs, startup
+from service.settings import Settings, flag, takes, variable
+from service.settings_reader import load_settings
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "model": ("engine", "mode", "resize", "weights", "device", "precision"),
+    "network": ("host", "port", "cors_origins", "api_keys_file"),
+    "warmup": ("warmup_interval", "warmup_timeout", "warmup_size"),
+    "time": ("request_timeout", "read_timeout", "load_timeout", "hang_timeout", "drain_timeout"),
+    "limits": ("queue_size", "max_upload_bytes", "max_pixels", "max_model_pixels"),
+    "logging": ("log_format",),
+}
+"""The flags in groups, as the help shows them: every setting except the keys, because other users of a machine can read
+the command lines of its processes."""
+
+_DESCRIPTION = """\
+Serve until SIGTERM. Every setting is an environment variable too, whose name stands in brackets; a flag beats its
+variable.
+"""
+_NOTES = """\
+API keys have no flag, because others can see command lines. INSPYRENET_API_KEYS holds them, separated by commas.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add a flag for each setting."""
+    parser.description, parser.epilog = _DESCRIPTION, _NOTES
+    parser.usage = "./inspyrenet [serve] [--SETTING VALUE ...]"
+    for title, fields in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for field in fields:
+            info = Settings.model_fields[field]
+            default = info.get_default()
+            shown = (
+                "none" if default in (None, ()) else f"{default:g}" if isinstance(default, float) else default
+            )
+            text = f"{info.description} [{variable(field)}; default: {shown}]"
+            group.add_argument(flag(field), metavar=takes(field).metavar, help=text.replace("%", "%%"))
+
+
+def run(args: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
+    """Serve until told to stop, then end the process with the server's exit code."""
+    serve(configure(args, environ))
+
+
+def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """Read the settings from flags and environment, set logging up, and log what should be known about them.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    given = {
+        field: text for field in Settings.model_fields if (text := getattr(args, field, None)) is not None
+    }
+    settings, notes = load_settings(given, environ)
+    logs.configure(settings.log_format, project=environ.get("GOOGLE_CLOUD_PROJECT"))
+    log = structlog.get_logger(__name__)
+    for note in notes:
+        log.warning(note)
+    return settings
+
+
+def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application] | None = None) -> NoReturn:
+    """Serve until told to stop, then end the process with the server's exit code.
+
+    Args:
+        settings: for the server.
+        make_app: makes the application, if it is not the one that the settings ask for.
+    """
+    # Imported late, so that --help and wrong settings are answered without the web server and the codecs.
+    from service.server import serve as serve_until_stopped  # noqa: PLC0415
+
+    startup.configure_libraries()
+    runner = asyncio.Runner()
+    try:
+        code = runner.run(serve_until_stopped(settings, make_app=make_app))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except SystemExit:  # SIGTERM arrived before the server handled it
+        code = 128 + signal.SIGTERM
+    except BaseException:
+        logging.getLogger(__name__).critical("The server ended unexpectedly", exc_info=True)
+        code = 1
+    # Do not close the runner, and do not let the interpreter finish: both join every thread, and one that is stuck in a
+    # driver never ends. The server has closed everything that it opened, so only the log is left to be written.
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

@@ -1,0 +1,65 @@
+"""How this process and its libraries allocate main memory. Only environment variables can say so.
+
+``service.startup`` calls it before anything large is imported. Tests and benchmarks that measure memory start their
+programs with :data:`MEMORY_VARIABLES`.
+
+A load takes hundreds of megabytes, and each forward pass takes as many. Taking them from the kernel and giving them
+back costs a tenth of a pass. It costs a first pass more where the host of a virtual machine has reclaimed free memory.
+So the C library keeps what it has: one heap for all threads, no separate mappings for large blocks, and nothing
+returned by itself. :mod:`service.host.memory` returns what is too much. The C library reads its settings only when a
+process starts.
+
+Huge pages stay off. Memory that the process keeps is not handed out often enough to gain from them, and on a host that
+backs them page by page each one takes milliseconds: a fresh start took a third longer.
+
+Torch and oneDNN cache what they prepare for each size of picture. By default torch keeps the descriptions of a thousand
+operations of each kind, 0.2 MB each for a linear one, and oneDNN keeps a thousand kernels. Pictures of a hundred sizes
+made the process 370 MB larger, and scattered its memory as much again. The largest size needs 102 entries and a small
+one 85, so the limits below have room for a client's size and the canary's. Preparing a new size takes 20 to 40 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+MEMORY_VARIABLES = {
+    "GLIBC_TUNABLES": (
+        f"glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}"
+    ),
+    "NUMPY_MADVISE_HUGEPAGE": "0",
+    "LRU_CACHE_CAPACITY": "192",
+    "DNNL_PRIMITIVE_CACHE_CAPACITY": "192",
+}
+"""The environment that the service runs in. Only GNU's C library reads the first variable; others ignore it."""
+
+_MALLOC = "GLIBC_TUNABLES"
+
+_REEXECUTED = "MEMORY_SET_UP"
+"""This marker prevents a second re-execution. A C library may remove its own variable from the environment, for
+example in a program that has capabilities."""
+
+
+def reexec_with_malloc_settings() -> None:
+    """Put :data:`MEMORY_VARIABLES` into the environment, and re-execute this program once if it started without them.
+
+    The process id stays the same; it takes about 15 ms. Variables that an operator has set keep their values, and so
+    does each single setting of the C library. If re-execution is impossible, the program continues without the C
+    library's settings; the other variables still work, because their libraries are not loaded yet.
+    """
+    found = os.environ.get(_MALLOC, "")
+    already_set = {setting.partition("=")[0] for setting in found.split(":")}
+    missing = [
+        setting
+        for setting in MEMORY_VARIABLES[_MALLOC].split(":")
+        if setting.partition("=")[0] not in already_set
+    ]
+    must_reexecute = bool(missing) and _REEXECUTED not in os.environ
+    os.environ[_MALLOC] = ":".join(filter(None, [found, *missing]))
+    for name, value in MEMORY_VARIABLES.items():
+        os.environ.setdefault(name, value)
+    if must_reexecute:
+        os.environ[_REEXECUTED] = "1"
+        with suppress(OSError, ValueError):
+            os.execve(sys.executable, sys.orig_argv, os.environ)  # noqa: S606 - this program itself

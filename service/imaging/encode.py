@@ -1,0 +1,68 @@
+"""From pixels to the bytes of the answer.
+
+The pipeline calls ``check_output_size`` as soon as it knows the size of a picture, and ``encode`` at the end. The same
+pixels must give the same bytes, and the peak memory that ``encode`` states must hold.
+"""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from typing import Any
+
+from PIL import (
+    AvifImagePlugin,  # noqa: F401 - registers the writer; else the first answer would import every plugin
+    Image,
+    WebPImagePlugin,  # noqa: F401 - likewise
+)
+
+from service.errors import BadDimensions
+from service.imaging.options import Format
+from service.imaging.picture import Pixels
+
+MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 32768}
+"""The largest side, in pixels, that each format can hold; PNG takes any. An AVIF file could be written up to 65536,
+but its decoders stop at 32768."""
+
+
+def check_output_size(width: int, height: int, output_format: Format) -> None:
+    """Refuse an image that the format of the answer cannot hold, before any work is done on it.
+
+    Raises:
+        BadDimensions: the message says how long a side may be, and which format takes any.
+    """
+    limit = MAX_SIDE.get(output_format)
+    if limit is not None and max(width, height) > limit:
+        raise BadDimensions(
+            f"The image is {width} x {height} pixels; {output_format.value} takes at most {limit} a side. "
+            "Ask for format=png."
+        )
+
+
+def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> bytes:
+    """Write H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA) uint8 pixels as a file of that format.
+
+    The same pixels and profile give the same bytes. A grey image (a mask) gets no profile, because it is not a colour.
+    Peak memory beside ``pixels``, bytes a pixel, measured: PNG and JPEG 5, WebP 30, AVIF 42, and the file itself.
+    """
+    image = Image.fromarray(pixels)
+    grey = image.mode == "L"
+    settings: dict[str, Any]
+    # Chosen on a cut-out of 2 MP: more effort costs several times the time for a few percent of size.
+    match output_format:
+        case (
+            Format.PNG
+        ):  # a megapixel, levels 6, 3, and 1 with Z_RLE: 257 ms 1.03 MB, 99 ms 1.19 MB, 59 ms 1.06 MB
+            settings = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+        case Format.WEBP:  # methods 2, 4: 0.20 s 107 kB, 0.31 s 101 kB; a mask must stay exact
+            settings = {"lossless": True, "method": 2} if grey else {"quality": 90, "method": 2}
+        case Format.JPEG:  # full colour resolution, because cut-outs have hard edges in colour
+            settings = {"quality": 92, "subsampling": "4:4:4"}
+        case Format.AVIF:  # speeds 8, 9: 0.27 s 198 kB, 0.13 s 211 kB
+            subsampling = "4:0:0" if grey else "4:4:4"
+            settings = {"quality": 85, "speed": 9, "subsampling": subsampling, "max_threads": 2}
+    if icc is not None and not grey:
+        settings["icc_profile"] = icc
+    buffer = BytesIO()
+    image.save(buffer, format=output_format.value, **settings)
+    return buffer.getvalue()

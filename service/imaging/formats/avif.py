@@ -1,0 +1,35 @@
+"""AVIF: an ISO base media file (ISO/IEC 14496-12) whose brands include ``avif`` or ``avis``.
+
+Only libavif can tell the size. The orientation is a property of the image item, which Pillow reports as EXIF.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from PIL.AvifImagePlugin import AvifImageFile
+
+from service.imaging.formats.file_format import FileFormat, StrippedFile
+
+_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
+
+_ONE_AT_A_TIME = threading.Lock()
+"""libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the
+file claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time."""
+
+
+def _matches(data: bytes) -> bool:
+    if data[4:8] != b"ftyp":
+        return False
+    # HEIC files are built alike and share the brand "mif1", so look for "avif" anywhere in the list of brands.
+    box = data[8 : min(int.from_bytes(data[:4], "big"), 1024)]
+    return not {b"avif", b"avis"}.isdisjoint(box[at : at + 4] for at in range(0, len(box), 4) if at != 4)
+
+
+def _strip(data: bytes) -> StrippedFile:
+    # Rename the Exif item, so that the decoder does not know it and does not read it.
+    return StrippedFile(_EXIF_ITEM.sub(rb"\1skip", data), None, orientation=None)
+
+
+AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, _ONE_AT_A_TIME)

@@ -1,0 +1,63 @@
+"""The types that all modules of formats share.
+
+Each module makes one ``FileFormat``; ``recognise`` lists them, and ``service.imaging.decode`` uses them. Nothing here
+may depend on a single format.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL.ImageFile import ImageFile
+
+from service.errors import Undecodable
+
+_NO_LOCK = nullcontext()
+
+
+class Malformed(Exception):
+    """The structure of a file is broken, or it is built to be expensive."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrippedFile:
+    """An image file without its metadata, ready for a decoder."""
+
+    data: bytes
+    size: tuple[int, int] | None
+    """(width, height) as stored, from the header. None where only the decoder can tell (AVIF)."""
+    orientation: int | None = 1
+    """EXIF orientation, 1-8. None where it must be read from the decoder's ``info["exif"]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """One image format."""
+
+    name: str
+    """As messages to a client spell it."""
+    matches: Callable[[bytes], bool]
+    """Whether a file is of this format by its first bytes."""
+    strip: Callable[[bytes], StrippedFile]
+    """Raises ``Malformed``, ``struct.error`` or ``IndexError`` for a broken file; callers use ``strip_metadata``."""
+    open: Callable[[BytesIO], ImageFile]
+    """Pillow's decoder."""
+    decoding_lock: AbstractContextManager[object] = _NO_LOCK
+    """Held while pixels are decoded."""
+
+    def strip_metadata(self, data: bytes) -> StrippedFile:
+        """Read the size and the orientation of a file, and copy it without its metadata.
+
+        Raises:
+            Undecodable: the structure is broken, ends early, or is built to be expensive.
+        """
+        try:
+            return self.strip(data)
+        except (Malformed, struct.error, IndexError) as error:
+            raise Undecodable(
+                f"The {self.name} file is damaged or incomplete. Send the whole file again."
+            ) from error

@@ -1,0 +1,51 @@
+"""What a failure of the device leads to: a count, and the end of the process where only a restart mends it.
+
+``http.process`` reports the failures of clients' pictures, ``warmup.target`` those of loads and probes.
+"""
+
+from __future__ import annotations
+
+from metrics import Metrics
+from service.engines.protocol import DeviceError, EngineError, OutOfMemory
+from service.errors import Unavailable
+from service.inference.admission import Admission
+from service.lifecycle import Lifecycle
+
+
+class DeviceErrors:
+    """Counts errors of the device; one that only a new process mends begins the end of this one.
+
+    Args:
+        metrics: errors are counted here.
+        admission: refuses every request once the device has failed for good.
+        lifecycle: told when only a new process can mend the device.
+    """
+
+    def __init__(self, *, metrics: Metrics, admission: Admission, lifecycle: Lifecycle) -> None:
+        self._metrics = metrics
+        self._admission = admission
+        self._lifecycle = lifecycle
+
+    def report(self, error: EngineError) -> None:
+        """Note an error of the engine; one for which the device is not to blame is passed over."""
+        kind = _kind(error)
+        if kind is None:
+            return
+        self._metrics.device_errors_total.labels(kind=kind).inc()
+        if kind == "sticky":
+            self._admission.refuse(device_lost, for_good=True)
+            self._lifecycle.fail(f"the device has failed for good: {error}")
+
+
+def device_lost() -> Unavailable:
+    """The error for requests that meet a device which only a restart mends."""
+    return Unavailable("The device has failed; the service is restarting.", retry_after=30)
+
+
+def _kind(error: EngineError) -> str | None:
+    """The ``kind`` label of ``device_errors_total``; None if the device is not to blame."""
+    if isinstance(error, OutOfMemory):
+        return "oom"
+    if isinstance(error, DeviceError):
+        return "sticky" if error.sticky else "other"
+    return None

@@ -1,0 +1,41 @@
+"""The process-wide state that the program changes, in one place: what, in which order, and why.
+
+The commands of ``service.cli`` call these functions. No module changes such state when it is imported, so tests and
+scripts that use a part of the service call :func:`configure_libraries` themselves. At its top this module may import
+only the standard library and ``service.host``, because the health check imports it too.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from service.host.allocator import reexec_with_malloc_settings
+from service.host.garbage_collection import defer_garbage_collection
+
+
+def prepare_to_serve() -> None:
+    """Prepare the process for serving, before anything large is imported."""
+    reexec_with_malloc_settings()  # first, because it starts the program again
+    exit_on_sigterm()
+    defer_garbage_collection()  # before the imports, which make most of the objects that stay
+
+
+def exit_on_sigterm() -> None:
+    """End the program at SIGTERM; the server replaces this handler by its own when it starts.
+
+    A process that is PID 1 of its container ignores SIGTERM unless it has a handler.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def configure_libraries() -> None:
+    """Change what Pillow, aiohttp's logger and ``warnings`` keep for the whole process; it may be called again."""
+    # What a function configures is imported when it is called, because the health check imports this module.
+    from service.http.body import ignore_header_warnings  # noqa: PLC0415
+    from service.http.connection import configure_logging  # noqa: PLC0415
+    from service.imaging.decode import configure_pillow  # noqa: PLC0415
+
+    configure_pillow()  # before the first picture: Pillow's own limits would refuse some that the settings allow
+    configure_logging()  # before the first connection: aiohttp would log what clients sent
+    ignore_header_warnings()  # before the first request: such a warning quotes the client's header

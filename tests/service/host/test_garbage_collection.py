@@ -1,0 +1,40 @@
+"""Garbage collection: off while the service starts, on once it runs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.host.garbage_collection import defer_garbage_collection, resume_garbage_collection
+from tests.support.service_process import live
+
+
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collecting")
+@pytest.mark.parametrize("keep", [True, False])
+def test_deferred_garbage_collection_is_resumed_and_existing_objects_are_frozen_on_demand(keep: bool) -> None:
+    defer_garbage_collection()
+    assert not gc.isenabled()
+    before = gc.get_freeze_count()
+    resume_garbage_collection(keep=keep)
+    assert gc.isenabled()
+    assert (gc.get_freeze_count() > before) == keep
+    frozen = gc.get_freeze_count()
+    resume_garbage_collection(keep=True)  # a later load
+    assert gc.get_freeze_count() == frozen
+
+
+def test_a_running_service_collects_garbage(tmp_path: Path) -> None:
+    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
+        collections = 'python_gc_collections_total{generation="0"}'
+        before = service.metric(collections, prefix="")
+        service.until(lambda: service.metric(collections, prefix="") > before)

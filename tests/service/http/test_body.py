@@ -1,0 +1,133 @@
+"""What of a body is refused by its headers and what by its bytes, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest import mock
+
+import pytest
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
+
+from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
+from service.http import body
+
+LIMIT = 1000
+RAW = {"Content-Type": "image/png"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def part(headers: str, content: bytes = b"picture") -> bytes:
+    return b"--x\r\nContent-Disposition: form-data; " + headers.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+
+def request(headers: dict[str, str], content: bytes = b"", *, ended: bool = True) -> web.Request:
+    loop = asyncio.get_running_loop()
+    stream = StreamReader(mock.create_autospec(BaseProtocol, instance=True), 1 << 16, loop=loop)
+    if content:
+        stream.feed_data(content)
+    if ended:
+        stream.feed_eof()
+    return make_mocked_request("POST", "/process", headers, payload=stream)
+
+
+async def read(headers: dict[str, str], content: bytes, *, seconds: float = 20) -> body.Body:
+    return await body.read(
+        request(headers, content, ended=seconds == 20),
+        max_upload_bytes=LIMIT,
+        deadline=asyncio.timeout(seconds),
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        (RAW, None),
+        ({"Content-Type": "application/octet-stream"}, None),
+        (FORM, None),
+        (RAW | {"Content-Length": str(LIMIT)}, None),
+        (RAW | {"Content-Length": str(LIMIT + 1)}, TooLarge),
+        (FORM | {"Content-Length": str(LIMIT + 1)}, None),
+        (FORM | {"Content-Length": str(LIMIT + body.MULTIPART_OVERHEAD + 1)}, TooLarge),
+        (RAW | {"Content-Length": "0"}, BadRequest),
+        ({"Content-Type": "text/plain"}, UnsupportedType),
+        ({"Content-Type": "multipart/mixed; boundary=x"}, UnsupportedType),
+        (RAW | {"Content-Encoding": "gzip"}, UnsupportedType),
+        (RAW | {"Content-Encoding": "identity"}, None),
+    ],
+)
+async def test_headers_alone_can_be_enough_to_refuse(
+    headers: dict[str, str], error: type[ServiceError] | None
+) -> None:
+    sent = request(headers, b"picture")
+    if error is None:
+        body.check_headers(sent, LIMIT)
+        return
+    with pytest.raises(error):
+        body.check_headers(sent, LIMIT)
+
+
+async def test_a_request_without_a_body_is_told_to_send_an_image() -> None:
+    with pytest.raises(BadRequest, match=r"The body is empty\. Send an image file\."):
+        body.check_headers(request(RAW), LIMIT)
+    with pytest.raises(BadRequest, match=r"The body is empty\. Send an image file\."):
+        await read(RAW, b"")
+
+
+async def test_raw_bytes_are_the_picture() -> None:
+    received = await read(RAW, b"picture")
+    assert (received.image.take(), received.fields) == (b"picture", ())
+
+
+async def test_the_fields_of_a_form_keep_their_order_and_their_duplicates() -> None:
+    form = part('name="b"', b"1") + part('name="image"; filename="a.png"') + part('name="a"', b"2")
+    form += part('name="b"', b"3") + b"--x--\r\n"
+    received = await read(FORM, form)
+    assert received.image.take() == b"picture"
+    assert received.fields == (("b", "1"), ("a", "2"), ("b", "3"))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (b"--x--\r\n", "The form is empty"),
+        (part('name="a"') + b"--x--\r\n", "has no image"),
+        (part('name="file"') * 2 + b"--x--\r\n", "more than one image"),
+        (part('name="image"', b"") + b"--x--\r\n", "The image in the form is empty"),
+        (
+            part('name="photo"; filename="a.png"') + b"--x--\r\n",
+            "must be called 'image', 'file' or 'image_file'",
+        ),
+        (part('name="a"', b"x" * (body.MAX_FIELD_BYTES + 1)) + b"--x--\r\n", "longer than 1024 bytes"),
+        (part('name="a"') * (body.MAX_PARTS + 1) + b"--x--\r\n", "more than 16 parts"),
+        (part("name*=koi8-r''a") + b"--x--\r\n", "encoded in UTF-8"),
+        (part('name="image"'), "malformed"),
+        (b"not a form", "malformed"),
+    ],
+)
+async def test_a_form_without_one_picture_and_plain_fields_is_refused(form: bytes, message: str) -> None:
+    with pytest.raises(BadRequest, match=message):
+        await read(FORM, form)
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        (RAW, bytes(LIMIT + 1)),
+        (FORM, part('name="image"', bytes(LIMIT + 1)) + b"--x--\r\n"),
+        (FORM, b"preamble\r\n" * 100_000),
+    ],
+    ids=["raw", "part", "outside the parts"],
+)
+async def test_a_body_that_is_longer_than_declared_is_too_large(
+    headers: dict[str, str], content: bytes
+) -> None:
+    with pytest.raises(TooLarge, match=f"limit of {LIMIT} bytes"):
+        await read(headers, content)
+
+
+@pytest.mark.parametrize("headers", [RAW, FORM])
+async def test_a_body_that_stops_is_a_timeout(headers: dict[str, str]) -> None:
+    with pytest.raises(BodyTimeout):
+        await read(headers, b"--x\r\n", seconds=0.01)

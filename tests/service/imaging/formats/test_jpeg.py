@@ -1,0 +1,75 @@
+"""JPEG files: what is kept, where the image ends, and how many scans it may have."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import Undecodable
+from service.imaging.decode import decode
+from service.imaging.formats.jpeg import JPEG
+from tests.support import photos
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def test_the_size_is_that_of_the_frame_header() -> None:
+    for settings in ({}, {"progressive": True}):
+        data = photos.save(photos.photograph(70, 50), "JPEG", **settings)
+        assert JPEG.strip_metadata(data).size == (70, 50)
+
+
+def test_tables_scans_and_profile_are_kept_and_metadata_is_not() -> None:
+    data = photos.with_secrets("JPEG")
+    with_profile = photos.save(photos.photograph(), "JPEG", icc_profile=photos.srgb_profile())
+    assert photos.SECRET.encode() not in JPEG.strip_metadata(data).data
+    assert photos.srgb_profile() in JPEG.strip_metadata(with_profile).data
+
+
+def test_the_first_orientation_counts() -> None:
+    plain = photos.save(photos.photograph(), "JPEG")
+    blocks = [segment(0xE1, photos.exif(orientation).tobytes()) for orientation in (6, 3)]
+    assert JPEG.strip_metadata(plain[:2] + b"".join(blocks) + plain[2:]).orientation == 6
+
+
+def test_bytes_behind_the_image_are_dropped() -> None:
+    data = photos.save(photos.photograph(), "JPEG")
+    assert JPEG.strip_metadata(data + b"a film").data == JPEG.strip_metadata(data).data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xd9",
+        b"\xff\xd8" + segment(0xDA, b"scan without a frame header"),
+        b"\xff\xd8" + segment(0xE0, b"segment cut short")[:-3],
+        b"\xff\xd8\xff\xe0\0\1" + bytes(20),
+    ],
+    ids=["signature", "no scan", "no frame header", "cut short", "too short a length"],
+)
+def test_a_broken_header_is_undecodable(data: bytes) -> None:
+    with pytest.raises(Undecodable, match="JPEG file is damaged"):
+        JPEG.strip_metadata(data)
+
+
+def test_the_first_picture_of_an_mpo_is_decoded() -> None:
+    mpo = photos.mode("JPEG MPO")
+    with Image.open(BytesIO(mpo)) as image:
+        assert image.format == "MPO"
+        expected = np.array(image.convert("RGB"))
+    assert np.array_equal(decode(mpo, max_pixels=1_000_000).rgb, expected)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
+    data = photos.mode("JPEG progressive")
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * 1000 + data[-2:]
+    with pytest.raises(Undecodable, match="scans"):
+        JPEG.strip_metadata(bomb)

@@ -1,0 +1,206 @@
+"""Files with false headers, files cut short and files built to be expensive: each is refused, at little cost."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.errors import BadDimensions, ServiceError, Undecodable
+from service.imaging.decode import decode
+from service.imaging.formats.recognise import recognise
+from tests.support import photos
+
+MAX_PIXELS = 1_000_000
+
+
+def read(data: bytes) -> object:
+    return decode(data, max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("name", photos.FORMATS)
+def test_a_bare_signature_is_undecodable(name: str) -> None:
+    data = photos.mode(name)
+    kept = {"AVIF": 32, "BMP": 18, "WEBP": 16}.get(name, 8)
+    assert recognise(data[:kept])
+    with pytest.raises((Undecodable, BadDimensions)):
+        read(data[:kept])
+
+
+@pytest.mark.parametrize("name", photos.FORMATS)
+def test_too_many_pixels_are_refused_by_the_header(name: str) -> None:
+    data = photos.save(photos.photograph(40, 30), name)
+    assert decode(data, max_pixels=1200)
+    with pytest.raises(BadDimensions, match="40 x 30 = 1200 pixels; at most 1199"):
+        decode(data, max_pixels=1199)
+
+
+def claiming(width: int, height: int) -> dict[str, bytes]:
+    """Small files whose headers claim any size."""
+    jpeg = photos.save(photos.photograph(8, 8), "JPEG")
+    sof = jpeg.index(b"\xff\xc0")
+    webp = photos.save(
+        Image.fromarray(photos.photograph(8, 8)).convert("RGBA"), "WEBP", icc_profile=photos.srgb_profile()
+    )
+    avif = photos.save(photos.photograph(8, 8), "AVIF")
+    bmp = photos.save(photos.photograph(8, 8), "BMP")
+    gif = photos.save(photos.photograph(8, 8), "GIF")
+    size_in_avif = avif.index(b"ispe") + 8
+    side = min(width, 65535), min(height, 65535)
+    webp_side = [min(n - 1, 0xFFFFFF).to_bytes(3, "little") for n in (width, height) if n]
+    return {
+        "JPEG": jpeg[: sof + 5] + struct.pack(">HH", side[1], side[0]) + jpeg[sof + 9 :],
+        "PNG": photos.png_claiming(width, height),
+        "GIF": gif[:6] + struct.pack("<HH", *side) + gif[10:],
+        "BMP": bmp[:18] + struct.pack("<II", width, height) + bmp[26:],
+        "TIFF": photos.tiff({256: (4, [width]), 257: (4, [height])}),
+        "AVIF": avif[:size_in_avif] + struct.pack(">II", width, height) + avif[size_in_avif + 8 :],
+        **({"WEBP": webp[:24] + b"".join(webp_side) + webp[30:]} if len(webp_side) == 2 else {}),
+    }
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "AVIF", "WEBP"])
+def test_a_claim_of_gigapixels_costs_nothing(name: str) -> None:
+    data = claiming(65_500, 65_500)[name]
+    tracemalloc.start()
+    try:
+        with pytest.raises((BadDimensions, Undecodable)) as caught:
+            decode(data, max_pixels=50_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    if name != "AVIF":  # libavif itself refuses it when it reads the header
+        assert isinstance(caught.value, BadDimensions)
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 8), (8, 0), (0, 0)])
+def test_zero_sized_images_are_refused(width: int, height: int) -> None:
+    for name, data in claiming(width, height).items():
+        if name == "GIF":
+            continue  # its first frame gives the canvas its size
+        with pytest.raises((BadDimensions, Undecodable)) as caught:
+            read(data)
+        assert caught.value.status == 422
+        if name != "AVIF":
+            assert isinstance(caught.value, BadDimensions), name
+
+
+@pytest.mark.parametrize("name", photos.MODES)
+def test_a_file_cut_short_anywhere_is_refused_or_decoded(name: str) -> None:
+    data = photos.mode(name)
+    for end in sorted({*range(0, 64, 7), *np.linspace(0, len(data) - 1, 25).astype(int).tolist()}):
+        decode_or_refuse(data[:end])
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "TIFF LZW"])
+def test_half_a_file_is_undecodable(name: str) -> None:
+    data = photos.mode(name)
+    with pytest.raises(Undecodable, match="damaged"):
+        read(data[: len(data) // 2])
+
+
+def decode_or_refuse(data: bytes) -> None:
+    """Decode or refuse the file; anything else fails the test."""
+    try:
+        picture = decode(data, max_pixels=MAX_PIXELS)
+    except ServiceError as error:
+        message = error.message
+    else:
+        assert picture.rgb.ndim == 3
+        return
+    assert message.isascii()
+    assert not any(
+        word in message for word in ("PIL", "Error", "object at", "/", "decoder error", "broken data")
+    )
+
+
+@given(st.sampled_from(sorted(photos.MODES)), st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_flipped_bytes_end_in_a_picture_or_a_refusal(name: str, data: st.DataObject) -> None:
+    damaged = bytearray(photos.mode(name))
+    # Damage in headers is the interesting kind.
+    places = st.one_of(st.integers(0, min(400, len(damaged) - 1)), st.integers(0, len(damaged) - 1))
+    for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
+        damaged[at] = value
+    decode_or_refuse(bytes(damaged))
+
+
+@given(st.sampled_from(sorted(photos.FORMATS)), st.integers(2, 40), st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_a_real_header_with_random_bytes_behind_ends_in_a_refusal(name: str, kept: int, tail: bytes) -> None:
+    decode_or_refuse(photos.mode(name)[:kept] + tail)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_random_bytes_end_in_a_refusal(data: bytes) -> None:
+    decode_or_refuse(data)
+
+
+def test_nothing_is_printed_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in photos.MODES:
+        data = bytearray(photos.mode(name))
+        decode_or_refuse(bytes(data))
+        if name.startswith("TIFF"):
+            continue  # libtiff prints a line for a damaged strip, and has no switch that Python can reach
+        data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
+        decode_or_refuse(bytes(data))
+        decode_or_refuse(bytes(data[: len(data) * 2 // 3]))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["JPEG CMYK", "WEBP RGBA", "AVIF RGBA", "TIFF LZW"])
+def test_decoding_memory_is_within_the_bound_that_decode_states(name: str, tmp_path: Path) -> None:
+    """Measured by the process's own high-water mark: decoders allocate outside Python."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    width, height = 2400, 1600
+    scene = Image.fromarray(photos.photograph(width, height))
+    if "CMYK" in name:
+        scene = scene.convert("CMYK")
+    if "RGBA" in name:
+        scene.putalpha(scene.getchannel("R"))
+    file_format = name.split(maxsplit=1)[0]
+    extra = {"TIFF LZW": {"compression": "tiff_lzw"}, "JPEG CMYK": {"progressive": True}}.get(name, {})
+    path = tmp_path / "picture"
+    path.write_bytes(photos.save(scene, file_format, **extra))
+    code = (
+        "import sys, re, pathlib\n"
+        "from service.imaging.decode import configure_pillow, decode\n"
+        "configure_pillow()\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
+        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
+        "before = peak(); decode(data, max_pixels=10**8); print(peak() - before, len(data))\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    used, upload = map(int, out.stdout.split())
+    assert used < 24 * width * height + 3 * upload + (16 << 20)
+
+
+def test_threads_decode_side_by_side() -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for name in ("JPEG", "PNG palette, soft", "TIFF CMYK", "AVIF RGBA", "WEBP RGBA", "GIF"):
+                read(photos.mode(name))
+        except BaseException as error:  # noqa: BLE001  # carried to the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures

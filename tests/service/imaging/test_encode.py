@@ -1,0 +1,95 @@
+"""Answers as files: which formats are exact, which sizes they hold, and that the bytes are always the same."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import BadDimensions
+from service.imaging.encode import check_output_size, encode
+from service.imaging.options import Format
+from tests.support import photos
+
+SCENE = photos.photograph(300, 200)
+MASK = np.ascontiguousarray(SCENE[..., 0])
+CUT_OUT = np.dstack([SCENE, MASK])
+
+
+def read(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("pixels", [MASK, SCENE, CUT_OUT], ids=["mask", "rgb", "rgba"])
+@pytest.mark.parametrize("answer", list(Format))
+def test_the_bytes_are_of_that_format_and_size(answer: Format, pixels: photos.Pixels) -> None:
+    if answer is Format.JPEG and pixels is CUT_OUT:
+        return
+    image = read(encode(pixels, answer))
+    assert image.format == answer.name
+    assert image.size == (300, 200)
+    assert image.get_format_mimetype() == answer.content_type
+
+
+def test_every_shape_of_every_tiny_size_can_be_written() -> None:
+    for width, height in ((1, 1), (1, 2), (3, 1), (17, 5), (1, 3000)):
+        scene = photos.photograph(width, height)
+        for pixels in (scene, np.ascontiguousarray(scene[..., 0]), np.dstack([scene, scene[..., 0]])):
+            for answer in Format:
+                if pixels.shape[2:] != (4,) or answer is not Format.JPEG:
+                    assert read(encode(pixels, answer)).size == (width, height)
+
+
+@pytest.mark.parametrize("pixels", [MASK, SCENE, CUT_OUT], ids=["mask", "rgb", "rgba"])
+def test_png_is_exact(pixels: photos.Pixels) -> None:
+    assert np.array_equal(np.asarray(read(encode(pixels, Format.PNG))), pixels)
+
+
+def test_a_mask_is_exact_in_webp() -> None:
+    assert np.array_equal(np.asarray(read(encode(MASK, Format.WEBP)).convert("L")), MASK)
+
+
+def test_a_mask_carries_no_profile() -> None:
+    for answer in Format:
+        assert "icc_profile" not in read(encode(MASK, answer, photos.srgb_profile())).info
+
+
+@pytest.mark.parametrize("answer", [Format.WEBP, Format.AVIF])
+def test_lossy_cut_outs_keep_their_colours_and_their_edges(answer: Format) -> None:
+    result = np.asarray(read(encode(CUT_OUT, answer))).astype(int)
+    opaque = MASK > 0  # a format may change colours where nothing is seen
+    assert np.abs(result[..., 3] - MASK).mean() < 2
+    assert np.abs(result[opaque][:, :3] - CUT_OUT[opaque][:, :3]).mean() < 4
+
+
+@pytest.mark.parametrize("answer", [Format.WEBP, Format.JPEG, Format.AVIF])
+def test_lossy_colours_stay_close(answer: Format) -> None:
+    assert np.abs(np.asarray(read(encode(SCENE, answer)).convert("RGB")).astype(int) - SCENE).mean() < 4
+
+
+@pytest.mark.parametrize("answer", list(Format))
+def test_the_same_pixels_give_the_same_bytes(answer: Format) -> None:
+    pixels = SCENE if answer is Format.JPEG else CUT_OUT
+    profile = photos.srgb_profile()
+    assert encode(pixels, answer, profile) == encode(pixels.copy(), answer, profile)
+
+
+@pytest.mark.parametrize(
+    ("answer", "side"), [(Format.WEBP, 16383), (Format.JPEG, 65500), (Format.AVIF, 32768)]
+)
+@pytest.mark.parametrize("upright", [True, False])
+def test_the_largest_side_fits_and_one_more_does_not(answer: Format, side: int, upright: bool) -> None:
+    width, height = (1, side) if upright else (side, 1)
+    check_output_size(width, height, answer)
+    assert read(encode(np.zeros((height, width, 3), np.uint8), answer)).size == (width, height)
+    with pytest.raises(BadDimensions, match=str(side)):
+        check_output_size(width + (not upright), height + upright, answer)
+
+
+def test_png_takes_any_side() -> None:
+    check_output_size(1_000_000, 1, Format.PNG)
+    assert read(encode(np.zeros((1, 70_000), np.uint8), Format.PNG)).size == (70_000, 1)

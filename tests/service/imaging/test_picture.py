@@ -1,0 +1,20 @@
+"""The strips of rows in which pictures are worked on."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.imaging.picture import STRIP_PIXELS, strips
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (600, 1500), (10_000, 1), (3, STRIP_PIXELS), (2, STRIP_PIXELS * 3)]
+)
+def test_strips_cover_every_row_once_in_order(height: int, width: int) -> None:
+    rows = [row for strip in strips(height, width) for row in range(strip.start, strip.stop)]
+    assert rows == list(range(height))
+
+
+def test_a_strip_holds_whole_rows_and_no_more_pixels_than_asked_for() -> None:
+    assert [strip.stop - strip.start for strip in strips(400, 1500)] == [174, 174, 52]
+    assert len(list(strips(5, STRIP_PIXELS * 3))) == 5, "a row is never split"

@@ -1,0 +1,42 @@
+"""The threads and the admission under test, on a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.inference.admission import Admission
+from service.inference.device_thread import DeviceThread
+from tests.support.clock import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def codec_pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2, thread_name_prefix="codec") as pool:
+        yield pool
+
+
+@pytest.fixture
+async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
+    """Running, with its gate closed."""
+    thread = DeviceThread(hang_timeout=300, load_timeout=600, clock=clock)
+    thread.start()
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def admission(device_thread: DeviceThread, codec_pool: ThreadPoolExecutor, clock: FakeClock) -> Admission:
+    """Open, with three places and a deadline of 10 s."""
+    admission = Admission(
+        device_thread=device_thread, codec_pool=codec_pool, queue_size=2, request_timeout=10, clock=clock
+    )
+    admission.open()
+    return admission

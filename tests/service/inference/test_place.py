@@ -1,0 +1,163 @@
+"""A place: how its state follows the request, and when it is given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.errors import DeadlineExceeded
+from service.inference.admission import Admission
+from service.inference.place import Place, State
+from tests.service.inference.jobs import BlockingJob
+from tests.support.waiting import let_run, until
+
+Work = Callable[[Place, BlockingJob], object]
+
+
+async def in_device_thread(place: Place, job: BlockingJob) -> None:
+    await place.run_on_device(job)
+
+
+async def in_codec_pool(place: Place, job: BlockingJob) -> None:
+    await place.run_in_codec_pool(job)
+
+
+async def test_the_state_of_a_place_follows_its_request(admission: Admission) -> None:
+    with admission.take_place() as place:
+        states = [place.state]
+        admission.enqueue(place)
+        states.append(place.state)
+        await place.run_in_codec_pool(lambda: None)
+        states.append(place.state)
+        await place.run_on_device(lambda: None)
+        states.append(place.state)
+        await place.run_in_codec_pool(lambda: None)
+        states.append(place.state)
+    states.append(place.state)
+    assert states == [
+        State.UPLOADING,
+        State.QUEUED,
+        State.QUEUED,
+        State.FINISHING,
+        State.ANSWERING,
+        State.RELEASED,
+    ]
+    assert admission.taken == 0
+
+
+@pytest.mark.parametrize("work", [in_device_thread, in_codec_pool])
+async def test_a_place_is_held_until_its_thread_ends_even_if_its_request_was_cancelled(
+    admission: Admission, work: Callable[[Place, BlockingJob], asyncio.Future[None]]
+) -> None:
+    blocking = BlockingJob()
+
+    async def request() -> None:
+        with admission.take_place() as place:
+            await work(place, blocking)
+
+    task = asyncio.create_task(request())
+    await until(blocking.running.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert admission.taken == 1
+    assert admission.clients == 0
+    blocking.release.set()
+    await until(lambda: admission.taken == 0)
+
+
+async def test_a_place_is_given_back_at_once_when_it_is_released_by_another_task(
+    admission: Admission,
+) -> None:
+    ended = asyncio.Event()
+
+    async def upload() -> None:
+        with admission.take_place():
+            await ended.wait()
+
+    task = asyncio.create_task(upload())
+    await let_run()
+    (place,) = admission._places
+    place.release()
+    assert admission.taken == 0
+    ended.set()
+    await task
+    assert admission.taken == 0
+
+
+async def test_a_released_place_waits_for_its_running_job_and_still_counts_as_work_ahead(
+    admission: Admission,
+) -> None:
+    blocking = BlockingJob()
+
+    async def request() -> None:
+        with admission.take_place() as place:
+            admission.enqueue(place)
+            await place.run_on_device(blocking)
+
+    task = asyncio.create_task(request())
+    await until(blocking.running.is_set)
+    (place,) = admission._places
+    place.release()
+    assert place.needs_device
+    assert admission.taken == 1
+    blocking.release.set()
+    await task
+    assert not place.needs_device
+    assert admission.taken == 0
+
+
+async def test_an_interruption_becomes_its_error_and_the_place_stays_until_the_thread_ends(
+    admission: Admission,
+) -> None:
+    blocking = BlockingJob()
+
+    async def request() -> None:
+        with admission.take_place() as place:
+            admission.enqueue(place)
+            await place.run_on_device(blocking)
+
+    task = asyncio.create_task(request())
+    await until(blocking.running.is_set)
+    admission.abandon(lambda: DeadlineExceeded("too late"))
+    with pytest.raises(DeadlineExceeded):
+        await task
+    assert admission.taken == 1
+    blocking.release.set()
+    await until(lambda: admission.taken == 0)
+
+
+async def test_an_interruption_comes_too_late_once_the_answer_is_being_written(admission: Admission) -> None:
+    with admission.take_place() as place:
+        admission.enqueue(place)
+        await place.run_on_device(lambda: None)
+        await place.run_in_codec_pool(lambda: None)
+        place.interrupt(lambda: DeadlineExceeded("too late"))
+        await let_run()
+
+
+async def test_a_cancellation_from_outside_stays_one_even_if_the_place_was_interrupted_too(
+    admission: Admission,
+) -> None:
+    async def request() -> None:
+        with admission.take_place() as place:
+            admission.enqueue(place)
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(request())
+    await let_run()
+    admission.abandon(lambda: DeadlineExceeded("too late"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert admission.taken == 0
+
+
+async def test_a_place_for_a_probe_needs_no_free_place(admission: Admission) -> None:
+    with admission.take_place(), admission.take_place(), admission.take_place():
+        assert admission.full
+        with admission.probe_place() as place:
+            assert await place.run_on_device(lambda: 1) == 1
+        assert admission.taken == 3
