@@ -1,6 +1,6 @@
-"""Colour unmixing beside PyMatting's ``estimate_foreground_ml``: how far from the truth, and how long.
+"""Colour unmixing compared with PyMatting's ``estimate_foreground_ml``: error and CPU time.
 
-Exactness is the error of composites over new backgrounds, where the true foreground is known; see ``scenes``.
+The error is that of composites over new backgrounds, for pictures whose true foreground is known; see ``scenes``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZES = ((64, 64), (300, 200), (600, 400), (1024, 1024), (2400, 1600))
 
 def main() -> None:
     given = _harness.options(__doc__)
-    cv2.setNumThreads(1)  # one core each: PyMatting uses no more
+    cv2.setNumThreads(1)  # one core for both, because PyMatting uses only one
     report = _harness.Report("foreground", given)
     sides: dict[str, Callable[[Any, Any], Any]] = {
         "ours": estimate_foreground,

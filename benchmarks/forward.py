@@ -1,7 +1,7 @@
-"""One forward pass in-process: the package's own network modules beside the rearranged pass, in fp32 and in bf16.
+"""One forward pass in this process: the package's own modules compared with the rearranged pass, in fp32 and bf16.
 
-Both with the same weights, threads and allocator, so that what is left is the order of work. The first two passes of
-each size also say how much a first pass of a new size pays for what is set up lazily.
+Both use the same weights, threads and allocator, so that only the order of work differs. The masks of the two are
+compared as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from benchmarks import _harness, _sides
 from service.engines.inspyrenet.forward.model import Forward
 from service.engines.inspyrenet.precision import REDUCED_PARTS
 from service.engines.inspyrenet.session import read_network, self_check_picture
-from service.engines.weights.source import Weights
+from service.engines.package_config import mode_config
+from service.engines.weights.requested import Weights
 from service.host.cpu import available_cpus
 
 SIDES = (64, 256, 512, 1024)
@@ -26,7 +27,8 @@ def main() -> None:
     report = _harness.Report("forward", given)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(available_cpus())
-    network = read_network(Weights(str(_sides.weights()), "base").obtain(lambda _: None), "base")
+    weights = Weights(str(_sides.weights()), mode_config("base"))
+    network = read_network(weights.obtain(lambda _: None), "base")
     passes: dict[str, Any] = {
         "fp32": Forward(network, device),
         "bf16": Forward(network, device, reduced=REDUCED_PARTS),

@@ -1,7 +1,7 @@
-"""On a CUDA device: a forward pass, pictures a second with eight clients, one picture from bytes to PNG.
+"""On a CUDA device: one forward pass, pictures per second with eight clients, and one picture from bytes to PNG.
 
-Everything at 1024 x 1024, with the same weights on both sides; stock uses the device by itself. Where torch sees none,
-nothing is measured, and that is no failure.
+Everything is measured at 1024 x 1024, with the same weights for both sides; stock uses the device on its own. Without a
+CUDA device, nothing is measured, and the exit code is 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CLIENTS = 8
 BATCH = 40
 """Pictures in one measurement of the throughput."""
 PASSES = 50
-"""Pictures from which the forward pass is taken."""
+"""Pictures in the measurement of the forward pass."""
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def driver() -> str:
-    """Version of the device's driver."""
+    """The version of the device's driver."""
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")[0]

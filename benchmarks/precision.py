@@ -1,8 +1,9 @@
-"""What bfloat16 does to the mask: part by part, then as it is used, on benign and hostile weights, at several sizes.
+"""How bfloat16 changes the mask: part by part, and as it is used, with benign and hostile weights, at several sizes.
 
-The first table is why :data:`service.engines.inspyrenet.precision.REDUCED_PARTS` are the parts they are: each part
-in bf16 alone, how far the mask moves and how much time that saves. The second is what the self-check at load sees,
-beside what a client's picture of 1024 x 1024 would get: mean and 99.9th percentile of the difference, in levels of 255.
+The first table is the reason for :data:`service.engines.inspyrenet.precision.REDUCED_PARTS`. It shows each part in bf16
+alone: how much the mask changes, and how much time that saves. The second table compares the deviation that the
+self-check measures at load with that of a client's picture of 1024 x 1024. It gives the mean and the 99.9th percentile
+of the difference, in levels of 255.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from benchmarks.scenes import photograph
 from service.engines.inspyrenet.forward.model import PARTS, Forward
 from service.engines.inspyrenet.precision import REDUCED_PARTS, Deviation, measure_deviation
 from service.engines.inspyrenet.session import SELF_CHECK_SIDE, read_network, self_check_picture
-from service.engines.weights.source import Weights
+from service.engines.package_config import mode_config
+from service.engines.weights.requested import Weights
 from service.host.cpu import available_cpus
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
@@ -92,7 +94,7 @@ def _parts(report: _harness.Report, network: nn.Module, device: torch.device) ->
 
 def _plot(report: _harness.Report) -> None:
     figure, axis = _harness.axes(
-        "How far bf16 moves the mask, part by part", "mean difference, levels of 255", ""
+        "How much bf16 changes the mask, part by part", "mean difference, levels of 255", ""
     )
     parts = [key for key in report.extra if key.split(",")[0] in PARTS]
     means = [
@@ -113,7 +115,8 @@ def _plot(report: _harness.Report) -> None:
 
 
 def _network(*, hostile: bool) -> nn.Module:
-    return read_network(Weights(str(_sides.weights(hostile=hostile)), "base").obtain(lambda _: None), "base")
+    weights = Weights(str(_sides.weights(hostile=hostile)), mode_config("base"))
+    return read_network(weights.obtain(lambda _: None), "base")
 
 
 def _normalised(name: str, side: int) -> torch.Tensor:

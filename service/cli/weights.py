@@ -10,8 +10,9 @@ from pathlib import Path
 
 from service import logs
 from service.cli.printing import print_error, print_line
+from service.engines.package_config import mode_config
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights import source
+from service.engines.weights import official
 from service.settings import Settings, takes, variable
 from service.settings_reader import load_settings
 
@@ -46,9 +47,10 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         if args.dummy:
             return _write_dummy(args.dummy, settings.mode)
-        found = source.describe(settings.mode)
+        config = mode_config(settings.mode)
+        found = official.describe(config)
         print_line(f"{found.path}: {found.state}")
-        checkpoint = source.fetch(settings.mode, say=print_line)
+        checkpoint = official.fetch(config, report=print_line)
         if not found.present or checkpoint.note != found.state:
             print_line(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
     except (WeightsUnavailable, OSError) as error:

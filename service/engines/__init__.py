@@ -1,5 +1,5 @@
-"""Engines turn an RGB image into an alpha mask: the protocol, the choice among them, and one room for each.
+"""Engines turn an RGB image into an alpha mask: the protocol, the choice of an engine, and a package for each engine.
 
-The heavy libraries (torch, OpenCV) are imported inside the engines, after the port is open; nothing here knows
-requests, queues or HTTP.
+``build`` makes the engine that the settings ask for; the rest of the service knows engines only by ``protocol``. Torch
+and OpenCV must be imported only inside the engines, after the port is open. Nothing here knows about requests or HTTP.
 """

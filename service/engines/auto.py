@@ -1,9 +1,13 @@
-"""``INSPYRENET_ENGINE=auto``: one engine, and another where the first has no weights; decided once, said aloud."""
+"""The fallback of ``INSPYRENET_ENGINE=auto``: another engine takes over if the preferred one has no weights.
+
+``build`` creates it around the preferred engine. The decision is made once, at the first load, and it is logged as a
+warning. It must never change afterwards: a running service does not change the quality of its masks.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from service.engines.protocol import RGB, Alpha, Engine, EngineInfo, ReportPhase, WeightsUnavailable
@@ -12,11 +16,11 @@ _log = logging.getLogger(__name__)
 
 
 class AutoEngine:
-    """Serves with ``preferred`` if its weights can be had when the service starts, else with the fallback, for good.
+    """Uses ``preferred`` if its weights are available when the service starts, else the fallback until the next start.
 
     Args:
         preferred: the engine to use.
-        make_fallback: makes the engine that needs no weights; called only if it is needed.
+        make_fallback: creates the engine that needs no weights; called only if it is needed.
     """
 
     def __init__(self, preferred: Engine, *, make_fallback: Callable[[], Engine]) -> None:
@@ -27,11 +31,11 @@ class AutoEngine:
 
     @property
     def name(self) -> str:
-        """Of the engine that serves now."""
+        """The name of the engine in use."""
         return self._engine.name
 
     def prepare(self, report: ReportPhase) -> None:
-        """Prepare the preferred engine; without weights, fall back."""
+        """Prepare the preferred engine; if it has no weights, switch to the fallback and prepare that."""
         try:
             self._engine.prepare(report)
         except WeightsUnavailable as error:
@@ -39,7 +43,7 @@ class AutoEngine:
             self._engine.prepare(report)
 
     def load(self, report: ReportPhase) -> EngineInfo:
-        """Load what was decided on; weights that turn out to be unusable at the first load are none, either."""
+        """Load the engine in use. If its weights are unusable at the first load, switch to the fallback as well."""
         try:
             info = self._engine.load(report)
         except WeightsUnavailable as error:
@@ -50,25 +54,24 @@ class AutoEngine:
         return self._with_fallback(info)
 
     def settle(self) -> EngineInfo:
-        """As the engine that serves now."""
+        """Calls the engine in use."""
         return self._with_fallback(self._engine.settle())
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
-        """As the engine that serves now."""
+        """Calls the engine in use."""
         return self._engine.model_input_size(width, height)
 
     def infer(self, image: RGB) -> Alpha:
-        """As the engine that serves now."""
+        """Calls the engine in use."""
         return self._engine.infer(image)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
-        """As the engine that serves now."""
+        """Calls the engine in use."""
         return self._engine.foreground(image, alpha)
 
-    def memory(self) -> dict[str, int]:
-        """As the engine that serves now; zeros if it keeps no account."""
-        memory: Callable[[], dict[str, int]] | None = getattr(self._engine, "memory", None)
-        return memory() if memory else {"allocated": 0, "reserved": 0}
+    def memory(self) -> Mapping[str, int]:
+        """Calls the engine in use."""
+        return self._engine.memory()
 
     def _with_fallback(self, info: EngineInfo) -> EngineInfo:
         return replace(info, fallback=bool(self._fallback_reason), fallback_reason=self._fallback_reason)

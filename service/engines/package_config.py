@@ -1,4 +1,8 @@
-"""What the installed ``transparent_background`` says of itself, read without importing it."""
+"""The configuration of the installed ``transparent_background``, read without importing the package.
+
+The weights and the InSPyReNet engine use it. Importing the package would take seconds, so this module must only read
+its files.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,19 @@ PACKAGE = "transparent_background"
 
 @dataclass(frozen=True, slots=True)
 class ModeConfig:
-    """One entry of the package's ``config.yaml``."""
+    """One mode in the package's ``config.yaml``."""
 
-    mode: str
     url: str
     md5: str | None
-    """None where upstream publishes no hash."""
+    """None if upstream publishes no hash."""
     ckpt_name: str
     base_size: tuple[int, int]
-    """(width, height) in pixels; also the size at which the network's attention stages work."""
+    """(width, height) in pixels; also the size at which the network's attention stages sum up features."""
 
 
 @cache
 def package_directory() -> Path:
-    """Where ``transparent_background`` is installed; found without importing it."""
+    """The directory in which ``transparent_background`` is installed, found without importing it."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"the package {PACKAGE} is not installed", name=PACKAGE)
@@ -36,15 +39,14 @@ def package_directory() -> Path:
 
 @cache
 def mode_config(mode: str) -> ModeConfig:
-    """The package's own settings of ``mode``.
+    """The package's settings for ``mode``.
 
     Raises:
-        KeyError: the package knows no such mode.
+        KeyError: the package has no such mode.
     """
     entry = yaml.safe_load((package_directory() / "config.yaml").read_text())[mode]
     width, height = entry["base_size"]
     return ModeConfig(
-        mode=mode,
         url=entry["url"],
         md5=entry["md5"],
         ckpt_name=entry["ckpt_name"],

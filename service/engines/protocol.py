@@ -1,4 +1,8 @@
-"""What every engine is: the protocol, what it reports about itself, and the ways it can fail."""
+"""The interface of every engine: its methods, what it reports about itself, and its errors.
+
+The inference and warmup packages call engines only through this protocol. A change here concerns every engine and every
+fake engine in the tests. This module imports NumPy, but neither torch nor OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -26,121 +30,125 @@ class LoadPhase(StrEnum):
 
 
 ReportPhase = Callable[[LoadPhase, str], None]
-"""Called from whatever thread does the work when a phase begins, with a line a person can read.
+"""Called at the beginning of a phase, in the thread that does the work, with a line for a person.
 
-Phases may be reported more than once, to say how far a download has come.
+A phase may be reported several times, for example to show the progress of a download.
 """
+
+ReportLine = Callable[[str], None]
+"""Called with a line for a person that says what is being done, in the thread that does the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What was loaded; the labels of the ``engine_info`` metric and part of every ``/warmup`` answer."""
+    """What was loaded. It becomes the labels of the ``engine_info`` metric and part of every ``/warmup`` answer."""
 
     engine: str
     """``inspyrenet`` or ``grabcut``."""
     fallback: bool
-    """True if this engine stands in for another (``INSPYRENET_ENGINE=auto`` found no weights)."""
+    """True if this engine replaces the preferred one (``INSPYRENET_ENGINE=auto`` found no weights)."""
     fallback_reason: str
     """Why, in one line; empty if ``fallback`` is false."""
     mode: str
     resize: str
     device: str
-    """As torch names it: ``cpu``, ``cuda:0``."""
+    """In torch's notation: ``cpu``, ``cuda:0``."""
     precision: str
-    """What is in use: ``fp32`` or ``bf16``."""
+    """The precision in use: ``fp32`` or ``bf16``."""
     precision_reason: str
-    """Why that precision, with the self-check's figures if it ran."""
+    """Why that precision is in use, with the figures of the self-check if it ran."""
     weights: str
     """``official``, ``file``, ``dummy``, or ``none`` (grabcut)."""
     weights_hash: str
-    """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, verified or not (see the note); empty if none."""
+    """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, whether it was verified or not; empty if there is none."""
     weights_note: str
-    """Anything a person must know of the weights: ``verified``, ``unverified``, ``dummy weights``."""
+    """What a person must know about the weights: ``verified``, ``unverified: <why>``, ``dummy weights: <why>``."""
     settled: bool = True
-    """False if ``load`` left a decision open that would have delayed the first proof: ``Engine.settle`` makes it."""
+    """False if ``load`` left the precision open, so as not to delay the first proof. ``Engine.settle`` decides it."""
 
     def labels(self) -> dict[str, str | bool]:
-        """Everything that can be shown, by name."""
+        """Everything that is shown to people, by field name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "settled"}
 
 
 class Engine(Protocol):
     """Turns an RGB image into an alpha mask.
 
-    ``prepare`` runs once per load attempt on an ordinary thread (it may download); ``load`` and everything
-    after it run in the GPU thread, one call at a time. A failed ``prepare`` or ``load`` may be tried again on
-    the same object. ``model_input_size`` is pure and may be called from any thread at any time.
+    ``prepare`` runs once for each load attempt, on an ordinary thread, because it may download. ``load``, ``settle``
+    and ``infer`` run in the GPU thread, one call at a time. After a failed ``prepare`` or ``load``, both may be called
+    again on the same object. ``model_input_size``, ``foreground`` and ``memory`` may be called from any thread.
     """
 
     @property
     def name(self) -> str:
-        """``inspyrenet`` or ``grabcut``: what serves now."""
+        """``inspyrenet`` or ``grabcut``: the engine in use now."""
         ...
 
     def prepare(self, report: ReportPhase) -> None:
-        """Have everything on the local disk that ``load`` needs; downloads, verifies.
+        """Get everything that ``load`` needs onto the local disk: download it if necessary, and verify it.
 
         Raises:
-            WeightsUnavailable: what is missing or wrong, and what would mend it.
+            WeightsUnavailable: what is missing or wrong, and what to do.
         """
         ...
 
     def load(self, report: ReportPhase) -> EngineInfo:
-        """Import the libraries, read the weights, set the device up.
+        """Import the libraries, read the weights, set up the device.
 
         Raises:
-            WeightsUnavailable: the checkpoint is truncated, of another network, or does not match its hash.
+            WeightsUnavailable: the checkpoint is truncated, belongs to another network, or has changed.
+            ConfigurationError: a setting can never work here.
             DeviceError, OutOfMemory: the device failed.
         """
         ...
 
     def settle(self) -> EngineInfo:
-        """Make the decision that ``load`` left open (the precision), in the GPU thread.
+        """Decide the precision if ``load`` left it open, in the GPU thread.
 
         Returns:
-            What serves from now on; the same as before if nothing was open. If the precision differs from before, the
-            masks have to be proved again.
+            What is in use from now on; unchanged if nothing was open. If the precision changed, the masks need a new
+            proof.
 
         Raises:
-            DeviceError, OutOfMemory: the device failed; what ``load`` set up goes on serving.
+            DeviceError, OutOfMemory: the device failed; the engine continues with the precision that ``load`` set up.
         """
         ...
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) in pixels fed to the network for an image of that size."""
+        """The (width, height) in pixels that the network gets for an image of that size. A pure function."""
         ...
 
     def infer(self, image: RGB) -> Alpha:
         """The mask of one image, at the image's own size.
 
         Raises:
-            OutOfMemory: the device had no room; its caches were emptied and the next call may succeed.
-            DeviceError: the device failed; ``sticky`` if only a new process mends it.
+            OutOfMemory: the device had too little memory; its caches were emptied, and the next call may succeed.
+            DeviceError: the device failed; ``sticky`` if only a new process can use it again.
         """
         ...
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
-        """The colours of the foreground alone, with the background's bleed taken out of soft edges.
+        """The colours of the foreground alone: at soft edges, the background's share of each colour is removed.
 
-        Pure CPU work: runs beside the GPU thread, on any thread, several at a time.
+        Pure CPU work. It may run on any thread beside the GPU thread, and on several threads at the same time.
         """
         ...
 
     def memory(self) -> Mapping[str, int]:
-        """Bytes of device memory by kind, ``allocated`` and ``reserved``; 0 on a CPU. Cheap, from any thread."""
+        """Bytes of device memory, ``allocated`` and ``reserved``; 0 on a CPU. Fast, and callable from any thread."""
         ...
 
 
 class EngineError(Exception):
-    """A failure of the engine that the service knows how to tell; the message may be shown to an operator."""
+    """An expected failure of the engine. The message may be shown to an operator."""
 
 
 class WeightsUnavailable(EngineError):
-    """The weights are missing, truncated, of another network, or fail their hash; they may yet appear."""
+    """The weights are missing, truncated, of another network, or have a wrong hash. A later attempt may succeed."""
 
 
 class OutOfMemory(EngineError):
-    """The device had no room for this image."""
+    """The device has too little memory for this image."""
 
 
 class DeviceError(EngineError):
@@ -148,7 +156,7 @@ class DeviceError(EngineError):
 
     Args:
         message: what happened, for the log.
-        sticky: True if the process can never use the device again (a CUDA context error).
+        sticky: True if this process can never use the device again (a CUDA context error).
     """
 
     def __init__(self, message: str, *, sticky: bool) -> None:
@@ -157,4 +165,4 @@ class DeviceError(EngineError):
 
 
 class ConfigurationError(EngineError):
-    """A setting that can never work here (a named device that is missing): start-up must end."""
+    """A setting that can never work here, such as a device that is missing. The start must end."""

@@ -1,16 +1,20 @@
-"""Colour unmixing: the foreground's own colours along soft edges, without the background that shines through.
+"""Colour unmixing: the foreground's own colours along soft edges, without the background's share.
 
-Every pixel is seen as ``I = a F + (1 - a) B``. Sought are the smoothest F and B that explain it, in the sense of
-Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Foreground Estimation" (ICPR 2020, equation 4), from a single
-pixel to ever finer grids, as there. Three things differ, which together are more exact and several times faster:
+Every engine's ``foreground`` calls it, on several threads at the same time, so it must keep no state. NumPy and OpenCV
+release the interpreter lock, and nothing has to be compiled. Importing this module imports OpenCV, so it must not
+happen before the port is open.
 
-* the grids end at a quarter of the picture's sides; below that, F and B are interpolated and each pixel corrected
-  until it composites to ``I`` (as in Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021, equation 7);
-* all pixels move at once, and momentum makes up for it (second-order Richardson iteration; Golub and Varga 1961);
-* edges of the mask count a hundredth in the smoothness, so that a thin strand keeps what its own pixels say.
+Every pixel is a mixture ``I = a F + (1 - a) B`` of foreground F and background B. The method finds the smoothest F and
+B that explain the picture, after Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Foreground Estimation" (ICPR
+2020, equation 4), on grids from a single pixel to ever finer ones. Three things differ, which together are more exact
+and several times faster:
 
-NumPy and OpenCV, which let other threads run; no state, nothing to compile. Importing this module imports OpenCV: do it
-once the port is open.
+* The finest grid has a quarter of the picture's sides. From there, F and B are interpolated, and each pixel is
+  corrected so that it composites to ``I`` (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021,
+  equation 7).
+* All pixels are updated at the same time, and momentum speeds up the convergence (second-order Richardson iteration;
+  Golub and Varga 1961).
+* Edges of the mask count only a hundredth in the smoothness, so that a thin strand keeps the colours of its own pixels.
 """
 
 from __future__ import annotations
@@ -24,32 +28,32 @@ import numpy.typing as npt
 from service.engines.protocol import RGB, Alpha
 
 Planes = npt.NDArray[np.float32]
-"""... x h x w, float32; colours span 0 to 255."""
+"""... x h x w, float32; the range of colours is 0 to 255."""
 
-_REDUCTION = 4  # of the picture's sides on the finest grid
-_LEAST_SIDE = 64  # pixels of the finest grid's long side, if the picture has as many
-_MOST_PIXELS = 1 << 20  # of the finest grid, whatever the picture's size: bounds its memory to 200 MB
-_STRIP_PIXELS = 1 << 15  # corrected at a time: they fit into a core's cache
-_LONGEST_ROW = 1 << 15  # pixels
+_REDUCTION = 4  # how many times shorter the sides of the finest grid are than the picture's
+_MIN_SIDE = 64  # pixels of the finest grid's long side, if the picture has that many
+_MAX_GRID_PIXELS = 1 << 20  # of the finest grid, for pictures of any size: limits its memory to 200 MB
+_STRIP_PIXELS = 1 << 15  # pixels that are corrected at once: they fit into a core's cache
+_MAX_ROW = 1 << 15  # pixels
 
 _SMOOTHNESS = np.float32(1e-5)
 _EDGE_SMOOTHNESS = np.float32(0.01)
 _MOMENTUM = np.float32(1.6)
 _SWEEPS = 4
-_COARSE_SIDE, _COARSE_SWEEPS = 64, 16  # small grids cost nothing, and settle what is far from any edge
+_COARSE_SIDE, _COARSE_SWEEPS = 64, 16  # small grids cost little, and determine the colours far from any edge
 
 
 def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
-    """The colours of the foreground alone, on any thread, several at a time.
+    """The colours of the foreground alone.
 
     Args:
         image: H x W x 3.
         alpha: H x W.
 
     Returns:
-        H x W x 3; equal to ``image`` where alpha is 1, continued smoothly where it is 0.
+        H x W x 3; equal to ``image`` where alpha is 1, and a smooth continuation where it is 0.
     """
-    if image.shape[1] > _LONGEST_ROW > image.shape[0]:  # a strip is at least a row
+    if image.shape[1] > _MAX_ROW > image.shape[0]:  # a strip has at least one row
         upright = estimate_foreground(
             np.ascontiguousarray(image.swapaxes(0, 1)), np.ascontiguousarray(alpha.swapaxes(0, 1))
         )
@@ -61,8 +65,8 @@ def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
 
 
 def _finest_grid(height: int, width: int) -> tuple[int, int]:
-    reduction = max(1, min(_REDUCTION, max(height, width) // _LEAST_SIDE))
-    while (rows := -(-height // reduction)) * (columns := -(-width // reduction)) > _MOST_PIXELS:
+    reduction = max(1, min(_REDUCTION, max(height, width) // _MIN_SIDE))
+    while (rows := -(-height // reduction)) * (columns := -(-width // reduction)) > _MAX_GRID_PIXELS:
         reduction *= 2
     return rows, columns
 
@@ -90,16 +94,16 @@ def _mean(colours: Planes, chosen: npt.NDArray[np.bool_]) -> Planes:
 
 
 def _relax(start: Planes, colours: Planes, alpha: Planes, sweeps: int) -> Planes:
-    """Move F and B (2 x 3 x h x w) towards the minimum on one grid.
+    """Move F and B (2 x 3 x h x w) towards the minimum on one grid, in that many sweeps.
 
-    With ``m`` the weighted mean of the neighbours' F, ``n`` that of their B and ``s`` the sum of the weights, the pair
-    that minimises ``(a F + b B - I)^2 + s (F - m)^2 + s (B - n)^2`` is ``F = m + a r``, ``B = n + b r``, where
-    ``r = (I - a m - b n) / (s + a^2 + b^2)``.
+    Let ``b = 1 - a``, ``m`` the weighted mean of the neighbours' F, ``n`` that of their B, and ``s`` the sum of the
+    weights. Then ``(a F + b B - I)^2 + s (F - m)^2 + s (B - n)^2`` is minimal for ``F = m + a r`` and ``B = n + b r``,
+    where ``r = (I - a m - b n) / (s + a^2 + b^2)``.
     """
     clear = 1 - alpha
     weights, total = _neighbour_weights(alpha)
     gain = 1 / (total + alpha * alpha + clear * clear)
-    # One pixel of border all around, so that every pixel has four neighbours.
+    # A border of one pixel gives every pixel four neighbours.
     current = np.pad(start, ((0, 0), (0, 0), (1, 1), (1, 1)))
     inner = current[..., 1:-1, 1:-1]
     neighbours = (
@@ -132,7 +136,11 @@ def _relax(start: Planes, colours: Planes, alpha: Planes, sweeps: int) -> Planes
 
 
 def _neighbour_weights(alpha: Planes) -> tuple[Planes, Planes]:
-    """The weights of a pixel's left, right, upper and lower neighbour, their sum scaled to 1 (4 x h x w); that sum."""
+    """The weights of each pixel's left, right, upper and lower neighbour, and their sum.
+
+    Returns:
+        The weights, 4 x h x w, scaled so that they add up to 1, and their sum before that, h x w.
+    """
     weights = np.full((4, *alpha.shape), _SMOOTHNESS)
     across = np.abs(np.diff(alpha, axis=1)) * _EDGE_SMOOTHNESS
     down = np.abs(np.diff(alpha, axis=0)) * _EDGE_SMOOTHNESS
@@ -146,10 +154,10 @@ def _neighbour_weights(alpha: Planes) -> tuple[Planes, Planes]:
 
 
 def _correct(image: RGB, alpha: Alpha, front: Planes, behind: Planes) -> RGB:
-    """Interpolate F and B to the picture's size and add to F what each pixel lacks to composite to the picture.
+    """Interpolate F and B to the picture's size, and correct F so that each pixel composites to the picture.
 
-    That is ``F + g (I - a F - (1 - a) B)`` with ``g = a / (a^2 + (1 - a)^2)``; with ``D = F - B`` it takes fewer
-    operations as ``B + (1 - g a) D + g (I - B)``.
+    The result is ``F + g (I - a F - (1 - a) B)`` with ``g = a / (a^2 + (1 - a)^2)``. With ``D = F - B``, it needs fewer
+    operations in the form ``B + (1 - g a) D + g (I - B)``.
     """
     height, width = alpha.shape
     result = np.empty_like(image)
@@ -162,17 +170,17 @@ def _correct(image: RGB, alpha: Alpha, front: Planes, behind: Planes) -> RGB:
         g = a / (a * a + (1 - a) * (1 - a) + _SMOOTHNESS)
         keep = 1 - g * a
         colours = _rows(base, strip, height, width)
-        lacking = cv2.subtract(image[strip], colours, dtype=cv2.CV_32F)
-        lacking *= cv2.merge((g, g, g)).reshape(colours.shape)
+        missing = cv2.subtract(image[strip], colours, dtype=cv2.CV_32F)
+        missing *= cv2.merge((g, g, g)).reshape(colours.shape)
         colours += _rows(contrast, strip, height, width) * cv2.merge((keep, keep, keep)).reshape(
             colours.shape
         )
-        result[strip] = cv2.add(colours, lacking, dtype=cv2.CV_8U)  # rounds and saturates
+        result[strip] = cv2.add(colours, missing, dtype=cv2.CV_8U)  # rounds and saturates
     return result
 
 
 def _rows(grid: Planes, strip: slice, height: int, width: int) -> Planes:
-    """Some rows of h x w x 3 planes enlarged to ``height`` x ``width``; where strips meet makes no difference."""
+    """Some rows of planes (h x w x 3) enlarged to ``height`` x ``width``; the same for any division into strips."""
     position = (np.arange(strip.start, strip.stop, dtype=np.float32) + np.float32(0.5)) * (
         len(grid) / height
     ) - 0.5

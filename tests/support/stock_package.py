@@ -1,15 +1,15 @@
-"""What the unmodified transparent-background package makes of a few photographs: the reference for parity tests.
+"""The results of the unmodified transparent-background package for a few photographs, to compare ours with.
 
-Runs in a process of its own (``python -m tests.support.stock_package OUT.npz BASE.pth FAST.pth``), since importing
-the package is heavy and, with numba's cache cold, takes most of a minute. The session fixture ``stock`` in
+It runs in a separate process (``python -m tests.support.stock_package OUT.npz BASE.pth FAST.pth``), because importing
+the package is slow: without numba's cache it takes most of a minute. The session fixture ``stock`` in
 ``tests/conftest.py`` runs it once for all workers and loads the result, a mapping of names to arrays:
 
 * ``image/<name>``: the input, H x W x 3 uint8; the names are those of :data:`PICTURES`.
-* ``alpha/<mode>/<resize>/<name>``: the float32 mask that stock computed, H x W, before it rounded anything.
+* ``alpha/<mode>/<resize>/<name>``: the package's float32 mask, H x W, before it is rounded.
 * ``rgba/<mode>/<resize>/<name>``: its cut-out, H x W x 4 uint8.
 * ``type/<type>``, ``type/<type>/threshold``, ``type/<type>/reverse``: every output type of mode ``fast``, ``static``,
-  for the picture ``chelsea``; plain, with ``threshold=0.5``, and with ``reverse=True``. The types are in
-  :data:`TYPES`. The mask behind them all is ``alpha/fast/static/chelsea``.
+  for the picture ``chelsea``: plain, with ``threshold=0.5``, and with ``reverse=True``. The types are in
+  :data:`TYPES`. All of them are made from the mask ``alpha/fast/static/chelsea``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(out: str, base: str, fast: str) -> None:
             results[f"rgba/{mode}/{resize}/{name}"] = np.array(remover.process(photograph(name), type="rgba"))
             results[f"alpha/{mode}/{resize}/{name}"] = seen.pop()
     mask = remover.model(remover.transform(photograph("chelsea")).unsqueeze(0)).detach()
-    remover.model = lambda _: mask  # what it would compute anew each time
+    remover.model = lambda _: mask  # instead of computing the same mask for each type
     for kind in TYPES:
         for variant, options in (
             ("", {}),
@@ -75,7 +75,7 @@ def main(out: str, base: str, fast: str) -> None:
 
 
 def _import_package() -> Any:
-    """Import the package; where torchvision's compiled operators cannot load, declare the two that its import needs."""
+    """Import the package. If torchvision's compiled operators cannot be loaded, declare the two that it needs."""
     import torch
 
     try:
@@ -84,14 +84,14 @@ def _import_package() -> Any:
         library = torch.library.Library("torchvision", "FRAGMENT")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _keep.append(library)
+        _kept_libraries.append(library)
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
     return importlib.import_module("transparent_background")
 
 
-_keep: list[Any] = []
-"""A torch library unregisters what it declared when it is garbage-collected."""
+_kept_libraries: list[Any] = []
+"""Keeps libraries from garbage collection, which would remove the operators that they declare."""
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -1,4 +1,5 @@
-"""The embedded engine, for machines that cannot get InSPyReNet's weights: OpenCV's GrabCut without a hint.
+"""The GrabCut engine, for machines that cannot get InSPyReNet's weights. It needs no weights and no network.
 
-It needs no weights. The choice between it and InSPyReNet is made in ``service.engines.auto``.
+``build`` creates ``engine.GrabCutEngine``, directly or as the fallback of ``auto``. ``graphcut``, ``matting`` and
+``saliency`` import OpenCV, so the engine imports them only when it loads, after the port is open.
 """

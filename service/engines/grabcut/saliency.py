@@ -1,13 +1,13 @@
-"""What stands out in a picture, without weights and without a hint from a person.
+"""The saliency of a picture: how likely each pixel belongs to the subject.
 
-Robust background detection after Zhu, Liang, Wei and Sun, "Saliency Optimization from Robust Background
-Detection" (CVPR 2014): background is what is well connected to the rim of the picture. Superpixels form a
-graph; how much of the area that a superpixel reaches through similar colours lies on the rim says how much
-it is background; a least-squares problem then weighs that against contrast and against neighbours.
-Two things differ from the paper, because portraits and product shots do: the middle of the lower rim does not
-count as background (people are cut off there), and the middle of the picture is more likely to be the subject.
+``graphcut`` calls it. Importing this module imports OpenCV, so it must not happen before the port is open.
 
-Importing this module imports OpenCV: do it in the worker's thread.
+The method is that of Zhu, Liang, Wei and Sun, "Saliency Optimization from Robust Background Detection" (CVPR 2014):
+background is well connected to the border of the picture. Superpixels form a graph. From each superpixel, an area is
+reached through similar colours; the share of it that lies on the border says how much the superpixel is background. A
+least-squares problem then combines that with contrast and with the neighbours. Two things differ from the paper, for
+portraits and product photographs: the middle of the lower border does not count as background, because people are cut
+off there; and the middle of the picture is more likely to be the subject.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from service.engines.protocol import RGB
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-_SUPERPIXELS = 220  # enough for a face on a full figure; the geodesics below cost the cube of it
-_COMPACTNESS = 12.0  # Lab units that one superpixel's width in distance is worth
-_NOISE = 2.5  # Lab difference between neighbours that is texture, not an edge
-_REACH = 5.0  # Lab distance along the cheapest path over which two superpixels count as one area
-_SIMILAR = 10.0  # Lab difference up to which neighbours ought to agree
-_SURROUND = 0.25  # contrast is against what lies within about this share of the long side
-_CENTRE = 0.6  # width of the prior for the middle, 1 = half the picture's side
-_BACKGROUND_WEIGHT = 2.0  # a missing background is worse than a missing subject: GrabCut grows subjects back
+_SUPERPIXELS = 220  # enough for a face on a full figure; the time for the geodesics grows with the cube of it
+_COMPACTNESS = 12.0  # Lab units to which the width of one superpixel is equivalent
+_NOISE = 2.5  # a Lab difference between neighbours up to this is texture, not an edge
+_REACH = 5.0  # Lab distance along the shortest path up to which two superpixels count as one area
+_SIMILAR = 10.0  # Lab difference up to which neighbours should get the same value
+_SURROUND = 0.25  # contrast is computed within about this share of the long side
+_CENTRE = 0.6  # width of the prior for the middle; 1 = half the picture's side
+_BACKGROUND_WEIGHT = (
+    2.0  # missing background is worse than a missing part of the subject, which GrabCut can add again
+)
 
 
 def saliency(image: RGB) -> tuple[Floats, Floats]:
@@ -49,49 +51,49 @@ def saliency(image: RGB) -> tuple[Floats, Floats]:
     colour = _means(labels, lab[..., 0], lab[..., 1], lab[..., 2])
     height, width = labels.shape
     grid = np.indices(labels.shape) + 0.5
-    place = _means(labels, grid[1], grid[0])
+    position = _means(labels, grid[1], grid[0])
 
     difference = np.linalg.norm(colour[:, None] - colour[None], axis=-1)
     adjacent = _adjacency(labels, count)
-    rim = _rim_weight(labels, count)
+    border = _border_weight(labels, count)
 
     # Boundary connectivity (equations 3-5 of the paper).
-    reach = np.exp(-(_geodesic(difference, adjacent, rim) ** 2) / (2 * _REACH**2))
-    connectivity = (reach * rim).sum(axis=1) / np.sqrt(reach.sum(axis=1))
+    reach = np.exp(-(_geodesic(difference, adjacent, border) ** 2) / (2 * _REACH**2))
+    connectivity = (reach * border).sum(axis=1) / np.sqrt(reach.sum(axis=1))
     background = 1 - np.exp(-(connectivity**2) / 2)
-    # What looks just like background is background, though it is cut off from the rim: the hole of a ring.
+    # A superpixel with a colour of the background is background, even if it is cut off from the border, as in a ring.
     alike = np.exp(-(difference**2) / (2 * _NOISE**2))
     background = (alike * background).max(axis=1)
 
-    # Contrast against what is background nearby (equation 6), and the middle of the picture.
-    apart = np.linalg.norm(place[:, None] - place[None], axis=-1) / max(width, height)
+    # Contrast with the background nearby (equation 6), and the prior for the middle of the picture.
+    apart = np.linalg.norm(position[:, None] - position[None], axis=-1) / max(width, height)
     contrast = (difference * np.exp(-(apart**2) / (2 * _SURROUND**2))) @ background
     contrast /= max(contrast.max(), 1e-9)
-    off = place / (width, height) * 2 - 1  # from the middle, 1 = at the side
-    off *= np.where(off > 0, (1.0, 0.7), 1.0)  # subjects stand lower rather than higher
+    off = position / (width, height) * 2 - 1  # from the middle; 1 = at the border
+    off *= np.where(off > 0, (1.0, 0.7), 1.0)  # subjects are more often in the lower half
     foreground = (0.6 * (1 - background) + 0.4 * contrast) * np.exp(-(off**2).sum(axis=1) / (2 * _CENTRE**2))
 
-    # Saliency optimisation (equation 9): background pulls to 0, foreground to 1, similar neighbours together.
+    # Saliency optimisation (equation 9): background tends to 0, foreground to 1, similar neighbours to the same value.
     near = adjacent | (adjacent.astype(np.float32) @ adjacent.astype(np.float32) > 0)
     smooth = np.where(near, np.exp(-(difference**2) / (2 * _SIMILAR**2)) + 0.05, 0)
     np.fill_diagonal(smooth, 0)
     system = np.diag(smooth.sum(axis=1) + _BACKGROUND_WEIGHT * background + foreground + 1e-6) - smooth
     subject = np.linalg.solve(system, foreground)
     spread = float(np.ptp(subject))
-    # A constant picture has a spread all the same: the prior for the middle. It must not become a subject.
+    # Even a constant picture has a spread, from the prior for the middle. That must not become a subject.
     subject = (subject - subject.min()) / spread if difference.max() > _NOISE / 3 else np.zeros(count)
     return subject[labels], background[labels]
 
 
 def _superpixels(lab: npt.NDArray[np.float32]) -> Labels:
-    """SLIC's idea (Achanta et al. 2012) as plain k-means over colour and place, started from a grid."""
+    """Superpixels after SLIC (Achanta et al. 2012): k-means over colour and position, started with a grid."""
     height, width = lab.shape[:2]
     step = max(1.0, float(np.sqrt(height * width / _SUPERPIXELS)))
     down, across = max(1, round(height / step)), max(1, round(width / step))
     rows, columns = np.indices((height, width))
     grid = (rows * down // height) * across + columns * across // width
     features = np.dstack([lab, columns * (_COMPACTNESS / step), rows * (_COMPACTNESS / step)])
-    cv2.setRNGSeed(0)  # k-means revives an empty cluster at random
+    cv2.setRNGSeed(0)  # k-means fills an empty cluster at random
     _, labels, _ = cv2.kmeans(
         features.reshape(-1, 5).astype(np.float32),
         down * across,
@@ -117,8 +119,8 @@ def _adjacency(labels: Labels, count: int) -> npt.NDArray[np.bool_]:
     return adjacent | adjacent.T
 
 
-def _rim_weight(labels: Labels, count: int) -> Floats:
-    """How much of each superpixel's rim pixels speak for background; 0 for those that do not touch the rim."""
+def _border_weight(labels: Labels, count: int) -> Floats:
+    """For each superpixel, the mean background weight of its pixels on the border; 0 if it has none."""
     height, width = labels.shape
     weight = np.zeros((height, width))
     weight[0] = weight[:, 0] = weight[:, -1] = 1
@@ -130,10 +132,11 @@ def _rim_weight(labels: Labels, count: int) -> Floats:
     return np.bincount(labels.ravel(), weight.ravel(), minlength=count) / np.maximum(total, 1)
 
 
-def _geodesic(difference: Floats, adjacent: npt.NDArray[np.bool_], rim: Floats) -> Floats:
-    """Cheapest paths between all superpixels (Floyd-Warshall); the rim is one neighbourhood, as in the paper."""
-    on_rim = rim > 0.3
-    paths = np.where(adjacent | np.outer(on_rim, on_rim), np.maximum(difference - _NOISE, 0), np.inf)
+def _geodesic(difference: Floats, adjacent: npt.NDArray[np.bool_], border: Floats) -> Floats:
+    """Shortest paths between all superpixels (Floyd-Warshall). All superpixels on the border are neighbours, as in the
+    paper."""
+    on_border = border > 0.3
+    paths = np.where(adjacent | np.outer(on_border, on_border), np.maximum(difference - _NOISE, 0), np.inf)
     np.fill_diagonal(paths, 0)
     for middle in range(len(paths)):
         np.minimum(paths, paths[:, middle, None] + paths[middle], out=paths)

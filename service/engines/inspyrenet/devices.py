@@ -1,4 +1,8 @@
-"""Which device computes, how much of its memory is in use, and what its failures mean."""
+"""The device: which one is chosen, how much of its memory is in use, and what its errors mean.
+
+``session`` calls it. The service reacts to the error classes, so every failure of memory or device has to become one of
+them here, and no other exception may.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,10 @@ _DEVICE_FAILURE = ("cuda error", "cudnn error", "cudnn_status", "cublas_status",
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is the first GPU, else the CPU.
+    """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is the first GPU, else the CPU.
 
     Raises:
-        ConfigurationError: that device is not there; a CPU never stands in for a GPU that was named.
+        ConfigurationError: the named device is missing; the CPU never replaces a GPU that was named.
     """
     if name == "cpu":
         return torch.device("cpu")
@@ -46,11 +50,11 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
 
 @contextmanager
 def device_errors(device: torch.device) -> Iterator[None]:
-    """Translate what torch raises about memory and devices; anything else passes through untouched.
+    """Convert torch's errors about memory and devices; all other exceptions pass through unchanged.
 
     Raises:
-        OutOfMemory: the caches were emptied; something smaller, or a later try, may succeed.
-        DeviceError: sticky if the device no longer answers at all.
+        OutOfMemory: the caches were emptied; a smaller image or a later attempt may succeed.
+        DeviceError: it is sticky if the device no longer answers.
     """
     try:
         yield
@@ -59,7 +63,7 @@ def device_errors(device: torch.device) -> Iterator[None]:
         if not out_of_memory and not _is_about_device(error):
             raise
         message = str(error).partition("\n")[0] or type(error).__name__
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed pass
+        traceback.clear_frames(error.__traceback__)  # they reference the tensors of the failed pass
         if out_of_memory:
             _empty_caches(device)
             raise OutOfMemory(message) from None
@@ -78,7 +82,7 @@ def _is_about_device(error: BaseException) -> bool:
 
 
 def _still_answers(device: torch.device) -> bool:
-    """Whether the device still works: after a context error every later call raises it again."""
+    """Whether the device still works: after a CUDA context error, every later call raises the error again."""
     if device.type != "cuda":
         return True
     try:

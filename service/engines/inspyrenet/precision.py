@@ -1,13 +1,15 @@
-"""Reduced precision: where it applies inside the network, and the check that decides whether it may be used.
+"""Reduced precision: which parts of the network may use bfloat16, and how the masks of both precisions are compared.
 
-bfloat16 keeps 8 bits of mantissa. Most of the network forgives that; some of it does not, and stays in float32. Which
-is which was measured part by part (``benchmarks/precision.py``):
+``session`` decides with it which precision is used. A change must keep a person from seeing a difference in the mask.
 
-* the decoder and the three deepest context modules make the coarse saliency, which every later stage refines: three
-  quarters of the deviation that bfloat16 causes there, for a fiftieth of the time,
-* the transformer's residual stream: 48 additions, each of which would be rounded,
-* the attention stages' sums over every position of the base size (a million), their softmax, and all saliency logits,
-* the final sigmoid and min-max, which stretch whatever range is left to [0, 1].
+bfloat16 keeps 8 bits of mantissa. That is enough for most of the network. ``benchmarks/precision.py`` measured it part
+by part, and the following stay in float32:
+
+* The decoder and the three deepest context modules. They make the coarse saliency, which every later stage refines. In
+  bfloat16 they would cause three quarters of the deviation, and save a fiftieth of the time.
+* The transformer's residual stream: 48 additions, each of which would be rounded.
+* The attention stages' sums over every position of the base size (a million), their softmax, and all saliency logits.
+* The final sigmoid and the min-max normalisation, which stretches any range to [0, 1].
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Precision = Literal["fp32", "bf16"]
 Wanted = Literal["auto", "fp32", "bf16"]
 
 REDUCED_PARTS = frozenset({"backbone", "context1", "context2", "attention0", "attention1", "attention2"})
-"""The parts of the network (see :data:`service.engines.inspyrenet.forward.model.PARTS`) that ``bf16`` means."""
+"""The parts that compute in bfloat16 if the precision is ``bf16``; all parts are listed in
+:data:`service.engines.inspyrenet.forward.model.PARTS`."""
 
 MEAN_TOLERANCE = 1 / 255
 TAIL_TOLERANCE = 8 / 255
@@ -32,8 +35,16 @@ TAIL_QUANTILE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """The precision in use, and why; both are shown in ``/warmup`` and in ``engine_info``."""
+
+    name: Precision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far the reduced mask is from the float32 one, in units of alpha (0 to 1)."""
+    """The difference between the bfloat16 mask and the float32 mask, in units of alpha (0 to 1)."""
 
     mean: float
     tail: float
@@ -41,7 +52,7 @@ class Deviation:
 
     @property
     def acceptable(self) -> bool:
-        """Whether both figures are inside the tolerance; a NaN is not."""
+        """Whether both figures are within the tolerance; NaN is not."""
         return self.mean <= MEAN_TOLERANCE and self.tail <= TAIL_TOLERANCE
 
     def __str__(self) -> str:
@@ -51,7 +62,7 @@ class Deviation:
 
 
 def unsuitable_hardware(device: torch.device) -> str:
-    """Why bfloat16 gains nothing on this device, or an empty string if it does."""
+    """Why bfloat16 saves no time on this device, or an empty string if it does."""
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         return "" if major >= 8 else f"this GPU (compute capability {major}.{minor}) has no native bf16"
@@ -59,9 +70,9 @@ def unsuitable_hardware(device: torch.device) -> str:
 
 
 def measure_deviation(exact: torch.Tensor, reduced: torch.Tensor) -> Deviation:
-    """Compare two masks of the same picture."""
-    difference = (exact.float() - reduced.float()).abs().flatten()
-    # Not torch.quantile, which takes no more than 16 million values.
+    """Compare two masks of the same picture, both float32 and of the same shape."""
+    difference = (exact - reduced).abs().flatten()
+    # torch.quantile accepts at most 16 million values.
     rank = max(1, math.ceil(TAIL_QUANTILE * difference.numel()))
     tail = difference.kthvalue(rank).values
     return Deviation(mean=float(difference.mean()), tail=float(tail))

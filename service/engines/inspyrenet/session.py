@@ -1,8 +1,13 @@
-"""The loaded network on its device: everything of the engine that needs torch, imported in the engine's own thread."""
+"""The loaded network on its device, and everything else in the engine that needs torch.
+
+``engine`` imports this module and calls it in the GPU thread. Only that thread may use a session: two forward passes
+at the same time would need the memory of two and finish no sooner. ``prepare`` imports this module in another thread
+to save time, so importing it must do nothing else.
+"""
 
 from __future__ import annotations
 
-import threading
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,18 +21,19 @@ from service.engines.inspyrenet.forward.model import Forward
 from service.engines.inspyrenet.package import build_network
 from service.engines.package_config import mode_config
 from service.engines.protocol import RGB, Alpha
-from service.engines.weights.checkpoint import assign_weights, read_checkpoint
-from service.engines.weights.source import Checkpoint
+from service.engines.weights.checkpoint_file import Checkpoint
+from service.engines.weights.state_dict import assign_weights, read_checkpoint
 from service.host.cpu import available_cpus
 from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
-"""Pixels. On a CPU a pass at a client's size would take several times as long as the whole start. The deviation at 1024
-is up to twice (mean) and five times (tail) that at 192, and 160 does not tell benign weights from hostile ones:
-``benchmarks/precision.py``, docs/performance.md."""
+"""Pixels. On a CPU, a pass at the size of a client's picture would take several times as long as the whole start. The
+deviation at 1024 is up to twice (mean) and five times (tail) that at 192; and at 160 the check does not distinguish
+benign weights from hostile ones. Measured by ``benchmarks/precision.py``; see docs/performance.md."""
 
-LEAST_SPREAD = 0.1
-"""Standard deviation of alpha below which a mask is flat, and two flat masks agree whatever the precision."""
+MIN_SPREAD = 0.1
+"""Standard deviation of alpha below which a mask is flat. Two flat masks agree in any precision, so that they prove
+nothing."""
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -36,10 +42,10 @@ _STD = (0.229, 0.224, 0.225)
 def set_up_device(name: str) -> torch.device:
     """Choose the device, and give torch as many threads as the container has CPUs.
 
-    To be called in the thread that will compute: the number of threads belongs to the thread that sets it.
+    Call it in the thread that will compute: torch keeps the number of threads for each calling thread.
 
     Raises:
-        ConfigurationError: the named device is not there.
+        ConfigurationError: the named device is missing.
     """
     torch.set_num_threads(available_cpus())
     return devices.choose_device(name)
@@ -49,7 +55,7 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
     """The package's network of ``mode`` with the checkpoint's weights, in main memory.
 
     Raises:
-        WeightsUnavailable: the checkpoint is damaged, of another network, or changed since it was verified.
+        WeightsUnavailable: the checkpoint is damaged, belongs to another network, or changed since it was verified.
     """
     if checkpoint.path is None:
         state = dummy_state(mode)
@@ -58,19 +64,36 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
         state = read_checkpoint(checkpoint.path)
     network = build_network(mode_config(mode).base_size)
     assign_weights(network, state, checkpoint.source)
-    checkpoint.check_unchanged()  # what was copied is what was verified
+    checkpoint.check_unchanged()  # so the copied weights are the verified ones
     return network
 
 
-class Runtime:
-    """A network on its device, and the arithmetic around it.
+@dataclass(frozen=True, slots=True)
+class _OpenPrecision:
+    """Both candidates, while the precision is not decided yet. The session computes in fp32 meanwhile."""
 
-    With ``auto`` it computes in fp32 until :meth:`settle` has decided: the first proof need not wait for that.
+    bf16: Forward
+    shared: nn.Module | None
+    """The network whose weights the fp32 pass shares; None if the fp32 pass has a copy already."""
+
+
+class Session:
+    """The network on its device, with the steps before and after it: resize, normalise, interpolate back.
+
+    Weight sharing before the precision is chosen: with ``auto``, fp32 computes only the first proof and its half of the
+    self-check, and in most cases nothing after that. On a CPU, copying its weights into oneDNN's layout would take
+    longer than these two passes gain by it. So until :meth:`settle` has decided, the fp32 pass shares the weights of
+    ``network``, which is kept for that. If bf16 passes the check, the network is dropped, and the next pass can use its
+    memory in one piece. If not, the bf16 copy is dropped and the fp32 weights are copied into the fast layout.
 
     Args:
-        network: in evaluation mode, in float32; its weights are copied, by :meth:`settle` at the latest.
+        network: in evaluation mode, in float32. Its weights are copied, by :meth:`settle` at the latest.
         device: where it computes.
-        wanted: ``fp32``, ``bf16`` (asked for, so not checked) or ``auto``.
+        wanted: ``fp32``, ``bf16`` (without a check, because it was asked for) or ``auto``.
+
+    Attributes:
+        device: where it computes.
+        precision: the precision in use, and why.
 
     Raises:
         OutOfMemory, DeviceError: the device failed.
@@ -78,27 +101,26 @@ class Runtime:
 
     def __init__(self, network: nn.Module, device: torch.device, wanted: precision.Wanted) -> None:
         self.device = device
-        """Where it computes."""
-        self._forward_running = threading.Lock()
         self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)
-        self._open: tuple[Forward, nn.Module | None] | None = None
+        self._open: _OpenPrecision | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.device_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
             self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
             if wanted == "bf16":
                 self._network = Forward(network, device, reduced=precision.REDUCED_PARTS)
-                self._say("bf16", f"asked for, not checked{unsuitable and f'; {unsuitable}'}")
-                return
-            if wanted == "auto" and not unsuitable:
-                borrow = device.type == "cpu"  # elsewhere nothing is faster than a copy
-                self._network = Forward(network, device, borrow=borrow)
-                candidate = Forward(network, device, reduced=precision.REDUCED_PARTS)
-                self._open = candidate, network if borrow else None
-                self._say("fp32", "until the self-check of bf16, right after the first proof")
+                reason = f"asked for, not checked{unsuitable and f'; {unsuitable}'}"
+                self.precision = precision.Choice("bf16", reason)
+            elif wanted == "auto" and not unsuitable:
+                share = device.type == "cpu"  # on other devices nothing is faster than a copy
+                self._network = Forward(network, device, share_weights=share)
+                bf16 = Forward(network, device, reduced=precision.REDUCED_PARTS)
+                self._open = _OpenPrecision(bf16, network if share else None)
+                reason = "until the self-check of bf16, right after the first proof"
+                self.precision = precision.Choice("fp32", reason)
             else:
                 self._network = Forward(network, device)
-                self._say("fp32", unsuitable or "asked for")
+                self.precision = precision.Choice("fp32", unsuitable or "asked for")
 
     @property
     def settled(self) -> bool:
@@ -106,46 +128,47 @@ class Runtime:
         return self._open is None
 
     def settle(self) -> None:
-        """Decide the precision, if that is open: bf16 if it leaves the mask of a textured picture as it is.
+        """Decide the precision if it is open: bf16 if the mask of a textured picture stays the same in bf16.
 
         Raises:
-            OutOfMemory, DeviceError: the device failed; it stays with fp32.
+            OutOfMemory, DeviceError: the device failed; the session continues in fp32.
         """
         if self._open is None:
             return
-        (candidate, borrowed), self._open = self._open, None
-        self._say("fp32", "the self-check could not be made")  # unless it is
+        candidates, self._open = self._open, None
+        # This holds if the check below raises.
+        self.precision = precision.Choice("fp32", "the self-check could not be made")
         with devices.device_errors(self.device), torch.inference_mode():
             try:
-                self._check(candidate)
+                self.precision = self._self_check(candidates.bf16)
             finally:
-                if self.precision == "bf16":
-                    self._network = candidate
-                elif borrowed is not None:
-                    del candidate  # there need not be room for three
-                    self._network = Forward(borrowed, self.device)
+                shared = candidates.shared
+                if self.precision.name == "bf16":
+                    self._network = candidates.bf16
+                elif shared is not None:
+                    del candidates  # frees the bf16 weights: there may not be memory for three copies
+                    self._network = Forward(shared, self.device)
         self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)  # with a new baseline
 
-    def _check(self, candidate: Forward) -> None:
+    def _self_check(self, bf16: Forward) -> precision.Choice:
         side = SELF_CHECK_SIDE[self.device.type]
         check = f"self-check at {side}x{side}"
         picture = self_check_picture(side).to(self.device)
-        mask = self._forward(picture)
-        if float(mask.std()) < LEAST_SPREAD:
-            self._say("fp32", f"{check} inconclusive: these weights see nothing in its picture")
-            return
-        deviation = precision.measure_deviation(mask, candidate(picture))
+        mask = self._network(picture)
+        if float(mask.std()) < MIN_SPREAD:
+            reason = f"{check} inconclusive: with these weights the mask of its picture is flat"
+            return precision.Choice("fp32", reason)
+        deviation = precision.measure_deviation(mask, bf16(picture))
         if deviation.acceptable:
-            self._say("bf16", f"{check} passed: {deviation}")
-        else:
-            self._say("fp32", f"{check} failed: bf16 differs from fp32 by {deviation}")
+            return precision.Choice("bf16", f"{check} passed: {deviation}")
+        return precision.Choice("fp32", f"{check} failed: bf16 differs from fp32 by {deviation}")
 
     def infer(self, image: RGB, input_size: tuple[int, int]) -> Alpha:
-        """The mask of one image at its own size, as ``Remover.process`` makes it.
+        """The mask of one image at its own size, as ``Remover.process`` computes it.
 
         Args:
             image: any size from 1 x 1.
-            input_size: (width, height) fed to the network.
+            input_size: (width, height) of the model input.
 
         Raises:
             OutOfMemory, DeviceError: the device failed.
@@ -155,8 +178,8 @@ class Runtime:
         resized = np.array(Image.fromarray(image).resize(input_size, Image.Resampling.BILINEAR))
         with devices.device_errors(self.device), torch.inference_mode():
             pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
-            # One image a pass: the network stretches the range of the whole batch to [0, 1].
-            mask = self._forward(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
+            # One image in each pass: the network stretches the range of the whole batch to 0-1.
+            mask = self._network(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
         return alpha
@@ -165,24 +188,11 @@ class Runtime:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU."""
         return devices.memory_in_use(self.device)
 
-    def _say(self, used: precision.Precision, reason: str) -> None:
-        self.precision, self.precision_reason = used, reason
-
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        # Two passes at once would need the memory of two, and the device has no more time than for one.
-        if not self._forward_running.acquire(blocking=False):
-            raise RuntimeError("two forward passes at once on one network")
-        try:
-            mask: torch.Tensor = self._network(batch)
-        finally:
-            self._forward_running.release()
-        return mask.float()
-
 
 def self_check_picture(side: int) -> torch.Tensor:
-    """A textured disc before a calmer ground, 1 x 3 x side x side, normalised; always the same."""
+    """A textured disc in front of a calmer background, 1 x 3 x side x side, normalised; the same on every call."""
     generator = torch.Generator().manual_seed(0)
-    ground, subject = (smooth_noise(generator, side=side) for _ in range(2))
+    background, subject = (smooth_noise(generator, side=side) for _ in range(2))
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
     disc = ((0.6 - (x**2 + y**2).sqrt()) * 20).sigmoid()
-    return torch.lerp(ground / 2 - 0.5, subject + 0.8, disc)
+    return torch.lerp(background / 2 - 0.5, subject + 0.8, disc)

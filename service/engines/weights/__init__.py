@@ -1,4 +1,5 @@
-"""Checkpoint files: where they are found, how they are downloaded, verified and read.
+"""Checkpoint files: where they are, how they are downloaded and verified, and how they are read.
 
-Nothing here builds or runs a network.
+The engines and ``./inspyrenet weights`` use this package. Nothing here builds or runs a network. Only
+``state_dict`` imports torch, and only ``download`` imports an HTTP client.
 """

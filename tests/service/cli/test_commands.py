@@ -16,8 +16,10 @@ import structlog
 
 from service.cli import commands, serve
 from service.cli.commands import COMMANDS, run
+from service.engines.package_config import ModeConfig, mode_config
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.source import Checkpoint, official_path
+from service.engines.weights.checkpoint_file import Checkpoint
+from service.engines.weights.official import official_path
 from service.settings import Settings, flag, variable
 from service.version import __version__
 
@@ -150,7 +152,7 @@ def test_weights_that_are_on_the_disk_are_not_fetched(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    file = official_path("base-nightly")
+    file = official_path(mode_config("base-nightly"))
     file.parent.mkdir()
     file.write_bytes(b"a checkpoint")
     assert run(["weights"], {"INSPYRENET_MODE": "base-nightly"}) == 0
@@ -163,16 +165,16 @@ def test_weights_that_are_missing_are_fetched(
 ) -> None:
     file = tmp_path / "ckpt_fast.pth"
 
-    def fetch(mode: str, *, say: Callable[[str], None]) -> Checkpoint:
-        say(f"downloading {mode}")
+    def fetch(config: ModeConfig, *, report: Callable[[str], None]) -> Checkpoint:
+        report(f"downloading {config.ckpt_name}")
         return Checkpoint("official", file, "md5:0123", "verified", None)
 
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    monkeypatch.setattr("service.engines.weights.official.fetch", fetch)
     assert run(["weights", "--mode", "fast"], {"INSPYRENET_MODE": "base"}) == 0
     missing, downloading, verified = capsys.readouterr().out.splitlines()
     assert missing.endswith(": missing")
-    assert downloading == "downloading fast"
+    assert downloading == "downloading ckpt_fast.pth"
     assert verified == f"{file}: verified (md5:0123)"
 
 
@@ -183,7 +185,7 @@ def test_weights_that_cannot_be_had_give_exit_code_1_and_the_reason(
         raise WeightsUnavailable("there is no network")
 
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
-    monkeypatch.setattr("service.engines.weights.source.fetch", fetch)
+    monkeypatch.setattr("service.engines.weights.official.fetch", fetch)
     assert run(["weights"], {}) == 1
     assert capsys.readouterr().err == "error: there is no network\n"
 

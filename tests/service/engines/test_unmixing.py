@@ -1,4 +1,4 @@
-"""Colour unmixing on photographs whose true foreground is known, and at the edges of what a picture can be."""
+"""Colour unmixing on photographs whose true foreground is known, and on pictures of extreme shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photographs() -> list[Scene]:
 
 
 def mean_errors(estimate: Estimator, photographs: list[Scene]) -> dict[str, float]:
-    """By kind of matte: levels of 255 by which the soft edges on new backgrounds are off, in the mean."""
+    """For each kind of matte: the mean error of soft edges on new backgrounds, in levels of 255."""
     errors: dict[str, list[float]] = {kind: [] for kind in MATTES}
     for scene in photographs:
         errors[scene.kind].append(composite_errors(scene, estimate(scene.image, scene.alpha)).mean)
@@ -50,7 +50,7 @@ def test_soft_edges_look_right_on_new_backgrounds(errors: dict[str, float], kind
 
 
 @pytest.mark.parametrize("kind", MATTES)
-def test_it_beats_leaving_the_picture_as_it_is(
+def test_the_estimate_is_better_than_the_unchanged_picture(
     errors: dict[str, float], photographs: list[Scene], kind: str
 ) -> None:
     assert errors[kind] < 0.85 * mean_errors(lambda image, alpha: image, photographs)[kind]
@@ -102,7 +102,7 @@ def test_one_colour_over_another_is_separated_exactly() -> None:
     assert np.abs(result[visible].astype(int) - front).max() <= 8
 
 
-def test_what_is_clear_continues_the_foreground_instead_of_showing_the_background() -> None:
+def test_clear_pixels_continue_the_foreground_instead_of_showing_the_background() -> None:
     image = np.full((128, 128, 3), 250, np.uint8)
     alpha = np.zeros((128, 128), np.float32)
     alpha[32:96, 32:96] = 1
@@ -119,7 +119,7 @@ def test_turning_the_picture_turns_the_result() -> None:
     assert np.abs(difference).max() <= 1
 
 
-def test_a_row_longer_than_any_strip_gives_what_the_column_gives() -> None:
+def test_a_row_longer_than_any_strip_gives_the_same_as_the_column() -> None:
     image, alpha = noise(3, 40_000)
     column = estimate_foreground(
         np.ascontiguousarray(image.swapaxes(0, 1)), np.ascontiguousarray(alpha.swapaxes(0, 1))
@@ -127,7 +127,7 @@ def test_a_row_longer_than_any_strip_gives_what_the_column_gives() -> None:
     assert np.array_equal(estimate_foreground(image, alpha), column.swapaxes(0, 1))
 
 
-def test_several_threads_at_once_get_the_same_bits_as_one() -> None:
+def test_several_threads_at_the_same_time_get_the_same_bits_as_one() -> None:
     pictures = [noise(200, 300, seed) for seed in range(4)]
     alone = [estimate_foreground(*picture) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:
@@ -135,7 +135,7 @@ def test_several_threads_at_once_get_the_same_bits_as_one() -> None:
     assert all(np.array_equal(together[i], alone[i % 4]) for i in range(12))
 
 
-def test_the_inputs_are_left_as_they_were() -> None:
+def test_the_inputs_are_not_changed() -> None:
     image, alpha = noise(70, 90)
     before = image.copy(), alpha.copy()
     estimate_foreground(image, alpha)
@@ -143,7 +143,7 @@ def test_the_inputs_are_left_as_they_were() -> None:
     assert np.array_equal(alpha, before[1])
 
 
-def test_a_large_picture_takes_little_memory_beside_the_result() -> None:
+def test_a_large_picture_takes_little_memory_besides_the_result() -> None:
     image, alpha = np.zeros((4000, 5000, 3), np.uint8), np.zeros((4000, 5000), np.float32)
     tracemalloc.start()
     try:

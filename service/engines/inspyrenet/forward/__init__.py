@@ -1,5 +1,5 @@
-"""The forward pass of InSPyReNet, arranged to do the same arithmetic with less work and less memory.
+"""The forward pass of InSPyReNet, rearranged: the same function as the package's modules, with less work and memory.
 
-The package's own modules define the network and are the reference for every mask. Loading weights, choosing a
-device and choosing a precision do not belong here.
+``session`` builds and calls ``model.Forward``. The package's own modules define the network, and every mask must equal
+theirs up to rounding. Loading weights, choosing a device and choosing a precision do not belong here.
 """

@@ -1,9 +1,11 @@
-"""Linear and convolution layers with frozen weights, stored the way the device multiplies fastest.
+"""Linear and convolution layers with constant weights, stored in the layout that the device multiplies fastest.
 
-On a CPU the weights are reordered once into oneDNN's own layout, and biases and activations are fused into the
-multiplication, a convolution's sums too: the operators that torch's own compiler emits, without a compiler. Elsewhere
-they are the plain ones.
-Every tensor kept is a copy, unless it is asked to borrow.
+All modules of the forward pass build their layers with it. On a CPU, the weights are reordered once into oneDNN's own
+layout ("packed"), and bias, activation and a convolution's addition are fused into the multiplication. These are the
+operators that torch's own compiler emits, without a compiler. On other devices the plain operators are used.
+
+Every stored tensor must be a copy, unless the caller asks to share weights: the package's network is deleted after the
+load.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Linear:
         device: where it computes.
         dtype: of weights, inputs and outputs.
         gelu: apply the activation.
-        borrow: leave float32 weights where they are, which takes no time, and multiply a quarter slower.
+        share_weights: use the given float32 weights instead of a packed copy. That takes no time here, and makes the
+            multiplication a quarter slower.
     """
 
     def __init__(
@@ -38,16 +41,16 @@ class Linear:
         device: torch.device,
         dtype: torch.dtype,
         gelu: bool = False,
-        borrow: bool = False,
+        share_weights: bool = False,
     ) -> None:
         self._gelu = gelu
-        self._packed = _packs(device, dtype) and not borrow
-        self._bias = None if bias is None else frozen(bias, device, dtype)
-        # A single call finds the layout for any number of rows.
+        self._packed = _can_pack(device, dtype) and not share_weights
+        self._bias = None if bias is None else copy_to(bias, device, dtype)
+        # Without a number of rows, oneDNN chooses a layout that works for any.
         self._weight = (
             _onednn._reorder_linear_weight(weight.detach().to(dtype), None)
             if self._packed
-            else weight.detach().to(device, dtype, copy=not borrow)
+            else weight.detach().to(device, dtype, copy=not share_weights)
         )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,20 +92,20 @@ class Convolution:
         self._padding = list(padding)
         self._dilation = list(dilation)
         self._relu = relu
-        self._packed = _packs(device, dtype)
-        self._bias = None if bias is None else frozen(bias, device, dtype)
+        self._packed = _can_pack(device, dtype)
+        self._bias = None if bias is None else copy_to(bias, device, dtype)
         self._weight = (
             _onednn._reorder_convolution_weight(
                 weight.detach().to(dtype), self._padding, [1, 1], self._dilation, 1, None
             )
             if self._packed
-            else frozen(weight, device, dtype).contiguous(memory_format=torch.channels_last)
+            else copy_to(weight, device, dtype).contiguous(memory_format=torch.channels_last)
         )
 
     @classmethod
-    def folded(
+    def from_block(
         cls,
-        layer: nn.Module,
+        block: nn.Module,
         *,
         device: torch.device,
         dtype: torch.dtype,
@@ -111,25 +114,25 @@ class Convolution:
         relu: bool | None = None,
         gain: float = 1.0,
     ) -> Convolution:
-        """One of the network's ``Conv2d`` blocks, its BatchNorm folded into the weights.
+        """The convolution of one of the network's ``Conv2d`` blocks, with its BatchNorm folded into the weights.
 
         Args:
-            layer: with ``conv``, ``bn`` (or None) and ``relu`` (or None).
+            block: with ``conv``, ``bn`` (or None) and ``relu`` (or None).
             device: where it computes.
             dtype: of weights, inputs and outputs.
             inputs: the input channels to keep.
             bias: keep the bias.
-            relu: instead of what the block says.
-            gain: the inputs are multiplied by it.
+            relu: overrides the block's own ReLU.
+            gain: a factor for the inputs.
         """
-        block = cast("Any", layer)
-        weight, offset = fold(block)
+        parts = cast("Any", block)
+        weight, offset = fold_batch_norm(block)
         return cls(
             weight[:, inputs] * gain,
             offset if bias else None,
-            padding=block.conv.padding,
-            dilation=block.conv.dilation,
-            relu=block.relu is not None if relu is None else relu,
+            padding=parts.conv.padding,
+            dilation=parts.conv.dilation,
+            relu=parts.relu is not None if relu is None else relu,
             device=device,
             dtype=dtype,
         )
@@ -155,8 +158,8 @@ class Convolution:
         y = functional.conv2d(x, self._weight, self._bias, padding=self._padding, dilation=self._dilation)
         return y.relu_() if self._relu else y
 
-    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """``relu(conv(x) + other)``; ``other`` is of the output's shape and precision."""
+    def add_relu(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """``relu(conv(x) + other)``; ``other`` has the shape and precision of the output."""
         if self._packed:
             return cast(
                 "torch.Tensor",
@@ -180,11 +183,11 @@ class Convolution:
         return y.add_(other).relu_()
 
 
-def pieces(total: int, size: int, device: torch.device) -> Iterator[slice]:
-    """Slices of about the same length that cover ``total``: on a CPU of at most ``size``, elsewhere one.
+def chunks(total: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Slices of about the same length that cover ``total``: on a CPU of at most ``size`` each, else a single one.
 
-    What is computed of a piece lies in memory that the piece before has just given back, instead of in fresh pages
-    from the kernel. A GPU's memory is at hand anyway, and its parallelism needs all at once.
+    On a CPU, the results of a chunk use the memory that the previous chunk has just freed, instead of new pages from
+    the kernel. A GPU keeps its memory anyway, and needs the whole work at once to run in parallel.
     """
     count = -(-total // size) if device.type == "cpu" else 1
     step = -(-total // max(count, 1))
@@ -192,32 +195,34 @@ def pieces(total: int, size: int, device: torch.device) -> Iterator[slice]:
 
 
 def pixel_rows(x: torch.Tensor) -> torch.Tensor:
-    """A channels-last 1 x C x H x W as pixels x C, without a copy."""
+    """A channels-last map of 1 x C x H x W as a matrix of pixels x C, without a copy."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
-def fold(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias, in float32, of a convolution with its BatchNorm in it: the same function, up to rounding.
+def fold_batch_norm(block: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias, in float32, of one convolution that replaces a convolution and its BatchNorm.
+
+    The function is the same up to rounding.
 
     Args:
-        layer: one of the network's ``Conv2d`` blocks, in evaluation mode.
+        block: one of the network's ``Conv2d`` blocks, in evaluation mode.
     """
-    block = cast("Any", layer)
-    weight, bias = block.conv.weight.detach().float(), block.conv.bias
+    parts = cast("Any", block)
+    weight, bias = parts.conv.weight.detach().float(), parts.conv.bias
     offset = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach().float()
-    if block.bn is None:
+    if parts.bn is None:
         return weight, offset
-    gain = block.bn.weight.detach() / torch.sqrt(block.bn.running_var + block.bn.eps)
-    return weight * gain.view(-1, 1, 1, 1), block.bn.bias.detach() + (offset - block.bn.running_mean) * gain
+    gain = parts.bn.weight.detach() / torch.sqrt(parts.bn.running_var + parts.bn.eps)
+    return weight * gain.view(-1, 1, 1, 1), parts.bn.bias.detach() + (offset - parts.bn.running_mean) * gain
 
 
-def frozen(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A copy that belongs to nobody else."""
+def copy_to(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A copy that shares no memory with ``tensor``, on that device and in that precision."""
     return tensor.detach().to(device=device, dtype=dtype, copy=True)
 
 
-def _packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether oneDNN takes layers of that precision on that device."""
+def _can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN supports layers of that precision on that device."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return dtype is torch.float32 or bool(_onednn._is_mkldnn_bf16_supported())

@@ -1,7 +1,8 @@
-"""The forward pass of the network of ``transparent_background``: its weights, its function, another order of work.
+"""The whole forward pass: the function and the weights of the package's network, computed in another order.
 
-``benchmarks/forward.py`` measures it beside the package's own modules, and
-``tests/service/engines/inspyrenet/test_forward.py`` holds it to their masks.
+``session`` builds it from the package's network and calls it for every mask. The masks must stay those of the package's
+own modules: ``tests/service/engines/inspyrenet/forward/test_model.py`` compares both, and ``benchmarks/forward.py``
+measures both.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from service.engines.inspyrenet.forward.attention import AttentionStage, enlarged
-from service.engines.inspyrenet.forward.heads import Context, Decoder, Pyramid
+from service.engines.inspyrenet.forward.attention_stage import AttentionStage
+from service.engines.inspyrenet.forward.context import Context
+from service.engines.inspyrenet.forward.decoder import Decoder
+from service.engines.inspyrenet.forward.interpolation import enlarge
+from service.engines.inspyrenet.forward.pyramid import Pyramid
 from service.engines.inspyrenet.forward.swin import Backbone
 
 PARTS = (
@@ -22,20 +26,20 @@ PARTS = (
     "decoder",
     *(f"attention{number}" for number in range(3)),
 )
-"""The network's parts, by their names in the checkpoint; each has one precision."""
+"""The network's parts, with their names in the checkpoint. Each part computes in one precision."""
 
 
 class Forward:
-    """The network with frozen weights, ready to compute; refers to the package's network only if it borrows.
+    """The network with constant weights, ready to compute.
 
-    Holds no state of its own between or during passes.
+    It keeps no state during or between passes. It references the package's network only if it shares weights.
 
     Args:
         network: the package's ``InSPyReNet``, in evaluation mode, with its weights in float32 in main memory.
         device: where it computes.
         reduced: the parts that compute in bfloat16; see :mod:`service.engines.inspyrenet.precision`.
-        borrow: compute with the network's own float32 tensors, where they are most: for the few passes until it is
-            known which precision serves, copying them into the fastest layout takes longer than it saves.
+        share_weights: compute with the network's own float32 tensors in the backbone, which has most of them, instead
+            of copies in the fastest layout. That is faster if only a few passes follow.
     """
 
     def __init__(
@@ -44,10 +48,10 @@ class Forward:
         device: torch.device,
         *,
         reduced: Collection[str] = (),
-        borrow: bool = False,
+        share_weights: bool = False,
     ) -> None:
         if unknown := set(reduced) - set(PARTS):
-            raise ValueError(f"the network has no parts {sorted(unknown)}; it has {', '.join(PARTS)}")
+            raise ValueError(f"the network has no parts named {sorted(unknown)}; it has {', '.join(PARTS)}")
 
         def precision(part: str) -> torch.dtype:
             return torch.bfloat16 if part in reduced else torch.float32
@@ -61,7 +65,7 @@ class Forward:
                 network.get_submodule("backbone"),
                 device=device,
                 dtype=precision("backbone"),
-                borrow=borrow,
+                share_weights=share_weights,
             )
             self._contexts = [
                 Context(network.get_submodule(part), device=device, dtype=precision(part))
@@ -81,7 +85,7 @@ class Forward:
             image: 1 x 3 x H x W, float32, normalised, H and W multiples of 32.
 
         Returns:
-            1 x 1 x H x W, float32, stretched to 0-1.
+            1 x 1 x H x W, float32, its range stretched to 0-1.
         """
         height, width = image.shape[-2:]
         quarter, half = (height // 4, width // 4), (height // 2, width // 2)
@@ -90,10 +94,10 @@ class Forward:
         )
         coarse, saliency = self._decoder([x3, x4, x5])
         features, laplacian2 = self._attention2(
-            torch.cat([x2, enlarged(coarse.to(x2.dtype), quarter)], 1), quarter, saliency
+            torch.cat([x2, enlarge(coarse.to(x2.dtype), quarter)], 1), quarter, saliency
         )
         saliency = self._pyramid(saliency, laplacian2)
-        # Both are enlarged by the same factor: better together, in the stage, which need not enlarge all of it.
+        # Both inputs are enlarged by the same factor. The stage does that for both together, and only in strips.
         features, laplacian1 = self._attention1(
             torch.cat([x1, features.to(x1.dtype)], 1), half, saliency, laplacian2
         )

@@ -1,4 +1,4 @@
-"""Choosing a device, and telling its failures apart."""
+"""The choice of the device, and what its failures mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from service.engines.inspyrenet import devices
 from service.engines.inspyrenet.devices import choose_device, device_errors, memory_in_use
 from service.engines.protocol import ConfigurationError, DeviceError, EngineError, OutOfMemory
 
@@ -60,18 +59,18 @@ def test_a_named_device_that_is_missing_never_becomes_a_cpu(
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_no_room_is_out_of_memory_on_either_device(error: Exception) -> None:
+def test_a_failed_allocation_is_out_of_memory_on_either_device(error: Exception) -> None:
     with pytest.raises(OutOfMemory), device_errors(CPU):
         raise error
 
 
-def test_a_real_allocation_that_cannot_be_is_out_of_memory() -> None:
+def test_a_real_allocation_that_is_too_large_is_out_of_memory() -> None:
     with pytest.raises(OutOfMemory), device_errors(CPU):
         torch.empty(1 << 50)
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_device_error_is_sticky_if_the_device_answers_no_more(
+def test_a_device_error_is_sticky_if_the_device_no_longer_answers(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     def synchronize(_: torch.device) -> None:
@@ -79,22 +78,22 @@ def test_a_device_error_is_sticky_if_the_device_answers_no_more(
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    monkeypatch.setattr(devices.torch, "zeros", lambda *_, **__: torch.ones(1))
-    with pytest.raises(DeviceError, match="illegal memory access") as told, device_errors(CUDA):
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.ones(1))
+    with pytest.raises(DeviceError, match="illegal memory access") as raised, device_errors(CUDA):
         raise RuntimeError(
             "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
         )
-    assert told.value.sticky is not answers
-    assert "\n" not in str(told.value)
+    assert raised.value.sticky is not answers
+    assert "\n" not in str(raised.value)
 
 
-def test_our_own_bugs_pass_through_untouched() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as told, device_errors(CPU):
+def test_other_errors_pass_through_unchanged() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised, device_errors(CPU):
         torch.ones(2, 3) @ torch.ones(2, 3)
-    assert not isinstance(told.value, EngineError)
+    assert not isinstance(raised.value, EngineError)
 
 
-def test_the_tensors_of_a_failed_pass_are_let_go() -> None:
+def test_the_tensors_of_a_failed_pass_are_freed() -> None:
     import weakref
 
     held: list[weakref.ref[torch.Tensor]] = []

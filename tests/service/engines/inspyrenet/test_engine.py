@@ -1,4 +1,4 @@
-"""The engine as the service uses it."""
+"""The InSPyReNet engine, called as the service calls it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 
 from service.engines.inspyrenet import precision
 from service.engines.inspyrenet.engine import InspyrenetEngine
+from service.engines.inspyrenet.precision import Choice
 from service.engines.inspyrenet.resize import ResizeMode
+from service.engines.package_config import mode_config
 from service.engines.protocol import (
     ConfigurationError,
     EngineInfo,
@@ -24,7 +27,7 @@ from service.engines.protocol import (
     OutOfMemory,
     WeightsUnavailable,
 )
-from service.engines.weights.source import Weights
+from service.engines.weights.requested import Weights
 
 RNG = np.random.default_rng(3)
 
@@ -35,7 +38,7 @@ def engine(
     return InspyrenetEngine(
         mode="fast",
         resize=resize,
-        weights=Weights(weights, "fast"),
+        weights=Weights(weights, mode_config("fast")),
         device=device,
         precision=options.get("precision", "fp32"),
         max_model_pixels=options.get("max_model_pixels", 1 << 22),
@@ -68,7 +71,9 @@ def picture(height: int, width: int) -> Any:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (16, 16), (17, 31), (1, 500), (65, 97)])
-def test_every_size_has_a_mask_of_its_own_size(loaded: InspyrenetEngine, size: tuple[int, int]) -> None:
+def test_a_picture_of_any_size_has_a_mask_of_its_size(
+    loaded: InspyrenetEngine, size: tuple[int, int]
+) -> None:
     alpha = loaded.infer(picture(*size))
     assert alpha.shape == size
     assert alpha.dtype == np.float32
@@ -84,7 +89,7 @@ def test_the_same_picture_has_the_same_mask(loaded: InspyrenetEngine) -> None:
     assert np.array_equal(loaded.infer(image), first)
 
 
-def test_the_bound_on_the_input_is_obeyed(checkpoint: str) -> None:
+def test_the_limit_of_the_model_input_is_respected(checkpoint: str) -> None:
     assert engine(checkpoint, max_model_pixels=65536).model_input_size(4000, 3000) == (288, 224)
     assert engine(checkpoint, resize="static").model_input_size(4000, 3000) == (384, 384)
 
@@ -95,7 +100,7 @@ def test_a_cut_out_can_be_made(loaded: InspyrenetEngine) -> None:
     assert loaded.memory() == {"allocated": 0, "reserved": 0}
 
 
-def test_a_load_reports_its_phases_in_order_and_what_it_loaded(checkpoint: str) -> None:
+def test_a_load_reports_its_phases_in_order_and_returns_what_it_loaded(checkpoint: str) -> None:
     phases: list[LoadPhase] = []
     built = engine(checkpoint)
     built.prepare(ignore)
@@ -107,27 +112,27 @@ def test_a_load_reports_its_phases_in_order_and_what_it_loaded(checkpoint: str) 
     assert info.weights_note.startswith("unverified")
 
 
-def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_and_in_its_own_thread(
+def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_in_the_calling_thread(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.engines.inspyrenet import session as runtime
+    from service.engines.inspyrenet import session
 
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr(runtime, "available_cpus", lambda: 3)
+    monkeypatch.setattr(session, "available_cpus", lambda: 3)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: given.append((count, threading.get_ident())))
     start(engine(checkpoint))
     assert given == [(3, threading.get_ident())]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
-def test_a_checkpoint_overwritten_in_place_harms_nobody(
+def test_a_checkpoint_that_is_truncated_after_the_load_does_no_harm(
     checkpoint: str, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.engines.inspyrenet.precision.has_native_bf16", lambda: True)
     copy = tmp_path / "mine.pth"
     shutil.copy(checkpoint, copy)
     built = engine(str(copy), precision=precision)
-    gc.disable()  # as while the service starts: no collection may be needed
+    gc.disable()  # no collection may be necessary to unmap the file, as while the service starts
     try:
         info = start(built)
     finally:
@@ -142,7 +147,7 @@ def test_a_checkpoint_overwritten_in_place_harms_nobody(
         assert "self-check at 192x192" in built.settle().precision_reason
 
 
-def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_read_anew(
+def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_until_it_is_prepared_again(
     checkpoint: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "mine.pth"
@@ -158,21 +163,21 @@ def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_and_then_
 @pytest.mark.parametrize(
     "error", [RuntimeError("could not create a primitive"), torch.OutOfMemoryError("no")]
 )
-def test_a_self_check_that_cannot_be_made_is_said_not_to_have_been(
+def test_a_self_check_that_cannot_be_made_leaves_fp32_and_says_so(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     monkeypatch.setattr(precision, "has_native_bf16", lambda: True)
     built = engine(checkpoint, precision="auto")
     start(built)
 
-    def broken(*_: torch.Tensor) -> precision.Deviation:
+    def broken(_: torch.Tensor) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(precision, "measure_deviation", broken)
+    session: Any = built._session
+    session._open = replace(session._open, bf16=broken)
     with pytest.raises((RuntimeError, OutOfMemory)):
         built.settle()
-    runtime: Any = built._runtime
-    assert (runtime.precision, runtime.precision_reason) == ("fp32", "the self-check could not be made")
+    assert session.precision == Choice("fp32", "the self-check could not be made")
     assert built.infer(picture(32, 32)).shape == (32, 32)
 
 
@@ -183,12 +188,12 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         start(engine(str(path)))
 
 
-def test_a_device_that_is_missing_ends_the_start(checkpoint: str) -> None:
+def test_a_missing_device_ends_the_start(checkpoint: str) -> None:
     with pytest.raises(ConfigurationError, match="INSPYRENET_DEVICE=cuda:99"):
         start(engine(checkpoint, device="cuda:99"))
 
 
-def test_nothing_works_before_it_is_prepared_and_loaded(checkpoint: str) -> None:
+def test_an_engine_does_not_load_before_it_is_prepared_nor_infer_before_it_is_loaded(checkpoint: str) -> None:
     with pytest.raises(RuntimeError, match="prepare"):
         engine(checkpoint).load(ignore)
     with pytest.raises(RuntimeError, match="load"):
@@ -196,40 +201,14 @@ def test_nothing_works_before_it_is_prepared_and_loaded(checkpoint: str) -> None
     assert engine(checkpoint).memory() == {"allocated": 0, "reserved": 0}
 
 
-def test_running_out_of_memory_is_told_and_the_next_picture_works(
+def test_a_picture_after_one_that_ran_out_of_memory_has_a_mask(
     loaded: InspyrenetEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torch.nn import functional
-
-    def exhausted(*_: object, **__: object) -> None:
+    def exhausted(_: torch.Tensor) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(functional, "interpolate", exhausted)
+        patch.setattr(loaded._session, "_network", exhausted)
         with pytest.raises(OutOfMemory):
             loaded.infer(picture(40, 40))
     assert loaded.infer(picture(40, 40)).shape == (40, 40)
-
-
-def test_two_passes_at_once_are_refused(loaded: InspyrenetEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime: Any = loaded._runtime
-    inside, release = threading.Event(), threading.Event()
-    network = runtime._network
-
-    def slow(batch: torch.Tensor) -> torch.Tensor:
-        inside.set()
-        release.wait(30)
-        return torch.zeros(1, 1, 32, 32)
-
-    monkeypatch.setattr(runtime, "_network", slow)
-    first = threading.Thread(target=loaded.infer, args=(picture(32, 32),))
-    first.start()
-    try:
-        assert inside.wait(30)
-        with pytest.raises(RuntimeError, match="two forward passes at once"):
-            loaded.infer(picture(32, 32))
-    finally:
-        release.set()
-        first.join()
-    monkeypatch.setattr(runtime, "_network", network)
-    assert loaded.infer(picture(32, 32)).shape == (32, 32)

@@ -1,4 +1,4 @@
-"""Our masks against those of the unmodified package, on photographs; the colours have a gate of their own."""
+"""Our masks compared with those of the unmodified package, on photographs; ``test_unmixing`` compares the colours."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 
 from service.engines.inspyrenet.engine import InspyrenetEngine
-from service.engines.weights.source import Weights
+from service.engines.package_config import mode_config
+from service.engines.weights.requested import Weights
 from tests.support.stock_package import RUNS
 
 pytestmark = [pytest.mark.stock, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(("mode", "resize"), RUNS)
-def test_masks_are_those_of_the_package(
+def test_masks_equal_those_of_the_package(
     stock: Mapping[str, Any], dummy_checkpoint: Callable[[str], Path], mode: str, resize: str
 ) -> None:
     engine = InspyrenetEngine(
         mode=mode,
         resize=cast("Literal['static', 'dynamic']", resize),
-        weights=Weights(str(dummy_checkpoint(mode)), mode),
+        weights=Weights(str(dummy_checkpoint(mode)), mode_config(mode)),
         device="cpu",
         precision="fp32",
         max_model_pixels=4194304,

@@ -1,4 +1,4 @@
-"""The size fed to the network, against the package's own function."""
+"""The size of the model input, compared with the package's own function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDES = st.one_of(st.integers(1, 100), st.integers(1, 5000), st.integers(1, 200_
 
 
 def real_dynamic_resize() -> Callable[[Any], Any]:
-    """The package's ``dynamic_resize``, taken from its source: its module imports a GUI's worth of libraries."""
+    """The package's ``dynamic_resize``, compiled from its source, because its module imports many heavy libraries."""
     tree = ast.parse((package_directory() / "utils.py").read_text())
     [definition] = [
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "dynamic_resize"
@@ -32,7 +32,7 @@ def real_dynamic_resize() -> Callable[[Any], Any]:
 
 
 class Sized:
-    """A picture that has only a size, and answers with the size it is resized to."""
+    """A picture that has only a size, and whose ``resize`` returns the new size."""
 
     def __init__(self, width: int, height: int) -> None:
         self.size = (width, height)
@@ -56,12 +56,12 @@ def dynamic(width: int, height: int, bound: int = BOUND) -> tuple[int, int]:
 @example(1280, 1281)
 @example(20000, 1280)
 @example(2000, 10)
-def test_our_copy_of_the_packages_arithmetic_is_exact(width: int, height: int) -> None:
+def test_package_size_is_exactly_the_packages_own_result(width: int, height: int) -> None:
     assert package_size(width, height) == REAL(Sized(width, height))
 
 
 @given(SIDES, SIDES, st.sampled_from([1024, 5000, 65536, 1 << 20, BOUND, 1 << 26]))
-def test_the_input_is_always_valid_and_bounded_and_the_packages_own_where_that_is_both(
+def test_the_model_input_is_valid_and_limited_and_the_packages_own_if_that_is_both(
     width: int, height: int, bound: int
 ) -> None:
     w, h = dynamic(width, height, bound)
@@ -75,17 +75,19 @@ def test_the_input_is_always_valid_and_bounded_and_the_packages_own_where_that_i
 
 
 @given(SIDES, SIDES)
-def test_orientation_does_not_matter(width: int, height: int) -> None:
+def test_a_turned_picture_has_a_turned_model_input(width: int, height: int) -> None:
     assert dynamic(width, height) == dynamic(height, width)[::-1]
 
 
 @given(st.integers(1280, 60_000), st.integers(1280, 60_000))
-def test_above_the_bound_the_ratio_is_kept_as_far_as_multiples_of_32_allow(width: int, height: int) -> None:
+def test_a_size_above_the_limit_keeps_its_ratio_as_far_as_multiples_of_32_allow(
+    width: int, height: int
+) -> None:
     w, h = dynamic(width, height)
     package_w, package_h = package_size(width, height)
     ratio = package_w / package_h
     assert (w - 32) / (h + 32) <= ratio <= (w + 64) / (h - 32 or 1)
-    # and no more is given away than rounding costs
+    # The result is smaller than the limit only by what rounding costs.
     assert (w + 64) * (h + 64) >= min(BOUND, package_w * package_h)
 
 
@@ -103,17 +105,17 @@ def test_above_the_bound_the_ratio_is_kept_as_far_as_multiples_of_32_allow(width
         ((20_000, 1280), (8096, 512)),
     ],
 )
-def test_known_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_known_pictures_have_known_model_inputs(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert dynamic(*size) == expected
 
 
 @given(SIDES, SIDES, st.sampled_from(["base", "fast", "base-nightly"]))
-def test_static_is_the_modes_base_size_whatever_the_picture(width: int, height: int, mode: str) -> None:
+def test_static_gives_the_modes_base_size_for_any_picture(width: int, height: int, mode: str) -> None:
     base = mode_config(mode).base_size
     assert model_input_size(width, height, resize="static", base_size=base, max_model_pixels=BOUND) == base
 
 
-def test_static_obeys_the_bound_too() -> None:
+def test_static_respects_the_limit_too() -> None:
     assert model_input_size(5, 5, resize="static", base_size=(1024, 1024), max_model_pixels=300_000) == (
         544,
         544,
@@ -121,19 +123,19 @@ def test_static_obeys_the_bound_too() -> None:
 
 
 @pytest.mark.parametrize(("width", "height", "bound"), [(0, 5, BOUND), (5, -1, BOUND), (5, 5, 1023)])
-def test_what_has_no_valid_size_is_refused(width: int, height: int, bound: int) -> None:
+def test_a_picture_without_a_valid_model_input_is_refused(width: int, height: int, bound: int) -> None:
     with pytest.raises(ValueError, match="pixels"):
         dynamic(width, height, bound)
 
 
 @given(st.integers(-5, 5000))
-def test_a_safe_canary_gives_a_valid_input_by_the_packages_own_arithmetic(requested: int) -> None:
+def test_a_safe_canary_has_a_valid_model_input_by_the_packages_own_arithmetic(requested: int) -> None:
     side = safe_canary_size(requested)
     assert min(REAL(Sized(side, side))) >= 32
     assert side == requested or min(REAL(Sized(max(requested, 1), max(requested, 1)))) < 32
 
 
-def test_the_incidents_canary_is_raised() -> None:
+def test_the_canary_of_the_incident_is_raised() -> None:
     assert safe_canary_size(16) == 32
     assert safe_canary_size(17) == 17
     assert safe_canary_size(64) == 64

@@ -1,4 +1,8 @@
-"""Reading a checkpoint into memory, and saying in words what is wrong with one that cannot be used."""
+"""Reads a checkpoint file into a dictionary of tensors, and copies such a dictionary into a network.
+
+The engine's load calls both, in the GPU thread. Importing this module imports torch. Code in a checkpoint must never
+run, and after the load no tensor may still map the file.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +18,32 @@ from torch import nn
 
 from service.engines.protocol import WeightsUnavailable
 
-_ALIGNED = 16
-"""Every tensor begins at a multiple of so many values: of 64 bytes, as if it had been allocated by itself."""
+_ALIGNMENT = 16
+"""In float32 values: every tensor begins at a multiple of 64 bytes, as if it had been allocated separately."""
 
-_HEAD = 512
-"""Bytes of a file's beginning that tell its format."""
+_HEAD_BYTES = 512
+"""Enough of a file's beginning to recognise its format."""
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a PyTorch or safetensors checkpoint, on the CPU.
 
-    They may map the file: copy what is to be kept, and let go of them. Whoever truncates a mapped file in place kills
-    this process (SIGBUS), but reading 370 MB through torch's own reader takes half a second, and mapping them none.
+    The tensors may map the file. The caller copies them and drops its references, because a program that truncates a
+    mapped file in place kills this process (SIGBUS). Mapping takes no time; reading 370 MB with torch's own reader
+    takes half a second.
 
     Raises:
         WeightsUnavailable: what is wrong with the file.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEAD_BYTES)
         if not head:
-            raise WeightsUnavailable(f"{path} is empty; remove it and fetch the weights again")
+            raise WeightsUnavailable(f"{path} is empty; remove it and download the weights again")
         if head.lstrip()[:1] == b"<":
             raise WeightsUnavailable(
                 f"{path} is a web page, not a checkpoint (a download answered with an error page?); "
-                "remove it and fetch the weights again"
+                "remove it and download the weights again"
             )
         if path.suffix == ".safetensors" or head[8:9] == b"{":
             return _read_safetensors(path)
@@ -48,14 +53,14 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Copy ``state`` into memory of the network's own; every key must match in name and shape.
+    """Copy ``state`` into new memory of the network; every key must match in name and shape.
 
-    It is one block of memory: when the network goes, a pass finds all of it free, and in one piece.
+    The memory is one block: once the network is deleted, a forward pass can use all of it, in one piece.
 
     Args:
         network: as built; its own parameters are discarded.
-        state: may map a file. Float tensors of any precision become float32, which is what the network computes in.
-        source: for the message, where the weights came from.
+        state: may map a file. Float tensors of any precision become float32, in which the network computes.
+        source: where the weights came from; for messages.
 
     Raises:
         WeightsUnavailable: the checkpoint belongs to another network.
@@ -64,7 +69,7 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unexpected:
         raise WeightsUnavailable(
-            f"{source} is a checkpoint of another network: of {len(expected)} parameters {len(missing)} are missing"
+            f"{source} is a checkpoint of another network: of {len(expected)} parameters, {len(missing)} are missing"
             f"{_example(missing)}, and {len(unexpected)} are unknown{_example(unexpected)}"
         )
     wrong = [name for name, tensor in expected.items() if tensor.shape != state[name].shape]
@@ -82,7 +87,7 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
 def _in_one_block(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     copied = {name: tensor.clone() for name, tensor in state.items() if not tensor.is_floating_point()}
     floats = {name: tensor for name, tensor in state.items() if name not in copied}
-    lengths = [-(-tensor.numel() // _ALIGNED) * _ALIGNED for tensor in floats.values()]
+    lengths = [-(-tensor.numel() // _ALIGNMENT) * _ALIGNMENT for tensor in floats.values()]
     block = torch.split(torch.empty(sum(lengths)), lengths)
     for (name, tensor), part in zip(floats.items(), block, strict=True):
         copied[name] = part[: tensor.numel()].view(tensor.shape).copy_(tensor)
@@ -90,13 +95,11 @@ def _in_one_block(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
-    damaged = (
-        f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and fetch the weights again"
-    )
-    if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # its directory is at the end
+    damaged = f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and download the weights again"
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # a ZIP file's directory is at its end
         raise WeightsUnavailable(damaged)
     try:
-        # torch's older format cannot be mapped, nor can compressed records, nor anything on some file systems.
+        # Mapping fails for torch's older format, for compressed records, and on some file systems.
         with suppress(RuntimeError):
             if head.startswith(b"PK") and _all_stored(path):
                 return _only_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
@@ -105,10 +108,10 @@ def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsUnavailable(
-            f"{path} is not a plain checkpoint: it is damaged, or holds other objects than tensors, "
-            "which are not loaded"
+            f"{path} is not a plain checkpoint: it is damaged, or it holds other objects than tensors, "
+            "which are never loaded"
         ) from error
-    except Exception as error:  # an unpickler that is fed rubbish raises anything
+    except Exception as error:  # unpickling invalid data can raise any exception
         raise WeightsUnavailable(damaged) from error
 
 
@@ -122,7 +125,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return _only_tensors(safetensors.torch.load(path.read_bytes()), path)
     except safetensors.SafetensorError as error:
         raise WeightsUnavailable(
-            f"{path} is not a whole safetensors file ({error}); fetch it again"
+            f"{path} is not a whole safetensors file ({error}); download it again"
         ) from error
 
 

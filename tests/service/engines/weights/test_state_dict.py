@@ -1,4 +1,4 @@
-"""Reading checkpoints: what can be read is there, what cannot is explained."""
+"""Reading checkpoints: a good file gives its tensors, a bad one a message that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.checkpoint import assign_weights, read_checkpoint
+from service.engines.weights.state_dict import assign_weights, read_checkpoint
 
 
 @pytest.fixture
@@ -44,12 +44,14 @@ def test_the_old_format_of_torch_can_be_read(tmp_path: Path, network: nn.Module)
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
-def test_safetensors_are_known_by_name_or_by_content(tmp_path: Path, network: nn.Module, name: str) -> None:
+def test_safetensors_are_recognised_by_name_or_by_content(
+    tmp_path: Path, network: nn.Module, name: str
+) -> None:
     safetensors.torch.save_file(network.state_dict(), tmp_path / name)
     assert read_checkpoint(tmp_path / name).keys() == network.state_dict().keys()
 
 
-def test_a_checkpoint_is_mapped_until_its_tensors_are_let_go_of(tmp_path: Path) -> None:
+def test_a_checkpoint_is_mapped_until_its_tensors_are_deleted(tmp_path: Path) -> None:
     path = save({"weight": torch.ones(1 << 20)}, tmp_path / "mapped.pth")
     state = read_checkpoint(path)
     assert path.name in mapped_files()
@@ -58,25 +60,25 @@ def test_a_checkpoint_is_mapped_until_its_tensors_are_let_go_of(tmp_path: Path) 
     assert path.name not in mapped_files()
 
 
-def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save({"weight": torch.ones(1 << 20)}, tmp_path / "x.pth")
     load = torch.load
 
-    def on_some_file_system(*args: Any, **options: Any) -> Any:
+    def load_without_mapping(*args: Any, **options: Any) -> Any:
         if options.get("mmap"):
             raise RuntimeError("unable to mmap 4194304 bytes from file: No such device (19)")
         return load(*args, **options)
 
-    monkeypatch.setattr(torch, "load", on_some_file_system)
+    monkeypatch.setattr(torch, "load", load_without_mapping)
     assert float(read_checkpoint(path)["weight"].sum()) == 1 << 20
 
 
-def half(path: Path, network: nn.Module) -> None:
+def write_half(path: Path, network: nn.Module) -> None:
     save({"weight": torch.ones(10_000)}, path)
     os.truncate(path, path.stat().st_size // 2)
 
 
-def script(path: Path, network: nn.Module) -> None:
+def write_script(path: Path, network: nn.Module) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return os.system, ("true",)
@@ -89,10 +91,10 @@ def script(path: Path, network: nn.Module) -> None:
     [
         (lambda path, _: path.write_bytes(b""), "is empty"),
         (lambda path, _: path.write_bytes(b"<!DOCTYPE html><html>404</html>"), "web page"),
-        (half, "truncated or damaged"),
+        (write_half, "truncated or damaged"),
         (lambda path, _: path.write_bytes(b"PK\x03\x04" + b"\0" * 1000), "truncated or damaged"),
         (lambda path, _: path.write_bytes(bytes(range(256)) * 10), "damaged"),
-        (script, "holds other objects than tensors"),
+        (write_script, "it holds other objects than tensors"),
         (lambda path, network: save(network, path), "holds other objects than tensors"),
         (lambda path, _: save([torch.ones(2)], path), "plain dictionary of tensors"),
         (lambda path, _: save({"epoch": 3, "model": {}}, path), "plain dictionary of tensors"),
@@ -100,14 +102,14 @@ def script(path: Path, network: nn.Module) -> None:
         (lambda path, _: None, "No such file"),
     ],
 )
-def test_what_cannot_be_read_is_explained(
+def test_a_file_that_cannot_be_read_is_explained(
     tmp_path: Path, network: nn.Module, write: Callable[[Path, nn.Module], object], message: str
 ) -> None:
     path = tmp_path / "x.pth"
     write(path, network)
-    with pytest.raises(WeightsUnavailable, match=message) as told:
+    with pytest.raises(WeightsUnavailable, match=message) as raised:
         read_checkpoint(path)
-    assert str(path) in str(told.value)
+    assert str(path) in str(raised.value)
 
 
 def test_a_cut_off_safetensors_file_is_explained(tmp_path: Path, network: nn.Module) -> None:
@@ -121,18 +123,20 @@ def test_a_cut_off_safetensors_file_is_explained(tmp_path: Path, network: nn.Mod
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @settings(max_examples=200)
 @given(start=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]), rest=st.binary(min_size=1, max_size=60))
-def test_no_rubbish_is_taken_for_a_checkpoint_or_breaks_the_reader(
+def test_invalid_data_is_refused_and_never_breaks_the_reader(
     tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "rubbish.pth"
+    path = tmp_path_factory.getbasetemp() / "invalid.pth"
     path.write_bytes(start + rest)
     with pytest.raises(WeightsUnavailable):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_weights_are_copied_whole_frozen_and_in_float32(network: nn.Module, dtype: torch.dtype) -> None:
-    """Also of a file that was saved with parameters in training, or transposed: both are kept by torch."""
+def test_weights_are_copied_completely_as_constants_in_float32(
+    network: nn.Module, dtype: torch.dtype
+) -> None:
+    """Also if the file was saved with trainable or transposed parameters, which torch preserves."""
     expected = {name: torch.randn(tensor.shape).to(dtype) for name, tensor in network.state_dict().items()}
     expected["1.num_batches_tracked"] = torch.tensor(7)
     state = {name: tensor.clone() for name, tensor in expected.items()}

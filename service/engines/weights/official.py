@@ -1,0 +1,90 @@
+"""The official checkpoints: found where transparent-background keeps them, verified, and downloaded if necessary.
+
+``requested`` calls it for ``INSPYRENET_WEIGHTS=official``, and so does ``./inspyrenet weights``. A file whose hash
+differs from the published one must never be loaded. torch is not imported here, so that a check takes no time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.engines.package_config import ModeConfig
+from service.engines.protocol import ReportLine, WeightsUnavailable
+from service.engines.weights.checkpoint_file import Checkpoint
+from service.engines.weights.hashing import file_hash
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known about the official checkpoint on this disk."""
+
+    path: Path
+    present: bool
+    state: str
+    """``verified``, ``unverified: <why>``, ``missing``, or what is wrong with the file."""
+
+
+def official_path(config: ModeConfig) -> Path:
+    """Where transparent-background keeps the mode's checkpoint; its environment variable is respected."""
+    home = os.environ.get("TRANSPARENT_BACKGROUND_FILE_PATH") or os.path.expanduser("~")
+    return Path(home, ".transparent-background", config.ckpt_name)
+
+
+def describe(config: ModeConfig) -> Description:
+    """The state of the file on this disk. Reads the file if its hash is not known yet; downloads nothing."""
+    path = official_path(config)
+    present = path.exists()
+    try:
+        state = _verify(path, config).note if present else "missing"
+    except WeightsUnavailable as error:
+        state = str(error)
+    return Description(path, present=present, state=state)
+
+
+def fetch(config: ModeConfig, *, report: ReportLine, progress: bool = True) -> Checkpoint:
+    """Get the official checkpoint: the file on the disk if it is good, else a verified download in its place.
+
+    A file with a wrong hash is never loaded; it stays on the disk until a verified download replaces it.
+
+    Args:
+        config: the mode's configuration, with the address and the published MD5.
+        report: receives a line for each step of a download.
+        progress: draw a progress bar on standard error.
+
+    Raises:
+        WeightsUnavailable: what was expected, what was found, and why the download failed.
+    """
+    from service.engines.weights.download import download  # noqa: PLC0415  # imports an HTTP client, rarely needed
+
+    path = official_path(config)
+    problem = f"{path} is missing"
+    try:
+        if path.exists():
+            return _verify(path, config)
+    except WeightsUnavailable as error:
+        problem = str(error)
+        _log.warning("%s; downloading it again", problem)
+    try:
+        download(config.url, path, md5=config.md5, progress=progress, report=report)
+    except WeightsUnavailable as error:
+        raise WeightsUnavailable(f"{problem}, and it could not be downloaded: {error}") from error
+    return _verify(path, config)
+
+
+def _verify(path: Path, config: ModeConfig) -> Checkpoint:
+    if config.md5 is None:
+        digest, fingerprint = file_hash(path, "sha256")
+        note = "unverified: upstream publishes no hash of this checkpoint"
+        _log.warning("%s is %s", path, note)
+        return Checkpoint("official", path, f"sha256:{digest}", note, fingerprint)
+    digest, fingerprint = file_hash(path, "md5")
+    if digest != config.md5:
+        raise WeightsUnavailable(
+            f"{path} has the MD5 {digest}, but upstream publishes {config.md5}: it is not loaded"
+        )
+    return Checkpoint("official", path, f"md5:{digest}", "verified", fingerprint)
