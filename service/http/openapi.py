@@ -1,13 +1,15 @@
 """The OpenAPI 3.1 document: everything that the service offers, described for programs.
 
-``pages`` serves it as ``/openapi.json``, and ``/docs`` shows it to people. Outputs, formats, names of the file part,
-error codes and the body of ``/warmup`` come from the code that decides them; never write them down here a second time.
+``pages`` serves it as ``/openapi.json``, and ``/docs`` shows it to people. Outputs, formats and their limits, names of
+the file part, error codes and the body of ``/warmup`` come from the code that decides them; never write them down here a second time.
 """
 
 from __future__ import annotations
 
 from service.http.body import IMAGE_FIELDS
 from service.http.openapi_components import Node, components, header_refs
+from service.imaging.encode import MAX_SIDE
+from service.imaging.formats.recognise import FORMATS
 from service.imaging.options import Format, Output
 from supervisor import State
 
@@ -81,8 +83,8 @@ def _process(max_upload_bytes: int) -> Node:
         "tags": ["pictures"],
         "operationId": "process",
         "summary": "Remove the background of a picture",
-        "description": "The answer has the size of the upright picture. Accepted formats: JPEG, PNG, WebP, AVIF, BMP, "
-        "TIFF, and the first frame of GIF and other animations. The bytes decide the format, not the file name. Send "
+        "description": "The answer has the size of the upright picture. Accepted formats: "
+        f"{', '.join(file_format.name for file_format in FORMATS)}; of an animation, the first frame. The bytes decide the format, not the file name. Send "
         "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
         "security": [{}, {"apiKey": []}, {"bearer": []}],
         "parameters": [
@@ -132,8 +134,9 @@ def _process_parameters() -> list[Node]:
         {
             "name": "format",
             "in": "query",
-            "description": "The file format of the answer. `rgba` cannot be `jpeg`. A side can have at most 16383 "
-            "pixels in `webp` and 65500 in `jpeg`.",
+            "description": "The file format of the answer. `rgba` cannot be `jpeg`. The longest side in pixels: "
+            + ", ".join(f"{side} in `{name}`" for name, side in MAX_SIDE.items())
+            + ".",
             "schema": {
                 "type": "string",
                 "enum": [format.value for format in Format],
