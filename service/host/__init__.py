@@ -1,4 +1,5 @@
-"""The machine and the process: CPUs, main memory, the allocator, the age of the process.
+"""The machine and the process: CPUs, main memory, the allocator, garbage collection, the age of the process.
 
-The standard library only; nothing here knows pictures, networks or requests.
+Every other package may import these modules. Apart from the log of ``memory``, they need the standard library only.
+Nothing here knows pictures, networks or requests.
 """

@@ -1,7 +1,8 @@
-"""How many CPUs this process may really use: its affinity and its container's quota, not the host's cores.
+"""How many CPUs this process may use, and whether they compute bfloat16 in hardware.
 
-A container with two CPUs on a 64-core host sees 64 cores; a thread pool of 64 then spends its two CPUs' worth of quota
-in the first milliseconds of each period and is throttled for the rest.
+The sizes of all thread pools come from here. The number follows the affinity and the container's CPU quota, not the
+host's cores: a container with two CPUs on a 64-core host sees 64 cores, and 64 threads would use up its quota in the
+first milliseconds of each period and be throttled for the rest.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ ROOT = Path("/")
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """Whole CPUs this process may keep busy, at least 1: the least of affinity and cgroup quota, rounded up.
+    """Whole CPUs that this process may keep busy: the smaller of affinity and cgroup quota, rounded up; at least 1.
 
     Args:
-        root: where ``/proc`` and ``/sys`` are found.
+        root: the directory that holds ``proc`` and ``sys``.
     """
     quota = cgroup_quota(root)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -25,10 +26,10 @@ def available_cpus(root: Path = ROOT) -> int:
 
 
 def cgroup_quota(root: Path = ROOT) -> float | None:
-    """CPUs granted by the tightest CPU quota above this process, or None where there is none.
+    """CPUs granted by the smallest CPU quota that applies to this process, or None if there is none.
 
-    Reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), from this process's own group up to the root of the
-    hierarchy: a limit anywhere on the way binds, and inside a container the group's own path may not exist.
+    This reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), from the process's own group up to the root of the
+    hierarchy. A limit of any of these groups applies, and inside a container the path of the own group may not exist.
     """
     groups = parse_proc_cgroup(_read(root / "proc/self/cgroup"))
     mount = root / "sys/fs/cgroup"
@@ -42,7 +43,7 @@ def cgroup_quota(root: Path = ROOT) -> float | None:
 
 
 def parse_proc_cgroup(text: str) -> dict[str, str]:
-    """The path of each controller in ``/proc/self/cgroup``; cgroup v2 has the single controller ``""``."""
+    """The path of each controller in ``/proc/self/cgroup``; in cgroup v2 the only controller is ``""``."""
     paths = {}
     for line in text.splitlines():
         _, _, rest = line.partition(":")
@@ -53,13 +54,13 @@ def parse_proc_cgroup(text: str) -> dict[str, str]:
 
 
 def parse_cpu_max(text: str) -> float | None:
-    """CPUs granted by the text of a cgroup v2 ``cpu.max``: ``<quota or max> <period>``, in microseconds."""
+    """CPUs granted by a cgroup v2 ``cpu.max``, whose text is ``<quota or max> <period>`` in microseconds."""
     quota, _, period = text.strip().partition(" ")
     return parse_cfs(quota, period or "100000")
 
 
 def parse_cfs(quota: str, period: str) -> float | None:
-    """CPUs granted by a quota and a period in microseconds; None for ``max``, -1, and anything unreadable."""
+    """CPUs granted by a quota and a period in microseconds; None for ``max``, -1 and text that is not a number."""
     try:
         cpus = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
@@ -68,7 +69,7 @@ def parse_cfs(quota: str, period: str) -> float | None:
 
 
 def has_native_bf16(root: Path = ROOT) -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512_BF16, AMX, Arm BF16) instead of emulating it."""
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512_BF16, AMX, Arm BF16) and does not emulate it."""
     return bool(parse_cpu_flags(_read(root / "proc/cpuinfo")) & {"avx512_bf16", "amx_bf16", "bf16"})
 
 

@@ -1,4 +1,8 @@
-"""What the operating system knows of this process."""
+"""The age of this process, for the metric of the whole start-up time.
+
+``service.app`` hands :func:`process_age` to the supervisor. The age counts from the kernel's start of the process, so
+that the interpreter's own start and the imports are part of it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ from pathlib import Path
 
 
 def process_age() -> float:
-    """Seconds since this process was started, by the kernel's word; since this import where there is no /proc."""
+    """Seconds since the kernel started this process; without /proc, seconds since this module was imported."""
     return time.monotonic() - _STARTED
 
 
 def _started() -> float:
-    """When this process was started, on the monotonic clock."""
+    """The time of the process's start on the monotonic clock."""
     now = time.monotonic()
     try:
-        # The command name, in parentheses, may hold spaces; field 22 of the line, counted after it, is the start in
-        # clock ticks since boot (proc(5)).
+        # Field 22 of the line is the start in clock ticks since boot (proc(5)). Field 2 is the command's name in
+        # parentheses, which may contain spaces, so the fields are counted after it.
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return now - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
