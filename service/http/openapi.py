@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document: everything that the service offers, described for programs.
 
 ``pages`` serves it as ``/openapi.json``, and ``/docs`` shows it to people. Outputs, formats and their limits, names of
-the file part, error codes and the body of ``/warmup`` come from the code that decides them; never write them down here a second time.
+the file part, error codes and the body of ``/warmup`` come from the code that decides them; never write them down here
+a second time.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def _process(max_upload_bytes: int) -> Node:
         "operationId": "process",
         "summary": "Remove the background of a picture",
         "description": "The answer has the size of the upright picture. Accepted formats: "
-        f"{', '.join(file_format.name for file_format in FORMATS)}; of an animation, the first frame. The bytes decide the format, not the file name. Send "
+        f"{', '.join(file_format.name for file_format in FORMATS)}; of an animation, the first frame. "
+        "The bytes decide the format, not the file name. Send "
         "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
         "security": [{}, {"apiKey": []}, {"bearer": []}],
         "parameters": [
