@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.programs import ROOT
 
 # Several workers each run torch on every core. By default its idle threads spin, and take the cores from one another.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

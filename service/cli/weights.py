@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from service import logs
@@ -39,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run(
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    fetch: Callable[..., source.Checkpoint] = source.fetch,
+) -> int:
     """Get the checkpoint, saying what happens; 0, or 1 if it cannot be had."""
     settings, _ = load_settings({} if args.mode is None else {"mode": args.mode}, environ)
     logs.configure("console")
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
             return _write_dummy(args.dummy, settings.mode)
         found = source.describe(settings.mode)
         print_line(f"{found.path}: {found.state}")
-        checkpoint = source.fetch(settings.mode, say=print_line)
+        checkpoint = fetch(settings.mode, say=print_line)
         if not found.present or checkpoint.note != found.state:
             print_line(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
     except (WeightsUnavailable, OSError) as error:

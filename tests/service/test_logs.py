@@ -81,7 +81,7 @@ def test_severities_are_those_of_cloud_logging() -> None:
     assert [line["severity"] for line in lines_of(stream)] == ["WARNING", "ERROR", "CRITICAL", "DEFAULT"]
 
 
-def test_values_bound_to_the_request_are_on_every_line_whoever_writes_it() -> None:
+def test_values_bound_to_the_request_are_on_every_line_of_ours_and_of_libraries() -> None:
     stream = io.StringIO()
     with logging_to(stream):
         structlog.contextvars.bind_contextvars(request_id="r-1")

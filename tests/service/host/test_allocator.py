@@ -13,9 +13,8 @@ from statistics import median
 import pytest
 
 from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
+from tests.support.programs import ROOT
 from tests.support.service_process import live
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_service_runs_with_the_memory_variables_in_the_process_that_was_started(tmp_path: Path) -> None:

@@ -61,12 +61,12 @@ def test_every_path_method_and_status_is_there_and_no_other(api: Node) -> None:
     assert found == TABLE
 
 
-def test_it_is_an_openapi_3_1_document_of_this_version(api: Node) -> None:
+def test_the_document_is_openapi_3_1_and_has_this_version(api: Node) -> None:
     assert api["openapi"].startswith("3.1.")
     assert api["info"]["version"] == "1.2.3"
 
 
-def test_it_survives_json(api: Node) -> None:
+def test_the_document_survives_json(api: Node) -> None:
     assert json.loads(json.dumps(api)) == api
 
 

@@ -146,7 +146,7 @@ def test_random_bytes_end_in_a_refusal(data: bytes) -> None:
     decode_or_refuse(data)
 
 
-def test_nothing_is_printed_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
+def test_libraries_print_nothing_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
     for name in photos.MODES:
         data = bytearray(photos.mode(name))
         decode_or_refuse(bytes(data))

@@ -1,4 +1,4 @@
-"""The threads and the admission under test, on a clock that stands still."""
+"""The threads and the admission under test, on a fake clock."""
 
 from __future__ import annotations
 
