@@ -1,4 +1,4 @@
-"""The script ``inspyrenet`` at the root of the repository, run as people and containers run it."""
+"""The script ``inspyrenet`` at the root of the repository, started as people and containers start it."""
 
 from __future__ import annotations
 
@@ -113,6 +113,7 @@ def test_modules_in_the_callers_directory_are_not_imported(tmp_path: Path) -> No
     assert no_answer(launch(ROOT / "inspyrenet", "check", "--port", "1", cwd=tmp_path))
 
 
+@pytest.mark.process
 def test_sigterm_ends_a_service_that_the_script_started(tmp_path: Path) -> None:
     port = free_port()
     command = [str(ROOT / "inspyrenet"), "--engine", "grabcut", "--host", "127.0.0.1", "--port", str(port)]

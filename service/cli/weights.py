@@ -43,7 +43,7 @@ def run(
     args: argparse.Namespace,
     environ: Mapping[str, str],
     *,
-    fetch: Callable[..., source.Checkpoint] = source.fetch,
+    fetch: Callable[..., source.Checkpoint] | None = None,
 ) -> int:
     """Get the checkpoint, saying what happens; 0, or 1 if it cannot be had."""
     settings, _ = load_settings({} if args.mode is None else {"mode": args.mode}, environ)
@@ -53,7 +53,7 @@ def run(
             return _write_dummy(args.dummy, settings.mode)
         found = source.describe(settings.mode)
         print_line(f"{found.path}: {found.state}")
-        checkpoint = fetch(settings.mode, say=print_line)
+        checkpoint = (fetch or source.fetch)(settings.mode, say=print_line)
         if not found.present or checkpoint.note != found.state:
             print_line(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
     except (WeightsUnavailable, OSError) as error:

@@ -138,6 +138,7 @@ async def test_requests_that_waited_for_the_load_run_after_both_passes_on_a_gpu(
     assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], "the wait would count as running time"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["request", "probe"])
 def test_a_sticky_error_makes_the_service_unready_at_once_and_ends_the_process(
     tmp_path: Path, where: str
@@ -156,6 +157,7 @@ def test_a_sticky_error_makes_the_service_unready_at_once_and_ends_the_process(
         assert any("illegal memory access" in line for line in service.log_messages("INFO"))
 
 
+@pytest.mark.process
 def test_a_named_device_that_is_missing_ends_the_start_with_one_line_that_says_so(tmp_path: Path) -> None:
     with live(tmp_path, ready=False, faults={"load": "no device"}) as service:
         assert service.exit_code() == 2

@@ -14,6 +14,8 @@ import pytest
 from tests.support.photos import encoded
 from tests.support.service_process import Live, live
 
+pytestmark = pytest.mark.process
+
 PHOTO = encoded(96, 80)
 NOWHERE = "/proc/nowhere"
 """A folder in which even root cannot write."""
@@ -86,6 +88,7 @@ def test_a_service_on_a_read_only_file_system_serves(tmp_path: Path) -> None:
         assert service.exit_code() == 0
 
 
+@pytest.mark.network
 @pytest.mark.timeout(300)
 def test_weights_overwritten_or_deleted_while_it_runs_change_nothing(
     tmp_path: Path, dummy_checkpoint: Callable[[str], Path]

@@ -84,6 +84,7 @@ async def test_the_access_log_has_lines_for_posts_and_none_for_polled_routes(
     assert found == [(method, path, 200)] * lines
 
 
+@pytest.mark.process
 def test_the_server_notices_that_a_client_leaves_the_queue(tmp_path: Path) -> None:
     photo = encoded()
     with live(tmp_path, faults={"request": "hang"}, warmup_size=64, warmup_interval=3600) as service:

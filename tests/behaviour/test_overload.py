@@ -58,6 +58,7 @@ class Load:
         return self
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["fast engine", "slow engine"])
 async def test_overloaded_clients_get_200_or_429_and_everything_else_goes_on(
     start: Start, seconds: float
@@ -97,6 +98,7 @@ async def test_overloaded_clients_get_200_or_429_and_everything_else_goes_on(
         assert counted == load.statuses[code] + (code == 200)
 
 
+@pytest.mark.timing
 async def test_work_that_would_outlast_its_deadline_is_refused_at_once(start: Start) -> None:
     """Thirty-one places of 0.3 s each, and a deadline of six seconds: far enough from the door on a busy machine."""
     engine = ScriptedEngine()
@@ -165,6 +167,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.memory
 def test_memory_under_overload_stays_within_the_bound_that_the_architecture_states() -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")

@@ -20,7 +20,7 @@ from tests.support import photos
 from tests.support.running_service import Service, Start
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 
 def engine(weights: Path) -> Engine:

@@ -11,6 +11,8 @@ import pytest
 from tests.support.photos import encoded
 from tests.support.service_process import live
 
+pytestmark = pytest.mark.process
+
 PHOTO = encoded()
 GRACE = 4.0
 SLACK = 1.0

@@ -58,6 +58,7 @@ def evicting_early() -> SlowClients:
     return SlowClients(min_age=0.1)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "sent", [b"", b"POST /process HTTP/1.1\r\nHost: x\r\nX-Slow"], ids=["idle", "half a head"]
 )
@@ -112,6 +113,7 @@ async def test_a_slow_upload_keeps_its_timeouts_while_places_are_free(
     writer.close()
 
 
+@pytest.mark.timing
 async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_request(
     start: Start,
 ) -> None:
@@ -164,6 +166,7 @@ async def test_a_request_that_waits_for_the_gpu_is_not_slow_and_keeps_its_place(
     assert [(await task)[0] for task in tasks] == [200, 200]
 
 
+@pytest.mark.timing
 async def test_a_refused_sender_that_goes_on_sending_is_cut_off(start: Start) -> None:
     """It holds a connection no longer than it needs to read the refusal."""
     service = await start(api_keys="key")
@@ -178,6 +181,7 @@ async def test_a_refused_sender_that_goes_on_sending_is_cut_off(start: Start) ->
     writer.close()
 
 
+@pytest.mark.timing
 async def test_a_connection_that_no_handler_reads_holds_little_memory(start: Start) -> None:
     """A body that is pipelined behind a waiting request is not read: the sender has to wait."""
     engine, hold = ScriptedEngine(), Hold()
@@ -205,6 +209,7 @@ async def test_a_connection_that_no_handler_reads_holds_little_memory(start: Sta
     await service.until(lambda: service.admission.taken == 0)
 
 
+@pytest.mark.timing
 async def test_every_request_has_exactly_one_outcome(start: Start) -> None:
     """Answers and disconnects together are as many as the requests."""
     service = await start(queue_size=3, read_timeout=0.5)
@@ -249,6 +254,7 @@ async def test_every_request_has_exactly_one_outcome(start: Start) -> None:
     assert service.value("http_requests_total", method="POST", route="/process", code="500") == 0
 
 
+@pytest.mark.timing
 async def test_a_client_that_reads_nothing_is_cut_off_even_while_places_are_free(start: Start) -> None:
     service = await start(request_timeout=2.0)
     rng = np.random.default_rng(0)

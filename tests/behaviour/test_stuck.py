@@ -10,6 +10,8 @@ import pytest
 from tests.support.photos import encoded
 from tests.support.service_process import live
 
+pytestmark = pytest.mark.process
+
 PHOTO = encoded()
 NOTICE = 1.0
 

@@ -42,6 +42,7 @@ async def test_a_service_stays_ready_probes_and_serves(
     assert service.value("warmup_consecutive_failures") == 0
 
 
+@pytest.mark.timing
 @HOUR_EITHER_WAY
 async def test_a_deadline_under_way_keeps_its_length(
     start: Start, monkeypatch: pytest.MonkeyPatch, hours: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ _PRINTF_QUERY = re.compile(r'printf "((?:[^"\\]|\\.)*)" \$labels')
 _PROMQL_BLOCK = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
 
+@cache  # parsing takes half a second
 def rule_groups() -> list[dict[str, Any]]:
     groups = yaml.safe_load((METRICS / "alerts.yml").read_text())["groups"]
     assert isinstance(groups, list)

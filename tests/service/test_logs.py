@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 def logging_to(
     stream: io.StringIO, log_format: logs.LogFormat = "json", project: str | None = None
 ) -> Iterator[None]:
-    """Logging as the service configures it, and as it was before."""
+    """Configure logging as the service does, and restore it afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     logs.configure(log_format, stream=stream, project=project)

@@ -1,4 +1,4 @@
-"""Logging is as it was before each test, because commands configure it for the whole process."""
+"""Restores logging after each test, because commands configure it for the whole process."""
 
 from __future__ import annotations
 

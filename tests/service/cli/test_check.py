@@ -20,7 +20,7 @@ from tests.support.programs import ROOT
 
 @contextmanager
 def a_service(*, live: int = 200, ready: int = 200, body: bytes = b'{"state":\n "ready"}') -> Iterator[int]:
-    """A service on this machine that answers as told; yields its port."""
+    """Serve these answers on this machine; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -25,7 +25,7 @@ from tests.support.programs import ROOT
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every POST as a test says and remembers what it was sent."""
+    """Answers every POST as the test says, and records the requests."""
 
     daemon_threads = True
 

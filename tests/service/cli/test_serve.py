@@ -17,7 +17,7 @@ from tests.support.programs import ROOT
 
 
 def settings_of(argv: list[str], **environ: str) -> Settings:
-    """The settings that ``serve`` would serve with."""
+    """The settings that ``serve`` makes of a command line and an environment."""
     return serve.configure(commands.parse(argv), environ)
 
 
@@ -25,6 +25,7 @@ def test_settings_come_from_flags_and_variables() -> None:
     assert settings_of(["--port", "9000"], INSPYRENET_MODE="fast") == Settings(port=9000, mode="fast")
 
 
+@pytest.mark.process
 def test_the_exit_code_is_that_of_the_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

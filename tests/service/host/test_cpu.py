@@ -1,4 +1,4 @@
-"""How many CPUs a process may use, from the texts that kernels write."""
+"""The number of CPUs that a process may use, read from the files of the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which origins may read an answer, and what a preflight is told, without a server."""
+"""Which origins may read an answer, and the answers to preflights, without a server."""
 
 from __future__ import annotations
 

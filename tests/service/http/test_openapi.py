@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, consistent in itself, and saying what the code says."""
+"""The OpenAPI document: it is complete and consistent, and agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which transfer is evicted when every place is taken, on a clock that the test moves."""
+"""Which transfer is evicted when every place is taken, on a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages, as files: self-contained, fit for a strict Content-Security-Policy, and labelled."""
+"""The files of the pages: they need no other host, fit a strict Content-Security-Policy, and are accessible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers' pixels, against what ``transparent_background`` makes and a literal float64 restatement of it."""
+"""The pixels of answers, compared with those of ``transparent_background`` and of the same formulas in float64."""
 
 from __future__ import annotations
 

@@ -158,6 +158,7 @@ def test_libraries_print_nothing_even_from_c(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("name", ["JPEG CMYK", "WEBP RGBA", "AVIF RGBA", "TIFF LZW"])
 def test_decoding_memory_is_within_the_bound_that_decode_states(name: str, tmp_path: Path) -> None:
     """Measured by the process's own high-water mark: decoders allocate outside Python."""

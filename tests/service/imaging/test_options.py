@@ -1,4 +1,4 @@
-"""What options say of the answer."""
+"""The background and the media type that belong to the options."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def ramp(side: int = SIDE) -> npt.NDArray[np.uint8]:
 
 
 def verdict(judge: Judge, body: bytes) -> str | None:
-    """What it objects to; None if it passes."""
+    """The objection of the judge; None if the answer passes."""
     try:
         judge.check(body)
     except ProbeError as error:

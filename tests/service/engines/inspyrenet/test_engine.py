@@ -26,6 +26,8 @@ from service.engines.protocol import (
 )
 from service.engines.weights.source import Weights
 
+pytestmark = pytest.mark.network
+
 RNG = np.random.default_rng(3)
 
 

@@ -24,6 +24,8 @@ from service.engines.inspyrenet.forward.swin import WINDOW, Windows
 from service.engines.inspyrenet.package import build_network, network_module
 from service.engines.inspyrenet.precision import REDUCED_PARTS
 
+pytestmark = pytest.mark.network
+
 CPU = torch.device("cpu")
 
 

@@ -19,6 +19,8 @@ from skimage import data
 from service.engines.inspyrenet.package import build_network, network_module
 from service.engines.package_config import mode_config
 
+pytestmark = pytest.mark.network
+
 ROOT = Path(__file__).parents[4]
 HEAVY = ("timm", "kornia", "torchvision", "transparent_background", "albumentations", "pymatting", "gdown")
 

@@ -22,6 +22,8 @@ from service.engines.inspyrenet.session import Runtime
 from service.engines.package_config import mode_config
 from service.engines.weights.checkpoint import assign_weights
 
+pytestmark = pytest.mark.network
+
 CPU = torch.device("cpu")
 
 
