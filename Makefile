@@ -51,9 +51,11 @@ demo: $(STAMP) ## start the service, remove the background of a photograph, show
 test: $(STAMP) ## run all tests (about 8 minutes); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+# The marks are explained in pyproject.toml.
+SLOW := process or network or photographs or timing or memory or e2e or stock or gpu
 .PHONY: test-fast
-test-fast: $(STAMP) ## run the tests that need less than a second each and no other programs; ARGS=... goes to pytest
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e and not stock and not gpu" $(ARGS)
+test-fast: $(STAMP) ## run the tests without a mark that says why they are slow (under a minute); ARGS=... goes to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## run the long reliability tests: 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak

@@ -19,7 +19,7 @@ from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.behaviour.test_overload import taking
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
 
 QUEUE = 4

@@ -79,6 +79,7 @@ def create_app(
     engine: Engine,
     lifecycle: Lifecycle | None = None,
     registry: CollectorRegistry | None = None,
+    slow_clients: SlowClients | None = None,
 ) -> web.Application:
     """Put everything together.
 
@@ -87,6 +88,7 @@ def create_app(
         engine: not yet loaded; the supervisor loads it once the application runs.
         lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
+        slow_clients: who is evicted from a full service, and when; the default rule if not given.
     """
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
@@ -100,7 +102,7 @@ def create_app(
     app[PARTS] = parts
     app.on_response_prepare.append(common_headers(lifecycle))
     app.on_response_prepare.append(cors.on_prepare)
-    add_routes(app, settings=settings, parts=parts)
+    add_routes(app, settings=settings, parts=parts, slow_clients=slow_clients or SlowClients())
     app.cleanup_ctx.append(run_parts)
     return app
 
@@ -159,7 +161,7 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
     )
 
 
-def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> None:
+def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_clients: SlowClients) -> None:
     """Every path that the service answers."""
     process = ProcessHandler(
         settings=settings,
@@ -169,7 +171,7 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts) -> Non
         device_errors=parts.device_errors,
         keys=ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
         metrics=parts.metrics,
-        slow_clients=SlowClients(),
+        slow_clients=slow_clients,
     )
     warmup = WarmupHandlers(
         parts.supervisor,

@@ -1,4 +1,4 @@
-"""Fixtures that are dear to make: made once for all workers of a run, under a lock; and figures that tests print."""
+"""Fixtures for all tests: slow ones are made once for all workers of a run. Figures that tests record are printed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.programs import ROOT
 
-# Several workers each run torch on every core. By default its idle threads spin, and take the cores from one another.
+# Every worker runs torch on all cores. Without this setting, idle threads of one worker spin and slow the others down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _libraries_configured() -> None:
-    """What the program configures at its start, for tests that use a part of it."""
+    """Configure the libraries as the program does at its start, for tests that use a part of it."""
     from service.startup import configure_libraries
 
     configure_libraries()
@@ -55,7 +55,7 @@ def dummy_checkpoint(shared_directory: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Mapping[str, Any]:
-    """What the unmodified package makes of photographs; the keys are explained in ``tests/support/stock_package.py``.
+    """The results of the unmodified package; ``tests/support/stock_package.py`` explains the keys.
 
     Tests that use it carry the marks ``stock`` and ``timeout(600)``: with a cold numba cache it takes a minute or more.
     """
@@ -71,7 +71,7 @@ def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Ma
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests recorded as ``printed``: figures that are to be seen, whichever worker measured them."""
+    """Print the figures that tests recorded as ``printed``, in whichever worker they ran."""
     printed = [
         str(value)
         for report in terminalreporter.getreports("passed")
@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @contextmanager
 def _once(path: Path) -> Iterator[bool]:
-    """Hold the lock of ``path``; True if it is still to be made."""
+    """Hold the lock of ``path``; the value is True if the file has to be made."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield not path.exists()

@@ -1,17 +1,21 @@
-"""Which modules are imported from where, and which modules an import brings with it."""
+"""The layout of the code: imports, docstrings, lengths of functions, and where the tests of a module are."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.programs import ROOT
+
+TESTS = ROOT / "tests"
 PACKAGES = ("service", "supervisor", "metrics")
 SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
@@ -26,6 +30,57 @@ HEAVY = (
     "pymatting",
     "numba",
 )
+
+
+MAX_FUNCTION_LINES = 60
+LONG_FUNCTIONS: dict[str, str] = {}
+"""A function that may be longer, as ``path:name`` -> the reason."""
+
+TESTS_OF_NO_MODULE = {
+    "tests/service/engines/inspyrenet/test_parity.py": "the whole engine against the unmodified package",
+}
+"""A test file that mirrors no module -> what it tests."""
+
+TESTED_ELSEWHERE = {
+    "service/__main__.py": "six lines that call service.cli; tests/test_launcher.py runs them",
+    "service/app.py": "puts all parts together; every test in tests/behaviour/ runs it",
+    "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
+    "service/errors.py": "data only; tests/behaviour/test_status_codes.py",
+    "service/http/exposition.py": "tests/behaviour/test_live_metrics.py and tests/behaviour/test_hostile_requests.py",
+    "service/http/health.py": "tests/behaviour/test_warmup_over_http.py and tests/behaviour/test_stuck.py",
+    "service/http/json_answer.py": "one response; tests/behaviour/test_warmup_over_http.py",
+    "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",
+    "service/http/process.py": "tests/behaviour/test_status_codes.py, tests/behaviour/test_clients_that_leave.py",
+    "service/http/warmup.py": "tests/behaviour/test_warmup_over_http.py",
+    "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
+    "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
+    "service/version.py": "data only",
+}
+"""A module of the service without a test file of its own -> why, and which files test it.
+
+The engines are not listed: their tests are beside the part that a caller uses.
+"""
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+MODULES = [
+    file
+    for file in SOURCES
+    if name_of(file).startswith("service/")
+    and not name_of(file).startswith("service/engines/")
+    and file.name != "__init__.py"
+]
+
+
+def own_tests(module: Path) -> Iterator[Path]:
+    """The test files of a module: those that its path gives, with any suffix."""
+    folder = TESTS / module.parent.relative_to(ROOT)
+    for test in folder.glob(f"test_{module.stem}*.py"):
+        if test.stem == f"test_{module.stem}" or test.stem.startswith(f"test_{module.stem}_"):
+            yield test
 
 
 def imported_by(statement: str, *, prefix: str = "") -> set[str]:
@@ -81,6 +136,50 @@ def test_commands_are_imported_only_when_asked_for() -> None:
     assert imported == {"service.cli.commands", "service.cli.printing", "service.cli.check"}
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_every_module_says_what_it_is_for(source: Path) -> None:
     assert ast.get_docstring(ast.parse(source.read_text()))
+
+
+@pytest.mark.parametrize("source", [file for file in SOURCES if file.name == "__init__.py"], ids=name_of)
+def test_every_package_says_in_two_sentences_or_more_what_it_is_for(source: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(source.read_text())) or ""
+    assert len(re.findall(r"\.(?:\s|$)", docstring)) >= 2
+
+
+@pytest.mark.parametrize(
+    "source", [file for file in SOURCES if file.match("service/**/__init__.py")], ids=name_of
+)
+def test_a_package_of_the_service_imports_nothing(source: Path) -> None:
+    tree = ast.parse(source.read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_a_function_has_at_most_60_lines(source: Path) -> None:
+    too_long = {
+        f"{name_of(source)}:{node.name}"
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
+    }
+    assert too_long <= LONG_FUNCTIONS.keys()
+
+
+@pytest.mark.parametrize("test", sorted((TESTS / "service").rglob("test_*.py")), ids=name_of)
+def test_a_test_file_begins_with_the_name_of_a_module_or_package_beside_its_path(test: Path) -> None:
+    room = ROOT / test.parent.relative_to(TESTS)
+    modules = [entry.stem for entry in room.iterdir() if entry.suffix in {"", ".py"}]
+    assert name_of(test) in TESTS_OF_NO_MODULE or any(
+        test.stem == f"test_{module}" or test.stem.startswith(f"test_{module}_") for module in modules
+    )
+
+
+def test_every_module_of_the_service_has_a_test_file_or_a_reason_why_not() -> None:
+    untested = {name_of(module) for module in MODULES if not list(own_tests(module))}
+    assert untested == TESTED_ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize(("module", "where"), TESTED_ELSEWHERE.items())
+def test_the_reason_why_a_module_has_no_test_file_names_files_that_exist(module: str, where: str) -> None:
+    assert all((ROOT / file).exists() for file in re.findall(r"tests/[\w/]+\.py", where))

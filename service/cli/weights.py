@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from service import logs
@@ -13,6 +13,7 @@ from service.cli.printing import print_error, print_line
 from service.engines.package_config import mode_config
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights import official
+from service.engines.weights.checkpoint_file import Checkpoint
 from service.settings import Settings, takes, variable
 from service.settings_reader import load_settings
 
@@ -40,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run(
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    fetch: Callable[..., Checkpoint] = official.fetch,
+) -> int:
     """Get the checkpoint, saying what happens; 0, or 1 if it cannot be had."""
     settings, _ = load_settings({} if args.mode is None else {"mode": args.mode}, environ)
     logs.configure("console")
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         config = mode_config(settings.mode)
         found = official.describe(config)
         print_line(f"{found.path}: {found.state}")
-        checkpoint = official.fetch(config, report=print_line)
+        checkpoint = fetch(config, report=print_line)
         if not found.present or checkpoint.note != found.state:
             print_line(f"{checkpoint.path}: {checkpoint.note} ({checkpoint.hash})")
     except (WeightsUnavailable, OSError) as error:

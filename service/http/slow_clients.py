@@ -23,10 +23,13 @@ MIN_BYTES_PER_SECOND = 64 * 1024
 class Transfer:
     """A body on its way in, or an answer on its way out."""
 
-    __slots__ = ("_bytes_at_start", "_end", "_moved_bytes", "_start", "evicted")
+    __slots__ = ("_bytes_at_start", "_end", "_min_age", "_moved_bytes", "_start", "evicted")
 
-    def __init__(self, now: float, moved_bytes: Callable[[], int], end: Callable[[], None]) -> None:
+    def __init__(
+        self, now: float, moved_bytes: Callable[[], int], end: Callable[[], None], min_age: float
+    ) -> None:
         self.evicted = False
+        self._min_age = min_age
         self._end = end
         self._moved_bytes = moved_bytes
         self._start = now
@@ -39,7 +42,7 @@ class Transfer:
         took at once, would hide a stall for long.
         """
         seconds = now - self._start
-        if seconds < MIN_AGE_SECONDS:
+        if seconds < self._min_age:
             return None
         moved = self._moved_bytes()
         rate = (moved - self._bytes_at_start) / seconds
@@ -57,10 +60,14 @@ class SlowClients:
     """The transfers that are under way.
 
     Args:
+        min_age: seconds before which no transfer is evicted.
         clock: monotonic seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, min_age: float = MIN_AGE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._min_age = min_age
         self._clock = clock
         self._transfers: set[Transfer] = set()
 
@@ -72,7 +79,7 @@ class SlowClients:
             moved_bytes: bytes that have come in or gone out so far.
             end: gives the place back at once and makes the transfer fail; called at most once.
         """
-        transfer = Transfer(self._clock(), moved_bytes, end)
+        transfer = Transfer(self._clock(), moved_bytes, end, self._min_age)
         self._transfers.add(transfer)
         try:
             yield transfer

@@ -50,6 +50,7 @@ async def watch(
     *,
     stuck: Callable[[], str | None],
     clock: Callable[[], float] = time.monotonic,
+    period_seconds: float = PERIOD_SECONDS,
 ) -> None:
     """Run until the process has to end. An error in one look is logged, and the next look comes.
 
@@ -58,11 +59,12 @@ async def watch(
         metrics: the lag of the event loop is recorded here.
         stuck: why only a restart would help, in words; None while all is well.
         clock: monotonic seconds.
+        period_seconds: from one look to the next.
     """
     judge = StuckJudge(lifecycle.stuck_notice)
     while lifecycle.dead is None:
-        due = clock() + PERIOD_SECONDS
-        await asyncio.sleep(PERIOD_SECONDS)
+        due = clock() + period_seconds
+        await asyncio.sleep(period_seconds)
         try:
             now = clock()
             _end_if_stuck(stuck(), lifecycle, judge, now)

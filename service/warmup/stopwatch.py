@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.engines.protocol import LoadPhase
 
@@ -11,7 +11,8 @@ from service.engines.protocol import LoadPhase
 class PhaseStopwatch:
     """Seconds spent in each phase; entered from the thread that does the work, one phase at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._seconds: dict[str, float] = {}
         self._phase: str | None = None
         self._since = 0.0
@@ -27,7 +28,7 @@ class PhaseStopwatch:
         return self._seconds
 
     def _end_phase(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._phase is not None:
             self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
         self._since = now

@@ -1,4 +1,4 @@
-"""Clients that leave, at every stage: the work stops where it can, the place comes back, the count says where."""
+"""Clients that disconnect, at every stage: work stops where it can, the place comes back, and the stage is counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ async def leave(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def test_mid_upload(start: Start, photo: bytes) -> None:
+async def test_a_client_that_leaves_during_its_upload_gives_its_place_back(
+    start: Start, photo: bytes
+) -> None:
     service = await start()
     writer = await send(service, photo[:50], declared=len(photo))
     await service.until(lambda: service.admission.taken == 1)
@@ -32,7 +34,9 @@ async def test_mid_upload(start: Start, photo: bytes) -> None:
     await service.until(lambda: service.value("client_disconnects_total", stage="upload") == 1)
 
 
-async def test_while_queued_the_picture_never_reaches_the_engine(start: Start, photo: bytes) -> None:
+async def test_a_queued_picture_whose_client_has_left_never_reaches_the_engine(
+    start: Start, photo: bytes
+) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine)
     engine.on_infer = hold
@@ -50,7 +54,9 @@ async def test_while_queued_the_picture_never_reaches_the_engine(start: Start, p
     assert service.value("client_disconnects_total", stage="queue") == 1
 
 
-async def test_while_running_the_slot_comes_back_when_the_thread_ends(start: Start, photo: bytes) -> None:
+async def test_a_running_picture_whose_client_has_left_keeps_its_place_until_the_thread_ends(
+    start: Start, photo: bytes
+) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine)
     engine.on_infer = hold

@@ -1,4 +1,4 @@
-"""Sixteen clients at once get, byte for byte, what one gets who waits for each answer."""
+"""Sixteen clients at once get, byte for byte, the same answers as one client that waits for each answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def grabcut() -> Engine:
 
 
 @pytest.mark.parametrize(("make", "count"), [(ScriptedEngine, 50), (grabcut, 8)], ids=["scripted", "grabcut"])
-async def test_photographs_at_once_and_one_by_one_are_the_same(
+async def test_photographs_sent_together_get_the_same_bytes_as_one_by_one(
     start: Start, make: Callable[[], Engine], count: int
 ) -> None:
     service = await start(make(), warmup_interval=0.5)  # with probes in between

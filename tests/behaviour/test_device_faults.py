@@ -1,4 +1,4 @@
-"""Faults of the device: one picture's, or the whole process's."""
+"""Faults of the device: those that concern one picture, and those that end the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from service.engines.protocol import RGB, Alpha, DeviceError, OutOfMemory
-from tests.support.running_service import Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine, disc
 from tests.support.service_process import live
 
@@ -49,7 +50,9 @@ async def test_out_of_memory_leaves_nothing_of_its_picture_behind(start: Start) 
 async def test_a_picture_that_cannot_be_decoded_leaves_nothing_of_itself_behind(start: Start) -> None:
     service = await start()
     bad = b"\x89PNG\r\n\x1a\n" + bytes(1_000_000)
-    assert (await service.post(bad))[0] == 422  # what is set up once
+    assert (await service.post(bad))[
+        0
+    ] == 422  # so that the second look finds only what a request leaves behind
     gc.collect()
     gc.disable()
     tracemalloc.start()
@@ -63,7 +66,7 @@ async def test_a_picture_that_cannot_be_decoded_leaves_nothing_of_itself_behind(
         gc.enable()
 
 
-async def test_an_error_of_the_device_that_passes_is_503_for_that_picture_alone(start: Start) -> None:
+async def test_a_passing_error_of_the_device_is_503_for_that_picture_alone(start: Start) -> None:
     engine = ScriptedEngine()
     service = await start(engine)
 
@@ -83,7 +86,7 @@ async def test_an_error_of_the_device_that_passes_is_503_for_that_picture_alone(
 @pytest.mark.parametrize(
     "error", [TimeoutError, MemoryError, StopIteration, SystemExit, asyncio.CancelledError]
 )
-async def test_whatever_the_engine_raises_the_client_is_told_and_the_next_one_served(
+async def test_an_exception_of_the_engine_is_an_error_for_that_client_and_the_next_one_is_served(
     start: Start, error: Callable[[], BaseException]
 ) -> None:
     engine = ScriptedEngine()
@@ -101,7 +104,7 @@ async def test_whatever_the_engine_raises_the_client_is_told_and_the_next_one_se
     assert service.admission.taken == 0
 
 
-async def test_a_sticky_error_tells_those_who_had_no_turn_and_lets_finished_work_out(start: Start) -> None:
+async def test_a_sticky_error_is_503_for_requests_that_had_no_turn(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine)
 
@@ -118,7 +121,7 @@ async def test_a_sticky_error_tells_those_who_had_no_turn_and_lets_finished_work
     assert (await service.post(PHOTO))[0] == 503
 
 
-async def test_on_a_gpu_requests_that_waited_for_the_load_come_behind_both_passes(start: Start) -> None:
+async def test_requests_that_waited_for_the_load_run_after_both_passes_on_a_gpu(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.device = "cuda:0"
 
@@ -132,15 +135,16 @@ async def test_on_a_gpu_requests_that_waited_for_the_load_come_behind_both_passe
     await service.until(lambda: hold.reached.is_set() and service.admission.taken == 1)
     hold.release.set()
     assert (await posted)[0] == 200
-    assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], (
-        "a pass that waits would count the wait as running"
-    )
+    assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], "the wait would count as running time"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["request", "probe"])
-def test_a_sticky_error_is_not_ready_at_once_drains_and_ends_the_process(tmp_path: Path, where: str) -> None:
+def test_a_sticky_error_makes_the_service_unready_at_once_and_ends_the_process(
+    tmp_path: Path, where: str
+) -> None:
     with live(tmp_path, drain_timeout=4, warmup_interval=0.3, env={"OMP_NUM_THREADS": "1"}) as service:
-        service.put_in(**{where: "sticky"})
+        service.set_faults(**{where: "sticky"})
         if where == "request":
             answer = service.post(PHOTO)
             assert (answer.status, answer.code) == (503, "unavailable")
@@ -150,13 +154,14 @@ def test_a_sticky_error_is_not_ready_at_once_drains_and_ends_the_process(tmp_pat
         assert service.status("/readyz") in {503, 0}
         assert service.exit_code() == 1
         assert time.monotonic() - began < 5
-        assert any("illegal memory access" in line for line in service.said("INFO"))
+        assert any("illegal memory access" in line for line in service.log_messages("INFO"))
 
 
+@pytest.mark.process
 def test_a_named_device_that_is_missing_ends_the_start_with_one_line_that_says_so(tmp_path: Path) -> None:
-    with live(tmp_path, ready=False, faults={"load": "missing"}) as service:
+    with live(tmp_path, ready=False, faults={"load": "no device"}) as service:
         assert service.exit_code() == 2
-        [line] = service.said("CRITICAL")
+        [line] = service.log_messages("CRITICAL")
         assert line.startswith("cannot start")
         assert "INSPYRENET_DEVICE=cuda:7" in line
         assert "Traceback" not in service.log.read_text()

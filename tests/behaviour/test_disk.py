@@ -1,4 +1,4 @@
-"""The disk full, read-only, unwritable, or rewritten under the service's feet: it serves on."""
+"""Disks that are full, read-only or not writable, and weights that are overwritten: the service goes on serving."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
 from tests.support.service_process import Live, live
+
+pytestmark = pytest.mark.process
 
 PHOTO = encoded(96, 80)
 NOWHERE = "/proc/nowhere"
-"""Where even root cannot write."""
+"""A folder in which even root cannot write."""
 
 HOMELESS = {
     "HOME": NOWHERE, "TMPDIR": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "NUMBA_CACHE_DIR": NOWHERE,
@@ -25,7 +27,7 @@ HOMELESS = {
 
 
 def no_file_may_grow() -> None:
-    """As on a full disk: every write to a file fails."""
+    """Make every write to a file fail, as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
@@ -49,13 +51,13 @@ def test_a_log_whose_reader_has_gone_costs_the_log_and_nothing_else(tmp_path: Pa
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     with live(tmp_path, ready=False, output=pipe) as service:
         os.close(reader)
-        service.ready()
+        service.until_ready()
         serves(service)
         service.terminate()
         assert service.exit_code() == 0
 
 
-def test_on_a_full_disk_without_any_place_to_write_it_serves(tmp_path: Path) -> None:
+def test_a_service_without_any_place_to_write_serves(tmp_path: Path) -> None:
     with live(
         tmp_path, command=["-m", "service"], engine="grabcut", env=HOMELESS, in_child=no_file_may_grow
     ) as service:
@@ -73,7 +75,7 @@ def _can_remount() -> bool:
 
 
 @pytest.mark.skipif(not _can_remount(), reason="no namespaces in which to mount the file system read-only")
-def test_on_a_read_only_file_system_it_serves(tmp_path: Path) -> None:
+def test_a_service_on_a_read_only_file_system_serves(tmp_path: Path) -> None:
     program = (
         "import os, sys; "
         "os.execvp('unshare', ['unshare', '--map-root-user', '--mount', 'sh', '-c', "
@@ -86,6 +88,7 @@ def test_on_a_read_only_file_system_it_serves(tmp_path: Path) -> None:
         assert service.exit_code() == 0
 
 
+@pytest.mark.network
 @pytest.mark.timeout(300)
 def test_weights_overwritten_or_deleted_while_it_runs_change_nothing(
     tmp_path: Path, dummy_checkpoint: Callable[[str], Path]
@@ -102,7 +105,7 @@ def test_weights_overwritten_or_deleted_while_it_runs_change_nothing(
         device="cpu",
         precision="fp32",
     ) as service:
-        service.until(lambda: service.status("/readyz") == 200, seconds=200)
+        service.until_ready(seconds=200)
         photo = encoded(64, 64)
         before = service.post(photo)
         assert before.status == 200
@@ -131,6 +134,6 @@ def test_a_named_gpu_that_is_missing_ends_the_start_with_one_line(tmp_path: Path
         device="cuda:7",
     ) as service:
         assert service.exit_code(within=100) == 2
-        [line] = service.said("CRITICAL")
+        [line] = service.log_messages("CRITICAL")
         assert "INSPYRENET_DEVICE=cuda:7" in line
         assert "Traceback" not in service.log.read_text()

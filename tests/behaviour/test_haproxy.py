@@ -1,4 +1,4 @@
-"""The example configuration, with the real HAProxy: slow heads and idle connections never reach the service."""
+"""The example configuration in the real HAProxy: slow heads and idle connections never reach the service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.support.programs import free_port, program
+from tests.support.photos import encoded
+from tests.support.ports import free_port
+from tests.support.programs import program
 from tests.support.raw_http import head, read_answer
-from tests.support.running_service import Service, Start, encoded
+from tests.support.running_service import Service, Start
+from tests.support.waiting import until
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 RAW = {"Content-Type": "application/octet-stream"}
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.e2e
 
 
 def at_this_pace(folder: Path, service_port: int) -> tuple[Path, int]:
-    """The shipped file with other ports, and ten times faster where clients are waited for."""
+    """The shipped configuration with other ports, and with a tenth of the timeouts for clients."""
     port, text = free_port(), CONFIG.read_text()
     for shipped, here in [
         ("bind :8000", f"bind 127.0.0.1:{port}"),
@@ -46,22 +49,23 @@ async def proxy(service: Service, folder: Path) -> AsyncIterator[int]:
     path, port = await asyncio.to_thread(at_this_pace, folder, service.client.port)
     process = await asyncio.create_subprocess_exec(name, "-f", str(path))
     try:
-        async with asyncio.timeout(10), ClientSession() as session:
-            while True:
+        async with ClientSession() as session:
+
+            async def serves() -> bool:
                 try:
                     async with session.get(f"http://127.0.0.1:{port}/warmup") as response:
-                        if response.status == 200:
-                            break
+                        return response.status == 200
                 except OSError:
-                    pass
-                await asyncio.sleep(0.05)
+                    return False
+
+            await until(serves, seconds=10)
         yield port
     finally:
         process.terminate()
         await process.wait()
 
 
-async def test_the_shipped_file_is_valid() -> None:
+async def test_the_shipped_configuration_is_valid() -> None:
     name = await asyncio.to_thread(program, "haproxy")
     process = await asyncio.create_subprocess_exec(
         name, "-c", "-f", str(CONFIG), stderr=asyncio.subprocess.STDOUT, stdout=asyncio.subprocess.PIPE
@@ -71,7 +75,9 @@ async def test_the_shipped_file_is_valid() -> None:
     assert b"WARNING" not in words
 
 
-async def test_clients_are_served_and_the_rest_stays_inside(start: Start, tmp_path: Path) -> None:
+async def test_clients_reach_process_and_the_pages_but_no_operator_route(
+    start: Start, tmp_path: Path
+) -> None:
     service = await start()
     async with proxy(service, tmp_path) as port, ClientSession(f"http://127.0.0.1:{port}") as session:
         async with session.post("/process", data=encoded(), headers=RAW) as response:
@@ -93,7 +99,7 @@ async def test_slow_heads_and_idle_connections_never_reach_the_service(start: St
     async with proxy(service, tmp_path) as port, ClientSession(f"http://127.0.0.1:{port}") as session:
         held = []
         for i in range(600):
-            # From many addresses, as an attack comes; half of them send half a head.
+            # From many addresses, like an attack. Half of the connections send half a head.
             source = (f"127.0.{1 + i // 60}.1", 0)
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source)
             if i % 2:

@@ -1,4 +1,4 @@
-"""Requests that are built to hurt: each is refused or served, nothing leaks, and the next client notices nothing."""
+"""Hostile requests: each is refused or served, nothing leaks, and the next client notices nothing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support import photos
+from tests.support.photos import encoded
 from tests.support.raw_http import chunked, exchange, head
-from tests.support.running_service import Service, Start, encoded
+from tests.support.running_service import Service, Start
 
 FORM = "Content-Type: multipart/form-data; boundary=x"
 PICTURE = b'Content-Disposition: form-data; name="image"; filename="a.png"'
@@ -32,7 +33,7 @@ def part(headers: bytes, body: bytes = b"") -> bytes:
 
 
 async def refusal(service: Service, sent: bytes) -> tuple[int, str]:
-    """Status and code of the one answer; then the service must still answer as ever."""
+    """Status and code of the one answer. Afterwards the service must serve the next picture."""
     [answer] = await exchange(service, sent)
     code = json.loads(answer.body)["error"]["code"] if answer.status != 200 else ""
     assert (await service.post(encoded()))[0] == 200
@@ -75,16 +76,16 @@ async def test_a_form_that_is_not_one_picture_and_known_fields_is_refused(
 
 
 @pytest.mark.parametrize("boundary", ["", '""', "y" * 71, "\xe9", '"y'])
-async def test_a_form_with_a_boundary_that_is_none_is_400(start: Start, boundary: str) -> None:
+async def test_a_form_with_an_invalid_boundary_is_400(start: Start, boundary: str) -> None:
     service = await start()
     form = part(PICTURE, b"abc") + b"--x--\r\n"
     declared = f"Content-Type: multipart/form-data; boundary={boundary}"
     assert await refusal(service, head(len(form), declared) + form) == (400, "bad_request")
 
 
-async def test_what_stands_outside_the_parts_counts_too(start: Start) -> None:
-    """Only its length, streamed, gives such a body away."""
-    service = await start(max_upload_bytes=1000)
+async def test_bytes_outside_the_parts_of_a_form_count_towards_the_limit(start: Start) -> None:
+    """The body is streamed, so only its length as it arrives can show that it is too long."""
+    service = await start(max_upload_bytes=10_000)
     preamble = b"not yet\r\n" * 100_000
     sent = head(None, FORM, "Transfer-Encoding: chunked") + chunked(preamble)
     assert await refusal(service, sent) == (413, "too_large")
@@ -92,12 +93,12 @@ async def test_what_stands_outside_the_parts_counts_too(start: Start) -> None:
 
 @pytest.mark.filterwarnings("default::aiohttp.BadContentDispositionHeader")
 async def test_a_header_that_a_client_got_wrong_is_not_remembered(start: Start) -> None:
-    """Python keeps each text that it has warned of once, for ever: a leak that a client could feed."""
+    """Python keeps every text of a warning for ever, so clients could fill the memory with such headers."""
     service = await start()
     with warnings.catch_warnings(record=True) as caught:
         from service.http.body import ignore_header_warnings
 
-        ignore_header_warnings()  # its filters go in front of the test's own
+        ignore_header_warnings()  # again, so that its filters come before the filters of the test
         form = part(b"Content-Disposition: form-data; name=secret-4711; =") + b"--x--\r\n"
         assert (await refusal(service, head(len(form), FORM) + form))[0] == 400
     assert not caught
@@ -107,7 +108,7 @@ async def test_a_header_that_a_client_got_wrong_is_not_remembered(start: Start) 
     "parameter", ["name*={}''%61", "name*0*={}''%61", "name=a; filename*={}''%61", "name*=\"{}''a\""]
 )
 async def test_a_character_set_that_a_client_made_up_is_not_remembered(start: Start, parameter: str) -> None:
-    """Python keeps each name of a codec that it has looked for, for ever: another leak that a client could feed."""
+    """Python keeps every name of a codec for ever, so clients could fill the memory with such names."""
     service = await start()
     before = set(encodings._cache)  # type: ignore[attr-defined]
     for number in range(20):
@@ -195,8 +196,8 @@ async def test_broken_chunks_are_400_and_end_the_connection(start: Start, body: 
         ["Transfer-Encoding : chunked"],
     ],
 )
-async def test_two_ways_to_see_where_a_body_ends_are_refused(start: Start, headers: list[str]) -> None:
-    """Or a proxy and the service could disagree about it, which is how requests are smuggled."""
+async def test_a_body_with_two_possible_ends_is_refused(start: Start, headers: list[str]) -> None:
+    """Otherwise a proxy and the service could disagree about where it ends: request smuggling."""
     service = await start()
     [answer] = await exchange(service, head(None, *headers) + b"0\r\n\r\n")
     assert answer.status in {400, 413}
@@ -268,7 +269,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "TRACE", "CONNECT", "OPTIONS", "HEAD", "X"])
-async def test_no_address_and_no_method_makes_it_fail(start: Start, method: str) -> None:
+async def test_odd_addresses_and_methods_never_get_a_5xx(start: Start, method: str) -> None:
     service = await start()
     for target in TARGETS:
         for more in (["Connection: close"], ["Upgrade: websocket", "Connection: upgrade"]):
@@ -302,7 +303,7 @@ def endless_apng(frames: int) -> bytes:
 
 
 @pytest.mark.parametrize("make", [endless_gif, endless_apng])
-async def test_of_thousands_of_frames_the_first_is_served(start: Start, make: Any) -> None:
+async def test_the_first_of_thousands_of_frames_is_served(start: Start, make: Any) -> None:
     service = await start()
     status, body, headers = await service.post(make(3000), "/process?output=mask")
     assert status == 200
@@ -313,7 +314,7 @@ async def test_of_thousands_of_frames_the_first_is_served(start: Start, make: An
 
 
 @pytest.mark.parametrize("name", sorted(photos.FORMATS))
-async def test_a_file_cut_short_at_every_64th_byte_is_refused_and_harms_nobody(
+async def test_a_file_cut_short_at_any_64th_byte_is_refused_and_affects_no_other_request(
     start: Start, name: str
 ) -> None:
     service = await start()
@@ -322,13 +323,13 @@ async def test_a_file_cut_short_at_every_64th_byte_is_refused_and_harms_nobody(
     assert before[0] == 200
     for end in range(64, len(data), 64):
         status, _, _ = await service.post(data[:end])
-        # A few bytes from its end a file can be whole: what is missing is padding.
+        # Without its last few bytes a file can still be complete: they may be padding.
         assert status in ({415, 422} if end < len(data) - 64 else {200, 415, 422}), end
     assert (await service.post(data))[:2] == before[:2]
     assert service.admission.taken == 0
 
 
-# -- anything at all -----------------------------------------------------------------------------------------
+# -- random bytes -------------------------------------------------------------------------------------------
 
 _WORDS = st.sampled_from(
     [
@@ -355,7 +356,7 @@ _HEADERS = st.lists(
 
 @pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader")
 @pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionParam")
-async def test_whatever_bytes_come_in_no_5xx_goes_out(start: Start) -> None:
+async def test_random_bytes_never_get_a_5xx(start: Start) -> None:
     service = await start(read_timeout=0.3)
     host, port = service.client.host, service.client.port
     control = await service.post(encoded())

@@ -1,4 +1,4 @@
-"""What a running service exports and logs of its own work: figures that only the real wiring can set."""
+"""The metrics and log lines of a running service that only the complete application can produce."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 
 from metrics.catalogue import STAGES
 from service.version import __version__
-from tests.support.running_service import Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
 from tests.support.service_process import live
 
-TORCH = version("torch")  # read from a file, so not in the loop
+TORCH = version("torch")  # read here, because reading the file would block the event loop
 
 
 async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: Start) -> None:
@@ -28,7 +29,7 @@ async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: S
     assert service.value("input_pixels_sum") == 40 * 30
 
 
-async def test_what_is_loaded_and_what_is_built_are_told(start: Start) -> None:
+async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -> None:
     service = await start()
     loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": ""}
     loaded |= {"precision": "fp32", "precision_reason": "asked for"}
@@ -36,7 +37,7 @@ async def test_what_is_loaded_and_what_is_built_are_told(start: Start) -> None:
     assert service.value("build_info", version=__version__, torch=TORCH) == 1
 
 
-async def test_the_gauges_show_the_worker_and_the_device_as_they_are(start: Start, photo: bytes) -> None:
+async def test_gauges_show_the_state_of_the_worker_and_the_device(start: Start, photo: bytes) -> None:
     class WithMemory(ScriptedEngine):
         def memory(self) -> dict[str, int]:
             return {"allocated": 300 + len(self.seen), "reserved": 4000}
@@ -68,7 +69,7 @@ async def test_the_gauges_show_the_worker_and_the_device_as_they_are(start: Star
         ("GET", "/metrics", 0),
     ],
 )
-async def test_the_access_log_has_a_line_for_what_a_person_asked_and_none_for_what_machines_poll(
+async def test_the_access_log_has_lines_for_posts_and_none_for_polled_routes(
     start: Start, photo: bytes, method: str, path: str, lines: int
 ) -> None:
     service = await start()
@@ -83,6 +84,7 @@ async def test_the_access_log_has_a_line_for_what_a_person_asked_and_none_for_wh
     assert found == [(method, path, 200)] * lines
 
 
+@pytest.mark.process
 def test_the_server_notices_that_a_client_leaves_the_queue(tmp_path: Path) -> None:
     photo = encoded()
     with live(tmp_path, faults={"request": "hang"}, warmup_size=64, warmup_interval=3600) as service:
@@ -94,5 +96,5 @@ def test_the_server_notices_that_a_client_leaves_the_queue(tmp_path: Path) -> No
             service.until(lambda: service.metric("queue_depth") == 1)
         service.until(lambda: service.metric('client_disconnects_total{stage="queue"}') == 1, seconds=10)
         assert service.metric("queue_depth") == 0
-        service.put_in()
+        service.set_faults()
         assert working.result().status == 200

@@ -1,4 +1,4 @@
-"""Two hundred clients and a small queue: what fits is served, the rest is told when to come again, nothing fails."""
+"""Overload: many clients and a small queue. Work that fits is served, the rest gets a 429, and nothing fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 
 from service.engines.protocol import RGB, Alpha
 from service.host.allocator import MEMORY_VARIABLES
-from tests.support.running_service import Service, Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 CLIENTS = 200
@@ -34,14 +35,14 @@ def taking(seconds: float) -> Callable[[RGB], Alpha]:
 
 @dataclass
 class Load:
-    """What clients that never rest saw."""
+    """The answers to clients that send without a pause."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     retry_after: set[int] = field(default_factory=set)
     most_taken: int = 0
 
     async def of(self, service: Service, clients: int, seconds: float, *, pause: float = 0.05) -> Load:
-        """Each sends again as soon as it has its answer, and after a refusal ``pause`` seconds later."""
+        """Let clients send for some seconds. Each sends again at once, or ``pause`` seconds after a refusal."""
         picture, end = encoded(), time.monotonic() + seconds
 
         async def client() -> None:
@@ -57,8 +58,11 @@ class Load:
         return self
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["fast engine", "slow engine"])
-async def test_only_200_and_429_and_everything_else_goes_on(start: Start, seconds: float) -> None:
+async def test_overloaded_clients_get_200_or_429_and_everything_else_goes_on(
+    start: Start, seconds: float
+) -> None:
     engine = ScriptedEngine()
     service = await start(engine, queue_size=4, request_timeout=2.0, warmup_interval=0.2)
     engine.on_infer = taking(seconds)
@@ -84,7 +88,7 @@ async def test_only_200_and_429_and_everything_else_goes_on(start: Start, second
     assert load.most_taken == 5
     assert {status for _, status in seen} == {200}, seen
     assert len(seen) == 4
-    # All clients live in this one event loop too: what is bounded here is that nobody waits for the queue.
+    # All clients run in this event loop too, so the limit is wide. It shows that no such request waits for the queue.
     assert max(slowest.values()) < 2.0, slowest
     assert service.value("warmup_runs_total", outcome="success") - probes >= 2, "probes get through"
     assert service.value("warmup_consecutive_failures") == 0
@@ -94,7 +98,8 @@ async def test_only_200_and_429_and_everything_else_goes_on(start: Start, second
         assert counted == load.statuses[code] + (code == 200)
 
 
-async def test_what_would_outlast_its_deadline_is_refused_at_the_door(start: Start) -> None:
+@pytest.mark.timing
+async def test_work_that_would_outlast_its_deadline_is_refused_at_once(start: Start) -> None:
     """Thirty-one places of 0.3 s each, and a deadline of six seconds: far enough from the door on a busy machine."""
     engine = ScriptedEngine()
     service = await start(engine, queue_size=30, request_timeout=6.0)
@@ -106,6 +111,8 @@ async def test_what_would_outlast_its_deadline_is_refused_at_the_door(start: Sta
     assert load.retry_after <= {1, 2, 3, 4, 5}
 
 
+SIDE, UPLOAD = 2000, 2_000_000
+
 MEMORY = """
 import asyncio, re, sys
 from aiohttp import ClientSession
@@ -114,9 +121,10 @@ from service.http import connection
 from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import Hold, ScriptedEngine
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
+from tests.support.waiting import until
 
-QUEUE, SIDE, UPLOAD = 3, 2000, 2_000_000
+QUEUE, SIDE, UPLOAD = 3, {SIDE}, {UPLOAD}
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
@@ -128,10 +136,8 @@ async def main():
     )
     server = TestServer(app)
     await server.start_server(**connection.OPTIONS)
-    while not app[PARTS].supervisor.ready:
-        await asyncio.sleep(0.01)
-    picture = encoded(SIDE, SIDE, "JPEG")
-    assert len(picture) <= UPLOAD
+    await until(lambda: app[PARTS].supervisor.ready)
+    picture = sys.stdin.buffer.read()  # made in another process: making it here would need more memory than serving it
     async with ClientSession() as session:
         async def post():
             async with session.post(
@@ -161,17 +167,20 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.memory
 def test_memory_under_overload_stays_within_the_bound_that_the_architecture_states() -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
+    picture = encoded(SIDE, SIDE, "JPEG")
+    assert len(picture) <= UPLOAD
     done: Any = subprocess.run(
-        [sys.executable, "-c", MEMORY],
+        [sys.executable, "-c", MEMORY.replace("{SIDE}", str(SIDE)).replace("{UPLOAD}", str(UPLOAD))],
+        input=picture,
         env=os.environ | MEMORY_VARIABLES,
         capture_output=True,
-        text=True,
         timeout=110,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr.decode()
     used, bound = map(int, done.stdout.split()[-2:])
     assert used < bound

@@ -1,4 +1,4 @@
-"""The real network, with dummy weights, behind the real service: cold, warm, and with weights that come later."""
+"""The real network with dummy weights in the real service: cold, warm, and with weights that appear later."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from skimage import data
 
 from service.engines.build import build_engine
 from service.engines.protocol import Engine
+from tests.support import photos
 from tests.support.running_service import Service, Start
+from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 
 def engine(weights: Path) -> Engine:
@@ -40,28 +42,30 @@ async def ask(service: Service, path: str) -> tuple[int, dict[str, Any]]:
 
 
 async def until_message(service: Service, words: str) -> dict[str, Any]:
-    async with asyncio.timeout(120):
-        while words not in (answer := (await ask(service, "/warmup"))[1])["message"]:
-            await asyncio.sleep(0.05)
+    answer: dict[str, Any] = {}
+
+    async def has_message() -> bool:
+        nonlocal answer
+        answer = (await ask(service, "/warmup"))[1]
+        return words in answer["message"]
+
+    await until(has_message, seconds=120)
     return answer
 
 
 async def until_ready(service: Service) -> None:
-    async with asyncio.timeout(200):
-        while (await ask(service, "/readyz"))[0] != 200:
-            await asyncio.sleep(0.05)
+    await until(lambda: service.parts.supervisor.ready, seconds=200)
 
 
-async def test_it_is_alive_at_once_ready_after_the_first_probe_and_keeps_a_photographs_size(
+async def test_a_service_is_alive_at_once_ready_after_its_first_probe_and_keeps_the_size_of_a_photograph(
     start: Start, dummy_checkpoint: Callable[[str], Path]
 ) -> None:
     checkpoint = await asyncio.to_thread(dummy_checkpoint, "fast")
     service = await start(await asyncio.to_thread(engine, checkpoint), wait=False, request_timeout=200)
-    out = io.BytesIO()
-    await asyncio.to_thread(
-        lambda: Image.fromarray(data.astronaut()).resize((3000, 2000)).save(out, "JPEG", quality=90)
+    photo = await asyncio.to_thread(
+        lambda: photos.save(Image.fromarray(data.astronaut()).resize((3000, 2000)), "JPEG", quality=90)
     )
-    cold = asyncio.create_task(service.post(out.getvalue()))
+    cold = asyncio.create_task(service.post(photo))
     assert (await ask(service, "/livez"))[0] == 200
     assert (await ask(service, "/readyz"))[0] == 503
     status, answer = await ask(service, "/warmup")

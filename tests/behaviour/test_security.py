@@ -1,4 +1,4 @@
-"""Who gets in, who may call from where, and what an answer or the log gives away."""
+"""API keys, origins, and what answers and the log must not contain."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.photos import encoded
 from tests.support.raw_http import exchange, head
-from tests.support.running_service import Start, encoded
+from tests.support.running_service import Start
 from tests.support.scripted_engine import ScriptedEngine
 
 SHOP = "https://shop.example"
@@ -38,7 +39,7 @@ async def test_keys_are_rotated_through_the_file_without_a_restart(start: Start,
         assert [await opens(key) for key in bad] == [False] * len(bad)
 
 
-async def test_a_file_of_keys_that_is_gone_opens_nothing(start: Start, tmp_path: Path) -> None:
+async def test_a_file_of_keys_that_is_gone_admits_no_key(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     await asyncio.to_thread(file.write_text, "key\n")
     service = await start(api_keys_file=file)
@@ -94,7 +95,7 @@ async def test_a_cut_out_an_error_and_a_preflight_carry_the_origin(start: Start,
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "https://shop.example.evil.example", "http://shop.example", ""]
 )
-async def test_any_other_origin_is_told_nothing(start: Start, origin: str) -> None:
+async def test_another_origin_gets_no_cors_header(start: Start, origin: str) -> None:
     service = await start(cors_origins=SHOP)
     async with service.client.options(
         "/process", headers={"Origin": origin, "Access-Control-Request-Method": "POST"}
@@ -106,13 +107,13 @@ async def test_any_other_origin_is_told_nothing(start: Start, origin: str) -> No
     assert "Access-Control-Allow-Origin" not in headers
 
 
-async def test_without_origins_configured_no_cors_header_exists(start: Start) -> None:
+async def test_answers_have_no_cors_header_unless_origins_are_configured(start: Start) -> None:
     service = await start()
     _, _, headers = await service.post(encoded(), headers=PICTURE | {"Origin": SHOP})
     assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
-async def test_pages_bring_their_own_scripts_only_and_stand_in_no_frame(start: Start) -> None:
+async def test_pages_run_only_their_own_scripts_and_refuse_to_be_framed(start: Start) -> None:
     service = await start()
     for path in ("/", "/docs", "/static/app.js"):
         async with service.client.get(path) as response:
@@ -125,7 +126,7 @@ async def test_pages_bring_their_own_scripts_only_and_stand_in_no_frame(start: S
             assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
-async def test_no_answer_names_what_it_is_made_of(start: Start) -> None:
+async def test_answers_do_not_name_the_software_behind_them(start: Start) -> None:
     service = await start()
     for path in ("/", "/livez", "/readyz", "/warmup", "/metrics", "/none", "/process", "/openapi.json"):
         async with service.client.get(path) as response:
@@ -165,7 +166,7 @@ async def test_an_address_in_a_request_is_never_fetched(
     assert loop is asyncio.get_running_loop()
 
 
-async def test_nothing_a_client_sent_reaches_the_log(
+async def test_the_log_contains_nothing_that_a_client_sent(
     start: Start, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "secret4711"

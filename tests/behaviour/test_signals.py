@@ -1,4 +1,4 @@
-"""SIGTERM to a real process: nothing that was accepted is lost, nobody is cut off, and it ends in time."""
+"""SIGTERM to the service as a process: every accepted request gets an answer, and the process ends in time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
 from tests.support.service_process import live
+
+pytestmark = pytest.mark.process
 
 PHOTO = encoded()
 GRACE = 4.0
 SLACK = 1.0
-"""Seconds a loaded machine may take to start or reap a process beyond what the service promises."""
+"""Seconds that a busy machine may need beyond what the service promises."""
 
 
 @pytest.mark.parametrize("stage", ["prepare", "load", "probe"])
-def test_while_it_is_not_warm_it_ends_promptly_and_well_and_tells_who_waits(
+def test_a_service_that_is_not_warm_ends_promptly_and_answers_waiting_requests(
     tmp_path: Path, stage: str
 ) -> None:
     with live(tmp_path, ready=False, faults={stage: "hang"}, drain_timeout=GRACE) as service:
         service.until(lambda: service.status("/livez") == 200)
         waiting = service.posting(PHOTO)
         service.until(lambda: service.metric('http_requests_in_progress{route="/process"}') == 1)
-        if stage == "probe":  # before its turn comes, this is still a load
+        if stage == "probe":  # until the probe runs, the service is still loading
             service.until(lambda: service.metric("inference_started_timestamp_seconds") > 0)
         sent = service.terminate()
         answer = waiting.result(timeout=10)
@@ -36,7 +38,7 @@ def test_while_it_is_not_warm_it_ends_promptly_and_well_and_tells_who_waits(
     assert took < (1.0 if stage != "probe" else GRACE) + SLACK
 
 
-def test_under_load_accepted_work_finishes_and_what_still_arrives_is_served_while_it_fits(
+def test_accepted_work_finishes_and_late_requests_are_served_while_they_fit(
     tmp_path: Path,
 ) -> None:
     with live(tmp_path, faults={"request": "sleep 0.5"}, drain_timeout=GRACE) as service:
@@ -51,10 +53,10 @@ def test_under_load_accepted_work_finishes_and_what_still_arrives_is_served_whil
         assert (late.status, late.headers["Connection"]) == (200, "close")
         assert service.exit_code() == 0
         assert time.monotonic() - sent < GRACE + SLACK
-        assert service.said("ERROR") == service.said("CRITICAL") == []
+        assert service.log_messages("ERROR") == service.log_messages("CRITICAL") == []
 
 
-def test_what_no_longer_fits_the_grace_is_503_at_once(tmp_path: Path) -> None:
+def test_work_that_no_longer_fits_the_grace_is_503_at_once(tmp_path: Path) -> None:
     with live(tmp_path, faults={"request": "sleep 1.5"}, drain_timeout=GRACE) as service:
         assert service.post(PHOTO).status == 200
         accepted = [service.posting(PHOTO) for _ in range(2)]
@@ -70,7 +72,7 @@ def test_what_no_longer_fits_the_grace_is_503_at_once(tmp_path: Path) -> None:
         assert service.exit_code() == 0
 
 
-def test_at_the_end_of_the_grace_everybody_who_waits_gets_an_answer(tmp_path: Path) -> None:
+def test_waiting_requests_get_an_answer_at_the_end_of_the_grace(tmp_path: Path) -> None:
     with live(tmp_path, faults={"request": "hang"}, drain_timeout=2) as service:
         accepted = [service.posting(PHOTO) for _ in range(4)]
         service.until(lambda: service.metric("queue_depth") == 3)
@@ -81,7 +83,7 @@ def test_at_the_end_of_the_grace_everybody_who_waits_gets_an_answer(tmp_path: Pa
     assert [(answer.status, answer.code) for answer in answers] == [(503, "draining")] * 4
 
 
-def test_an_upload_that_does_not_end_is_told_so_and_is_no_lost_work(tmp_path: Path) -> None:
+def test_an_upload_that_does_not_end_gets_503_and_is_no_lost_work(tmp_path: Path) -> None:
     with live(tmp_path, drain_timeout=2) as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
             client.sendall(
@@ -95,7 +97,7 @@ def test_an_upload_that_does_not_end_is_told_so_and_is_no_lost_work(tmp_path: Pa
         assert service.exit_code() == 0
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     with live(tmp_path, faults={"request": "hang"}, drain_timeout=30) as service:
         accepted = service.posting(PHOTO)
         service.until(lambda: service.metric("worker_busy") == 1)
@@ -107,7 +109,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - sent < 1 + SLACK
 
 
-def test_a_job_that_nobody_waits_for_holds_nothing_up(tmp_path: Path) -> None:
+def test_an_abandoned_job_does_not_delay_the_end(tmp_path: Path) -> None:
     with live(tmp_path, faults={"request": "hang"}, drain_timeout=30, request_timeout=0.3) as service:
         assert service.post(PHOTO).status == 504
         sent = service.terminate()

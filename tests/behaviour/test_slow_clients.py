@@ -1,9 +1,10 @@
-"""Slow clients: they hold little, they lose their place when others need it, and their descriptors are freed."""
+"""Slow clients: they hold little, lose their place when another request needs it, and leave no descriptors open."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -13,17 +14,20 @@ import numpy as np
 import pytest
 from blockbuster import BlockBuster
 
-from service.http import slow_clients
+from service.http.slow_clients import SlowClients
+from tests.support import photos
+from tests.support.photos import encoded
 from tests.support.raw_http import exchange, head, read_answer
-from tests.support.running_service import Service, Start, encoded
+from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.waiting import until
 
 
 @asynccontextmanager
 async def connections(
     service: Service, count: int, sent: bytes = b""
 ) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Connections that send a few bytes and then nothing."""
+    """Open connections that send a few bytes and then nothing."""
     opened = []
     try:
         for _ in range(count):
@@ -49,38 +53,35 @@ async def median_seconds(service: Service, picture: bytes, times: int = 15) -> f
     return float(np.median(seconds))
 
 
-def evict_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "MIN_AGE_SECONDS", 0.1)
+def evicting_early() -> SlowClients:
+    """The rule of the service, but transfers are old enough after 0.1 s instead of two seconds."""
+    return SlowClients(min_age=0.1)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "sent", [b"", b"POST /process HTTP/1.1\r\nHost: x\r\nX-Slow"], ids=["idle", "half a head"]
 )
-async def test_thousands_of_connections_that_say_nothing_change_nothing_for_others(
+async def test_thousands_of_silent_connections_change_nothing_for_others(
     start: Start, sent: bytes, nothing_blocks_the_loop: BlockBuster
 ) -> None:
-    nothing_blocks_the_loop.deactivate()  # the test itself looks at /proc
+    nothing_blocks_the_loop.deactivate()  # the test itself reads /proc
     service = await start()
     before = await median_seconds(service, encoded())
     open_before = descriptors()
-    import resource
-
     count = min(2000, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - open_before - 100) // 2)
     async with connections(service, count, sent):
         assert await median_seconds(service, encoded()) < 2 * before + 0.02
         async with service.client.get("/readyz") as response:
             assert response.status == 200
         assert service.admission.taken == 0
-    async with asyncio.timeout(20):
-        while descriptors() > open_before + 5:
-            await asyncio.sleep(0.02)
+    await until(lambda: descriptors() <= open_before + 5)
 
 
 async def test_a_trickled_upload_loses_its_place_to_a_new_request(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
-    evict_early(monkeypatch)
-    service = await start(queue_size=2)
+    service = await start(queue_size=2, slow_clients=evicting_early())
     picture = encoded()
     async with connections(service, 3, head(len(picture)) + picture[:10]) as readers:
         await service.until(lambda: service.admission.taken == 3)
@@ -95,11 +96,10 @@ async def test_a_trickled_upload_loses_its_place_to_a_new_request(
     assert service.value("client_disconnects_total", stage="upload") == 2
 
 
-async def test_while_places_are_free_a_slow_upload_has_all_its_time(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+async def test_a_slow_upload_keeps_its_timeouts_while_places_are_free(
+    start: Start,
 ) -> None:
-    evict_early(monkeypatch)
-    service = await start(queue_size=1)
+    service = await start(queue_size=1, slow_clients=evicting_early())
     picture = encoded()
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(head(len(picture)) + picture[:10])
@@ -113,14 +113,12 @@ async def test_while_places_are_free_a_slow_upload_has_all_its_time(
     writer.close()
 
 
+@pytest.mark.timing
 async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_request(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
-    evict_early(monkeypatch)
-    service = await start(queue_size=1)
+    service = await start(queue_size=1, slow_clients=evicting_early())
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
-    from tests.support import photos
-
     large, small = photos.save(noise, "PNG"), encoded()
     held = []
     for _ in range(2):
@@ -137,7 +135,7 @@ async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_r
             and service.admission.taken == 2
         )
     )
-    # The kernel took a first gulp, which looks like a fair pace; then nothing moves.
+    # At first the buffers of the kernel take bytes at a good rate. Then nothing moves.
     statuses = []
     async with asyncio.timeout(10):
         while 200 not in statuses:
@@ -154,11 +152,10 @@ async def test_a_client_that_does_not_read_its_answer_loses_its_place_to_a_new_r
 
 
 async def test_a_request_that_waits_for_the_gpu_is_not_slow_and_keeps_its_place(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
-    evict_early(monkeypatch)
     engine, hold = ScriptedEngine(), Hold()
-    service = await start(engine, queue_size=1)
+    service = await start(engine, queue_size=1, slow_clients=evicting_early())
     engine.on_infer = hold
     picture = encoded()
     tasks = [asyncio.create_task(service.post(picture)) for _ in range(2)]
@@ -169,8 +166,9 @@ async def test_a_request_that_waits_for_the_gpu_is_not_slow_and_keeps_its_place(
     assert [(await task)[0] for task in tasks] == [200, 200]
 
 
+@pytest.mark.timing
 async def test_a_refused_sender_that_goes_on_sending_is_cut_off(start: Start) -> None:
-    """And does not get to hold a connection, nor anything else, for longer than it takes to read the refusal."""
+    """It holds a connection no longer than it needs to read the refusal."""
     service = await start(api_keys="key")
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(head(20_000_000) + bytes(100))
@@ -183,8 +181,9 @@ async def test_a_refused_sender_that_goes_on_sending_is_cut_off(start: Start) ->
     writer.close()
 
 
-async def test_a_connection_nobody_reads_from_yet_holds_little(start: Start) -> None:
-    """Pipelined behind a request that waits, a body is not taken in: the sender is held up instead."""
+@pytest.mark.timing
+async def test_a_connection_that_no_handler_reads_holds_little_memory(start: Start) -> None:
+    """A body that is pipelined behind a waiting request is not read: the sender has to wait."""
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine)
     engine.on_infer = hold
@@ -204,14 +203,15 @@ async def test_a_connection_nobody_reads_from_yet_holds_little(start: Start) -> 
                 taken += 65536
     except TimeoutError:
         pass
-    assert taken < 12_000_000, "beyond what the kernel's own buffers hold"
+    assert taken < 12_000_000, "the buffers of the kernel hold less"
     hold.release.set()
     connection.close()
     await service.until(lambda: service.admission.taken == 0)
 
 
-async def test_every_request_has_one_outcome_whatever_its_client_does(start: Start) -> None:
-    """Answers and departures add up to what was sent."""
+@pytest.mark.timing
+async def test_every_request_has_exactly_one_outcome(start: Start) -> None:
+    """Answers and disconnects together are as many as the requests."""
     service = await start(queue_size=3, read_timeout=0.5)
     picture = encoded()
     whole, half = head(len(picture)) + picture, head(len(picture)) + picture[:40]
@@ -254,12 +254,11 @@ async def test_every_request_has_one_outcome_whatever_its_client_does(start: Sta
     assert service.value("http_requests_total", method="POST", route="/process", code="500") == 0
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_even_if_nobody_wants_its_place(start: Start) -> None:
+@pytest.mark.timing
+async def test_a_client_that_reads_nothing_is_cut_off_even_while_places_are_free(start: Start) -> None:
     service = await start(request_timeout=2.0)
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (1500, 1500, 3), np.uint8)
-    from tests.support import photos
-
     large = await asyncio.to_thread(photos.save, noise, "PNG")
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:

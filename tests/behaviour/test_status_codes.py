@@ -1,4 +1,4 @@
-"""Every row of the status-code table, over a real socket."""
+"""Every row of the table of status codes in the README, over a real connection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from PIL import Image
 
 from service.engines.protocol import DeviceError, OutOfMemory, WeightsUnavailable
 from tests.support import photos
-from tests.support.running_service import Service, Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.waiting import until
 
 RAW = {"Content-Type": "application/octet-stream"}
 
@@ -61,7 +63,7 @@ async def test_a_form_with_a_picture_gets_a_cut_out_of_its_size(
 @pytest.mark.parametrize(
     "content_type", ["image/png", "image/jpeg", "image/whatever", "application/octet-stream"]
 )
-async def test_raw_bytes_get_a_cut_out_whatever_image_type_they_claim(
+async def test_raw_bytes_of_any_claimed_image_type_get_a_cut_out(
     start: Start, photo: bytes, content_type: str
 ) -> None:
     service = await start()
@@ -135,7 +137,7 @@ BAD_BODIES: list[tuple[str, Any, dict[str, str], int, str]] = [
         415,
         "unsupported_type",
     ),
-    ("a format off the list", encoded(format="PPM"), RAW, 415, "unsupported_type"),
+    ("a format off the list", encoded(file_format="PPM"), RAW, 415, "unsupported_type"),
     ("truncated picture", encoded()[:-40], RAW, 422, "undecodable"),
     ("too many pixels", photos.png_claiming(100_000, 100_000), RAW, 422, "bad_dimensions"),
     ("zero-sized", photos.png_claiming(0, 10), RAW, 422, None),  # type: ignore[list-item]
@@ -153,7 +155,7 @@ BAD_BODIES: list[tuple[str, Any, dict[str, str], int, str]] = [
 @pytest.mark.parametrize(
     ("name", "body", "headers", "status", "code"), BAD_BODIES, ids=[row[0] for row in BAD_BODIES]
 )
-async def test_a_bad_body_is_told_what_is_wrong_with_it(
+async def test_a_bad_body_gets_its_status_and_its_code(
     start: Start, photo: bytes, name: str, body: Any, headers: dict[str, str], status: int, code: str | None
 ) -> None:
     service = await start()
@@ -203,7 +205,7 @@ async def test_a_side_too_long_for_the_format_is_422(start: Start) -> None:
         {"X-Api-Key": "sécret"},
     ],
 )
-async def test_without_a_good_key_it_is_401_and_says_how(
+async def test_a_request_without_a_valid_key_is_401_and_says_how_to_send_one(
     start: Start, photo: bytes, headers: dict[str, str]
 ) -> None:
     service = await start(api_keys="secret,other")
@@ -214,7 +216,7 @@ async def test_without_a_good_key_it_is_401_and_says_how(
 
 
 @pytest.mark.parametrize("headers", [{"X-Api-Key": "secret"}, {"Authorization": "bearer other"}])
-async def test_any_configured_key_opens_and_other_paths_stay_open(
+async def test_every_configured_key_is_valid_and_other_paths_need_none(
     start: Start, photo: bytes, headers: dict[str, str]
 ) -> None:
     service = await start(api_keys="secret,other")
@@ -237,7 +239,7 @@ async def test_any_configured_key_opens_and_other_paths_stay_open(
         ("PATCH", "/readyz", 405, "GET,HEAD"),
     ],
 )
-async def test_unknown_paths_and_wrong_methods(
+async def test_unknown_paths_are_404_and_wrong_methods_405(
     start: Start, method: str, path: str, status: int, allow: str | None
 ) -> None:
     service = await start()
@@ -264,7 +266,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(start: Start) -> None:
 
 
 async def raw_exchange(service: Service, request: bytes, *, body: bytes = b"") -> bytes:
-    """What comes back for bytes written straight to the socket, until the first answer has ended."""
+    """Send bytes on a connection of their own, and return what arrives until the first answer has ended."""
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(request)
     await writer.drain()
@@ -317,7 +319,7 @@ async def test_a_body_that_streams_past_the_limit_is_413(start: Start, as_form: 
     assert (status, error_of(body)["code"]) == (413, "too_large")
 
 
-async def test_when_every_place_is_taken_it_is_429_with_retry_after(start: Start, photo: bytes) -> None:
+async def test_a_request_beyond_the_last_place_is_429_with_retry_after(start: Start, photo: bytes) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine, queue_size=1)
     engine.on_infer = hold
@@ -332,7 +334,7 @@ async def test_when_every_place_is_taken_it_is_429_with_retry_after(start: Start
     assert service.admission.taken == 0
 
 
-async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_the_thread(
+async def test_a_request_is_504_at_its_deadline_and_its_place_comes_back_with_the_thread(
     start: Start, photo: bytes
 ) -> None:
     engine, hold = ScriptedEngine(), Hold()
@@ -340,7 +342,7 @@ async def test_when_the_deadline_passes_it_is_504_and_the_slot_comes_back_with_t
     engine.on_infer = hold
     status, body, _ = await service.post(photo)
     assert (status, error_of(body)["code"]) == (504, "deadline_exceeded")
-    assert service.admission.taken == 1, "the thread still works for it"
+    assert service.admission.taken == 1, "the thread still works for the request"
     hold.release.set()
     await service.until(lambda: service.admission.taken == 0)
     assert (await service.post(photo))[0] == 200
@@ -380,7 +382,7 @@ async def test_a_sticky_device_error_is_503_and_unready_at_once(start: Start, ph
     assert service.value("ready") == 0
 
 
-async def test_a_mask_that_is_none_is_503_and_never_a_picture(start: Start, photo: bytes) -> None:
+async def test_an_invalid_mask_is_503_and_never_a_picture(start: Start, photo: bytes) -> None:
     engine = ScriptedEngine()
     service = await start(engine)
     engine.on_infer = lambda image: np.full(image.shape[:2], np.nan, np.float32)
@@ -388,7 +390,9 @@ async def test_a_mask_that_is_none_is_503_and_never_a_picture(start: Start, phot
     assert (status, error_of(body)["code"]) == (503, "unavailable")
 
 
-async def test_while_the_load_has_failed_it_is_503_with_retry_after(start: Start, photo: bytes) -> None:
+async def test_a_request_is_503_with_retry_after_while_the_load_has_failed(
+    start: Start, photo: bytes
+) -> None:
     engine = ScriptedEngine()
 
     def fail() -> None:
@@ -404,12 +408,10 @@ async def test_while_the_load_has_failed_it_is_503_with_retry_after(start: Start
             assert headers["Retry-After"]
         return status == 503
 
-    async with asyncio.timeout(20):
-        while not await refused():
-            pass
+    await until(refused)
 
 
-async def test_a_bug_is_500_and_says_nothing_of_itself(start: Start, photo: bytes) -> None:
+async def test_a_bug_is_500_and_its_message_stays_inside(start: Start, photo: bytes) -> None:
     engine = ScriptedEngine()
     service = await start(engine)
 
@@ -422,7 +424,7 @@ async def test_a_bug_is_500_and_says_nothing_of_itself(start: Start, photo: byte
     assert "secret internals" not in body.decode()
 
 
-async def test_a_request_id_is_kept_if_it_is_harmless_and_made_if_not(start: Start) -> None:
+async def test_a_harmless_request_id_is_kept_and_any_other_replaced(start: Start) -> None:
     service = await start()
     async with service.client.get("/nothing", headers={"X-Request-Id": "abc-123"}) as response:
         assert response.headers["X-Request-Id"] == "abc-123"
@@ -450,7 +452,7 @@ async def test_cors_headers_stand_on_errors_and_preflights(start: Start) -> None
 
 
 @pytest.mark.parametrize("path", ["/livez", "/warmup", "/process", "/nothing"])
-async def test_an_expectation_that_nobody_knows_gets_an_answer(start: Start, path: str) -> None:
+async def test_an_unknown_expectation_gets_an_answer(start: Start, path: str) -> None:
     service = await start()
     method = "POST" if path == "/process" else "GET"
     answer = await raw_exchange(

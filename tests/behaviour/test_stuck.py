@@ -1,4 +1,4 @@
-"""A stuck GPU thread: seen everywhere, told to everybody, and then ended; in a real process."""
+"""A GPU thread that hangs: the endpoints, metrics and log report it, and then the process ends."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
 from tests.support.service_process import live
+
+pytestmark = pytest.mark.process
 
 PHOTO = encoded()
 NOTICE = 1.0
 
 
-def test_a_stuck_request_is_seen_by_everybody_and_ends_the_process(tmp_path: Path) -> None:
+def test_a_stuck_request_shows_in_every_report_and_ends_the_process(tmp_path: Path) -> None:
     with live(
         tmp_path,
         faults={"request": "hang"},
@@ -30,13 +32,13 @@ def test_a_stuck_request_is_seen_by_everybody_and_ends_the_process(tmp_path: Pat
 
         assert [answer.result().status for answer in posted] == [504] * 3
         service.until(lambda: service.status("/readyz") == 503)
-        assert time.monotonic() - began < 2, "not ready as soon as the job outlives the deadline"
+        assert time.monotonic() - began < 2, "unready as soon as the job outlives the deadline"
         assert service.metric("ready") == 0
-        assert service.status("/livez") == 200, "it may yet end"
+        assert service.status("/livez") == 200, "the job may still end"
         assert service.metric('http_requests_total{code="504",method="POST",route="/process"}') == 3
         assert service.metric('rejections_total{reason="timeout"}') == 3
         warm = service.ask("/warmup")
-        assert warm.status == 200, "the last finished probe did pass, and is fresh"
+        assert warm.status == 200, "the last finished probe has passed, and is fresh"
         assert b'"failing"' in warm.body
 
         service.until(lambda: service.status("/livez") == 503)
@@ -45,14 +47,14 @@ def test_a_stuck_request_is_seen_by_everybody_and_ends_the_process(tmp_path: Pat
         assert service.exit_code() == 1
         assert time.monotonic() - began < 2.5 + NOTICE + 2
         assert still_queued.result().status in {503, 504}
-        [seen, ended] = service.said("CRITICAL")
+        [seen, ended] = service.log_messages("CRITICAL")
     assert "the GPU thread is stuck" in seen
     assert "a request has been running" in seen
     assert "2.5 s" in seen
     assert "ending the process" in ended
 
 
-def test_a_job_that_ends_after_all_saves_the_process_and_its_places_come_back(tmp_path: Path) -> None:
+def test_a_stuck_job_that_ends_in_time_saves_the_process_and_its_places_come_back(tmp_path: Path) -> None:
     with live(
         tmp_path,
         faults={"request": "hang"},
@@ -65,7 +67,7 @@ def test_a_job_that_ends_after_all_saves_the_process_and_its_places_come_back(tm
             504
         ] * 2
         service.until(lambda: service.status("/livez") == 503)
-        service.put_in()
+        service.set_faults()
         service.until(lambda: service.status("/livez") == 200)
         service.until(lambda: service.status("/readyz") == 200)
         service.until(lambda: service.post(PHOTO).status == 200)
@@ -80,7 +82,7 @@ def test_a_job_that_ends_after_all_saves_the_process_and_its_places_come_back(tm
         ("prepare", {"load_timeout": 1}, "the preparation of the load has reported no progress"),
     ],
 )
-def test_a_stuck_probe_load_or_preparation_is_caught_the_same_way(
+def test_a_stuck_probe_load_or_preparation_ends_the_process_as_well(
     tmp_path: Path, stage: str, settings: dict[str, float], reason: str
 ) -> None:
     with live(
@@ -95,4 +97,4 @@ def test_a_stuck_probe_load_or_preparation_is_caught_the_same_way(
         assert service.status("/readyz") == 503
         assert service.exit_code() == 1
         assert waiting.result().status == 503
-        assert reason in service.said("CRITICAL")[0]
+        assert reason in service.log_messages("CRITICAL")[0]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from supervisor import guard
-from tests.support.running_service import Service, Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 PHOTO = encoded()

@@ -1,4 +1,4 @@
-"""The wall clock moves an hour either way: schedules, deadlines and verdicts do not care."""
+"""The wall clock is set an hour forward or back: schedules, deadlines and verdicts stay the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from service.inference.device_thread import DeviceThread, Kind
-from tests.support.running_service import Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
 from tests.support.waiting import until
 
@@ -20,7 +21,7 @@ HOUR_EITHER_WAY = pytest.mark.parametrize("hours", [1, -1], ids=["forward", "bac
 
 
 @HOUR_EITHER_WAY
-async def test_it_stays_ready_probes_on_and_serves(
+async def test_a_service_stays_ready_probes_and_serves(
     start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     service = await start(warmup_interval=0.05)
@@ -34,13 +35,14 @@ async def test_it_stays_ready_probes_on_and_serves(
         answer = await response.json()
     assert 0 <= answer["last_success_age_seconds"] < 30
     assert answer["timestamp"] == pytest.approx(real() + hours * 3600, abs=30), (
-        "only what is shown follows it"
+        "the timestamp that is shown follows the wall clock"
     )
     await service.until(lambda: service.value("warmup_runs_total", outcome="success") >= before + 3)
     assert (await service.post(PHOTO))[0] == 200
     assert service.value("warmup_consecutive_failures") == 0
 
 
+@pytest.mark.timing
 @HOUR_EITHER_WAY
 async def test_a_deadline_under_way_keeps_its_length(
     start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
@@ -61,7 +63,7 @@ async def test_a_deadline_under_way_keeps_its_length(
     await service.until(lambda: service.admission.taken == 0)
 
 
-async def test_only_the_moments_that_are_shown_come_from_the_wall_clock(
+async def test_the_wall_clock_decides_only_the_times_that_are_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     thread = DeviceThread(hang_timeout=300, load_timeout=600)

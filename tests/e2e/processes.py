@@ -1,12 +1,8 @@
-"""Starts, observes and ends the real programs of the end-to-end tests: the service, Prometheus and Alertmanager."""
+"""What the end-to-end tests run beside the service: Prometheus, Alertmanager and the receiver of the alerts."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -21,22 +17,10 @@ from typing import Any
 
 import yaml
 
-from tests.support.programs import free_port
-
-ROOT = Path(__file__).parents[2]
-
-
-def until(condition: Callable[[], object], *, seconds: float, what: str) -> None:
-    """Wait until a condition is true.
-
-    Raises:
-        TimeoutError: it did not become true in time; the message contains ``what``.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"this did not become true within {seconds:g} s: {what}")
-        time.sleep(0.05)
+from tests.support.ports import free_port
+from tests.support.programs import ROOT, Program
+from tests.support.service_process import Live
+from tests.support.waiting import wait_until
 
 
 def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tuple[int, bytes]:
@@ -52,94 +36,31 @@ def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tup
         return 0, b""
 
 
-class Program:
-    """One process. Its output goes to a file."""
-
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
-        self._command, self._log, self._env = list(command), log, dict(env or {})
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def command(self) -> list[str]:
-        return self._command
-
-    def start(self) -> None:
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command, cwd=ROOT, stdout=output, stderr=output, env=os.environ | self._env
-            )
-
-    @property
-    def ended(self) -> bool:
-        return self._process is None or self._process.poll() is not None
-
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """Send the signal and wait. Kill the process if it does not end."""
-        if self._process is None or self.ended:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def end_of_log(self) -> str:
-        """Return the end of the output, for the message of a failed test."""
-        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
-
-
-class Service(Program):
-    """A service on a port of its own.
+class Instance(Live):
+    """A service that Prometheus scrapes, as a job of its own.
 
     Args:
-        name: of its scrape job and its log.
-        folder: for its log and for the file that switches its faults.
-        arguments: for ``python -m service``. None starts ``tests.e2e.faulty``, whose faults can be switched.
-        settings: environment variables without ``INSPYRENET_``.
+        name: of its scrape job and its files.
+        folder: for its files.
+        arguments: for ``python -m service``. None starts the service with switchable faults.
+        settings: as in ``Settings``.
     """
 
     def __init__(
-        self, name: str, folder: Path, *, arguments: Sequence[str] | None = None, settings: Mapping[str, str]
+        self, name: str, folder: Path, *, arguments: Sequence[str] | None = None, **settings: Any
     ) -> None:
-        self.name, self.port = name, free_port()
-        self._folder, self._settings = folder, dict(settings)
-        self._switch = folder / f"{name}.fault"
-        self._switch.write_text("")
-        self.arguments = arguments
-        env = {f"INSPYRENET_{key}": value for key, value in settings.items()}
-        env |= {"INSPYRENET_PORT": str(self.port), "INSPYRENET_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        super().__init__([], folder / f"{name}.log", env)
+        self.name = name
+        self._folder, self._settings = folder, settings
+        command = None if arguments is None else ["-m", "service", *arguments]
+        super().__init__(folder, name=name, command=command, **settings)
 
-    @property
-    def command(self) -> list[str]:
-        faulty = self.arguments is None
-        module = ["tests.e2e.faulty", str(self._switch)] if faulty else ["service", *(self.arguments or [])]
-        return [sys.executable, "-m", *module]
-
-    def replacement(self, arguments: Sequence[str]) -> Service:
+    def replacement(self, arguments: Sequence[str]) -> Instance:
         """Return another process for the same instance, on a port of its own. It is not started yet."""
-        return Service(self.name, self._folder, arguments=arguments, settings=self._settings)
+        return Instance(self.name, self._folder, arguments=arguments, **self._settings)
 
     @property
     def job(self) -> str:
         return f"inspyrenet-{self.name}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def set_fault(self, fault: str) -> None:
-        """Switch a fault on. An empty string switches it off."""
-        new = self._switch.with_suffix(".new")
-        new.write_text(fault)
-        new.replace(self._switch)
-
-    def answers(self) -> bool:
-        return request(self.url + "/livez")[0] != 0
-
-    def ready(self) -> bool:
-        return request(self.url + "/readyz")[0] == 200
 
 
 @dataclass(frozen=True)
@@ -224,7 +145,7 @@ class Monitoring:
     def __init__(
         self,
         folder: Path,
-        services: Sequence[Service],
+        services: Sequence[Instance],
         *,
         prometheus: str,
         alertmanager: str,
@@ -286,17 +207,17 @@ class Monitoring:
             folder / "prometheus.log",
         )
 
-    def _target_file(self, service: Service) -> Path:
+    def _target_file(self, service: Instance) -> Path:
         return self._folder / f"{service.name}.targets.json"
 
-    def set_target(self, service: Service) -> None:
+    def set_target(self, service: Instance) -> None:
         """From now on, scrape this process for its instance."""
         target = {"targets": [f"127.0.0.1:{service.port}"], "labels": {"instance": service.name}}
         new = self._folder / f"{service.name}.targets.new"
         new.write_text(json.dumps([target]))
         new.replace(self._target_file(service))
 
-    def scrapes(self, service: Service) -> bool:
+    def scrapes(self, service: Instance) -> bool:
         """Return whether Prometheus now scrapes this process, and not another process of the same instance."""
         _, body = request(self.url + "/api/v1/targets?state=active", timeout=10)
         return any(t["scrapeUrl"].startswith(service.url) for t in json.loads(body)["data"]["activeTargets"])
@@ -304,13 +225,13 @@ class Monitoring:
     def start(self) -> None:
         self.webhook.start()
         self.alertmanager.start()
-        until(
+        wait_until(
             lambda: request(self._manager_url + "/-/ready")[0] == 200,
             seconds=20,
             what="Alertmanager is ready",
         )
         self.prometheus.start()
-        until(lambda: request(self.url + "/-/ready")[0] == 200, seconds=20, what="Prometheus is ready")
+        wait_until(lambda: request(self.url + "/-/ready")[0] == 200, seconds=20, what="Prometheus is ready")
 
     def end(self) -> None:
         self.prometheus.end()

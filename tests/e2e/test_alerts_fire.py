@@ -7,7 +7,6 @@ endpoint, metric and alert reports for each fault, and compares it with the tabl
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 import signal
@@ -18,19 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.e2e import scaling
-from tests.e2e.processes import ROOT, Monitoring, Service, request, until
-from tests.support.programs import program
+from tests.e2e.processes import Instance, Monitoring, request
+from tests.support.photos import encoded
+from tests.support.programs import ROOT, program
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 DOCUMENT = ROOT / "ARCHITECTURE.md"
 HEADING = "## Faults, and what each reporter says of them"
-SHORT_TIMES = {"WARMUP_INTERVAL": "1", "WARMUP_TIMEOUT": "2", "REQUEST_TIMEOUT": "2"}
+SHORT_TIMES = {"warmup_interval": 1.0, "warmup_timeout": 2.0, "request_timeout": 2.0}
 """The defaults divided by sixty, in seconds. But a request timeout of one second is too short on a busy machine."""
 
 SEEN_SECONDS = 30.0
@@ -65,7 +64,7 @@ def cell(status: int) -> str:
     return str(status) if status else "-"
 
 
-def read_row(service: Service) -> Row:
+def read_row(service: Instance) -> Row:
     """Ask the endpoints that answer at once, and return the cells of the table that they fill."""
     _, scraped = request(service.url + "/metrics")
     value = re.search(rb"^inspyrenet_warmup_success (\S+)$", scraped, re.MULTILINE)
@@ -81,7 +80,7 @@ def read_row(service: Service) -> Row:
 class Fault:
     """One way to break a service and to repair it."""
 
-    service: Service
+    service: Instance
     rows: list[str]
     """The rows of the table that apply one after the other."""
     inject: Callable[[], object]
@@ -100,7 +99,7 @@ class Drill:
     """Injects all faults at the same time, each into a service of its own, and records what was reported."""
 
     def __init__(
-        self, services: dict[str, Service], monitoring: Monitoring, faults: dict[str, Fault]
+        self, services: dict[str, Instance], monitoring: Monitoring, faults: dict[str, Fault]
     ) -> None:
         self.services, self.monitoring, self.faults = services, monitoring, faults
         self.healthy: Row = {}
@@ -139,7 +138,7 @@ class Drill:
         }
         fault.repair()
         try:
-            until(
+            wait_until(
                 lambda: not webhook.firing(job),
                 seconds=RESOLVED_SECONDS,
                 what=f"no alert of {job} fires",
@@ -149,7 +148,7 @@ class Drill:
         # An alert that arrives late, when windows and inhibitions end, would be wrong too.
         time.sleep(3.0)
 
-    def _wait_for_row(self, service: Service, expected: Row) -> Row:
+    def _wait_for_row(self, service: Instance, expected: Row) -> Row:
         """Read the row until it is as expected, or until the time is over. Return what was read last."""
         deadline = time.monotonic() + SEEN_SECONDS
         while True:
@@ -161,44 +160,38 @@ class Drill:
             time.sleep(0.1)
 
 
-def picture() -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)).save(out, "PNG")
-    return out.getvalue()
-
-
-def send_failing_requests(service: Service) -> None:
+def send_failing_requests(service: Instance) -> None:
     """Send requests that all fail, so that the error budget burns too. That must not cause a second page."""
-    png = picture()
+    photo = encoded(32, 32)
     end = time.monotonic() + 12
     while time.monotonic() < end:
-        request(service.url + "/process", data=png)
+        request(service.url + "/process", data=photo)
         time.sleep(0.35)
 
 
-def create_services(folder: Path) -> dict[str, Service]:
+def create_services(folder: Path) -> dict[str, Instance]:
     """Return one service for each fault, and a healthy one. They are not started yet."""
 
-    def service(name: str, arguments: list[str] | None = None, **settings: str) -> Service:
-        return Service(name, folder, arguments=arguments, settings=SHORT_TIMES | settings)
+    def service(name: str, arguments: list[str] | None = None, **settings: float) -> Instance:
+        return Instance(name, folder, arguments=arguments, **(SHORT_TIMES | settings))
 
     names = ["healthy", "raising", "bad-output", "oom", "supervisor-killed"]
     return {
         **{name: service(name) for name in names},
-        "hung": service("hung", HANG_TIMEOUT="9"),
-        "supervisor-dead": service("supervisor-dead", WARMUP_TIMEOUT="6"),
+        "hung": service("hung", hang_timeout=9),
+        "supervisor-dead": service("supervisor-dead", warmup_timeout=6),
         # These two run the real program with a real engine.
         "killed": service("killed", ["--engine", "grabcut"]),
         "no-weights": service("no-weights", ["--weights", str(folder / "missing.pth")]),
     }
 
 
-def start_and_wait(service: Service) -> None:
+def start_and_wait(service: Instance) -> None:
     service.start()
-    until(service.ready, seconds=60, what=f"{service.name} is ready again")
+    service.until_ready(seconds=60)
 
 
-def replace_with_a_working_one(service: Service, monitoring: Monitoring, started: list[Service]) -> None:
+def replace_with_a_working_one(service: Instance, monitoring: Monitoring, started: list[Instance]) -> None:
     """Start a working process for the same instance before the old one ends, as behind a load balancer.
 
     A restart takes seconds. With the scaled durations these would count as minutes without the instance, and an alert
@@ -208,38 +201,41 @@ def replace_with_a_working_one(service: Service, monitoring: Monitoring, started
     started.append(replacement)
     start_and_wait(replacement)
     monitoring.set_target(replacement)
-    until(lambda: monitoring.scrapes(replacement), seconds=20, what="Prometheus scrapes the replacement")
+    wait_until(lambda: monitoring.scrapes(replacement), seconds=20, what="Prometheus scrapes the replacement")
     service.end()
 
 
 def create_faults(
-    services: dict[str, Service], monitoring: Monitoring, started: list[Service]
+    services: dict[str, Instance], monitoring: Monitoring, started: list[Instance]
 ) -> dict[str, Fault]:
     """Return every fault by the name of its service."""
 
-    def switched(name: str, fault: str, *rows: str) -> Fault:
+    def switched(name: str, faults: dict[str, str], *rows: str) -> Fault:
         service = services[name]
-        return Fault(service, list(rows), lambda: service.set_fault(fault), lambda: service.set_fault(""))
+        return Fault(service, list(rows), lambda: service.set_faults(**faults), service.set_faults)
 
-    raising = switched("raising", "raising", "the engine raises")
+    def of_every_picture(fault: str) -> dict[str, str]:
+        return {"probe": fault, "request": fault}
+
+    raising = switched("raising", of_every_picture("raise"), "the engine raises")
     raising.meanwhile = lambda: send_failing_requests(services["raising"])
     killed, no_weights = services["killed"], services["no-weights"]
     return {
         "raising": raising,
-        "bad-output": switched("bad-output", "bad output", "the engine returns nonsense"),
-        "oom": switched("oom", "out of memory", "the device is out of memory"),
+        "bad-output": switched("bad-output", of_every_picture("bad mask"), "the engine returns nonsense"),
+        "oom": switched("oom", of_every_picture("oom"), "the device is out of memory"),
         "hung": switched(
             "hung",
-            "hung",
+            of_every_picture("hang"),
             "the GPU thread hangs, longer than a probe may run",
             "the GPU thread hangs, longer than `INSPYRENET_HANG_TIMEOUT`",
         ),
         "supervisor-killed": switched(
-            "supervisor-killed", "supervisor killed", "the supervisor is killed, and mends itself"
+            "supervisor-killed", {"supervisor": "kill"}, "the supervisor is killed, and mends itself"
         ),
         "supervisor-dead": switched(
             "supervisor-dead",
-            "supervisor dead",
+            {"supervisor": "kill for good"},
             "the supervisor is dead for good, the evidence still fresh",
             "the supervisor is dead for good, the evidence stale",
         ),
@@ -275,10 +271,10 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         for service in services.values():
             service.start()
         for service in services.values():
-            is_up = service.answers if service.name == "no-weights" else service.ready
-            until(is_up, seconds=60, what=f"{service.name} is up: {service.end_of_log()}")
+            path = "/livez" if service.name == "no-weights" else "/readyz"
+            service.until(lambda service=service, path=path: service.status(path) == 200, seconds=60)  # type: ignore[misc]
         monitoring.start()
-        until(
+        wait_until(
             lambda: len(monitoring.query("up == 1")) == len(services),
             seconds=20,
             what="Prometheus scrapes every service",
@@ -289,7 +285,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     finally:
         monitoring.end()
         for service in started:
-            service.end(signal.SIGKILL)
+            service.close()
 
 
 FAULTY_ROWS = [row for row in TABLE if row != "none"]
@@ -315,7 +311,7 @@ def test_every_cell_of_the_table_is_what_the_service_reports(drill: Drill, row: 
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_exactly_the_expected_alerts_reach_the_receivers(drill: Drill, name: str) -> None:
+def test_the_expected_alerts_and_no_others_reach_the_receivers(drill: Drill, name: str) -> None:
     fault = drill.faults[name]
     expected = {alert for row in fault.rows for alert in alerts_of(TABLE[row])}
     arrived = {
@@ -355,7 +351,7 @@ def test_a_healthy_service_raises_no_alert(drill: Drill) -> None:
     assert drill.monitoring.webhook.of_job(drill.services["healthy"].job) == []
 
 
-def test_one_cause_is_one_page_although_more_alerts_fire(drill: Drill) -> None:
+def test_one_cause_sends_one_page_although_more_alerts_fire(drill: Drill) -> None:
     fault = drill.faults["raising"]
     assert fault.fired >= {"InspyrenetWarmupFailing", "InspyrenetWarmupStale", "InspyrenetErrorBudgetBurn"}
     arrived = {n.labels["alertname"] for n in drill.monitoring.webhook.of_job(fault.service.job)}

@@ -8,13 +8,15 @@ import pytest
 import yaml
 
 from tests.e2e import scaling
-from tests.e2e.processes import ROOT, Monitoring, Program, Service, until
-from tests.support.programs import free_port, program
+from tests.e2e.processes import Instance, Monitoring
+from tests.support.ports import free_port
+from tests.support.programs import ROOT, Program, program
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
 
-def sidecar(prometheus: str, folder: Path, service: Service, receiver: str) -> Program:
+def sidecar(prometheus: str, folder: Path, service: Instance, receiver: str) -> Program:
     """Return the agent of the repository for one instance, with shorter durations and the addresses of this test."""
     config = scaling.configuration(yaml.safe_load((ROOT / "deploy" / "prometheus-agent.yml").read_text()))
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{service.port}"]
@@ -28,12 +30,12 @@ def sidecar(prometheus: str, folder: Path, service: Service, receiver: str) -> P
         f"--storage.agent.path={folder / f'agent-{service.name}'}",
         f"--web.listen-address=127.0.0.1:{free_port()}",
     ]
-    return Program(command, folder / f"agent-{service.name}.log", {"HOST": f"pod-{service.name}"})
+    return Program(command, folder / f"agent-{service.name}.log", env={"HOST": f"pod-{service.name}"})
 
 
 def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> None:
     prometheus = program("prometheus")
-    services = [Service(name, tmp_path, settings={"WARMUP_INTERVAL": "1"}) for name in ("a", "b")]
+    services = [Instance(name, tmp_path, warmup_interval=1) for name in ("a", "b")]
     receiver = Monitoring(
         tmp_path,
         [],
@@ -49,7 +51,7 @@ def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> 
         for running in programs:
             running.start()
         for metric in ("inspyrenet_ready", "up", "instance:inspyrenet_ready_peers:sum"):
-            until(
+            wait_until(
                 lambda name=metric: len(receiver.query(name)) == 2,  # type: ignore[misc]
                 seconds=60,
                 what=f"the receiver has {metric} of both instances",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.programs import ROOT
+
 METRICS = ROOT / "metrics"
 RUNBOOKS = METRICS / "runbooks"
 
@@ -18,6 +20,7 @@ _PRINTF_QUERY = re.compile(r'printf "((?:[^"\\]|\\.)*)" \$labels')
 _PROMQL_BLOCK = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
 
+@cache  # parsing takes half a second
 def rule_groups() -> list[dict[str, Any]]:
     groups = yaml.safe_load((METRICS / "alerts.yml").read_text())["groups"]
     assert isinstance(groups, list)

@@ -40,6 +40,7 @@ def test_promtool_finds_the_rules_correct() -> None:
     assert "SUCCESS" in run(program("promtool"), "check", "rules", "alerts.yml")
 
 
+@pytest.mark.e2e
 def test_the_alerts_fire_exactly_as_the_tests_for_promtool_expect() -> None:
     assert "SUCCESS" in run(program("promtool"), "test", "rules", "alerts_test.yml")
 

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import PARTS, create_app
 from service.settings import Settings
 from tests.support.scripted_engine import ScriptedEngine
+from tests.support.waiting import until
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "X" * 200]
 PATHS = [
@@ -95,9 +96,7 @@ async def test_the_set_of_series_stays_the_same_whatever_clients_send() -> None:
     rng = random.Random(0)
     async with TestServer(app) as server, ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
-        async with asyncio.timeout(30):
-            while not app[PARTS].supervisor.ready:
-                await asyncio.sleep(0.01)
+        await until(lambda: app[PARTS].supervisor.ready)
         before = await series(session, url)
         statuses = {await send(session, url, rng) for _ in range(400)}
         for head in [

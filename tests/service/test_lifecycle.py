@@ -1,4 +1,4 @@
-"""The end of the process, on a clock that stands still."""
+"""The end of the process, on a fake clock."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ import asyncio
 import pytest
 
 from service.lifecycle import CLOSING_SECONDS, QUIET_SECONDS, Lifecycle
+from tests.support.clock import FakeClock
 
 GRACE = 8.0
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ class Ending:
         return self.task.done()
 
 
-async def test_nothing_ends_before_a_signal(lifecycle: Lifecycle) -> None:
+async def test_the_wait_for_the_end_lasts_until_a_signal(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=True)
     assert not await ending.has_come()
     assert not lifecycle.draining
@@ -87,7 +80,7 @@ async def test_the_wait_ends_early_enough_for_the_last_answers(
     assert lifecycle.seconds_left == pytest.approx(CLOSING_SECONDS, abs=0.05)
 
 
-async def test_a_second_signal_ends_it_with_work_unfinished(lifecycle: Lifecycle) -> None:
+async def test_a_second_signal_ends_the_wait_with_work_unfinished(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=False)
     lifecycle.signal()
     assert not await ending.has_come()
@@ -118,7 +111,7 @@ async def test_a_listener_is_called_once_even_if_another_fails(lifecycle: Lifecy
     assert await ending.has_come(), "a listener that fails must not keep the process alive"
 
 
-async def test_an_end_without_a_signal_begins_the_drain_and_ends_it(lifecycle: Lifecycle) -> None:
+async def test_an_end_without_a_signal_begins_the_drain_and_ends_the_wait(lifecycle: Lifecycle) -> None:
     ending = Ending(lifecycle, idle=False)
     lifecycle.end()
     assert await ending.has_come()

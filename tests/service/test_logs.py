@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 def logging_to(
     stream: io.StringIO, log_format: logs.LogFormat = "json", project: str | None = None
 ) -> Iterator[None]:
-    """Logging as the service configures it, and as it was before."""
+    """Configure logging as the service does, and restore it afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     logs.configure(log_format, stream=stream, project=project)
@@ -81,7 +81,7 @@ def test_severities_are_those_of_cloud_logging() -> None:
     assert [line["severity"] for line in lines_of(stream)] == ["WARNING", "ERROR", "CRITICAL", "DEFAULT"]
 
 
-def test_values_bound_to_the_request_are_on_every_line_whoever_writes_it() -> None:
+def test_values_bound_to_the_request_are_on_every_line_of_ours_and_of_libraries() -> None:
     stream = io.StringIO()
     with logging_to(stream):
         structlog.contextvars.bind_contextvars(request_id="r-1")

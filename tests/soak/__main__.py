@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         tempfile.TemporaryDirectory() as folder,
         live(Path(folder), command=command, ready=False, **SETTINGS[args.engine]) as service,
     ):
-        service.until(lambda: service.status("/readyz") == 200, seconds=600)
+        service.until_ready(seconds=600)
         summary, samples = _run(service, args)
         service.terminate()
         summary["exit_code"] = service.exit_code()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(service: Live, args: argparse.Namespace) -> tuple[dict[str, Any], list[report.Sample]]:
     """Send all phases; return the summary and the samples."""
-    url = f"http://127.0.0.1:{service.port}"
+    url = service.url
     sampler = report.Sampler(service.process.pid, url)
     tallies: list[traffic.Tally] = []
     rest = []

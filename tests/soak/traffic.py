@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from tests.support.running_service import encoded
+from tests.support.photos import encoded
 
 LEFT = 0
 """Used instead of a status if the client disconnected before the answer."""
@@ -41,8 +41,8 @@ def small() -> Iterator[Post]:
 def mixed() -> Iterator[Post]:
     """Yield every format, size and output in turn, mixed with bad requests and with clients that leave."""
     good = [
-        Post(encoded(*size, format=format), 200, query)
-        for (size, format), query in zip(
+        Post(encoded(*size, file_format), 200, query)
+        for (size, file_format), query in zip(
             itertools.product(SIZES, FORMATS), itertools.cycle(QUERIES), strict=False
         )
     ]

@@ -1,1 +1,1 @@
-"""What tests share: the service under test, fake engines and clocks, pictures, real programs."""
+"""What tests share: the service under test, the fake engine and clock, pictures, waiting, and real programs."""

@@ -1,10 +1,10 @@
-"""The one fake clock: it stands still until a test moves it."""
+"""The fake clock for code that takes a ``clock`` argument: time stands still until a test moves it."""
 
 from __future__ import annotations
 
 
 class FakeClock:
-    """Call it for the time in seconds, as one calls ``time.monotonic``; set ``now`` to move it."""
+    """Call it to read the time in seconds, like ``time.monotonic``; assign to ``now`` to move it."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now

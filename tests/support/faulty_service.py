@@ -1,82 +1,136 @@
-"""The service with an engine whose faults a file switches: ``python -m tests.support.faulty_service FILE``.
+"""The real service around an engine whose faults a file switches: ``python -m tests.support.faulty_service FILE``.
 
-The file holds a JSON object: where (``prepare``, ``load``, ``probe``, ``request``) -> what (``hang``, ``sleep 0.5``,
-``oom``, ``sticky``, ``raise``). It is read at every call, and a hang ends when its entry goes. Settings come from the
-environment; ``STUCK_NOTICE`` shortens the ten seconds for which a stuck process shows itself before it ends.
+The file holds a JSON object: place -> fault. It is read again at every use, so a test can switch faults on and off
+while the service runs. A hang ends when its entry goes.
+
+* ``prepare``, ``load``: the steps of a load. ``probe``, ``request``: a picture in the device thread; a picture of the
+  canary's default size counts as a probe.
+  Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky`` (only a restart would help), ``no device``;
+  for a picture also ``bad mask``.
+* ``supervisor``: ``kill`` ends the coroutine of the warmup supervisor once, and its guard restarts it.
+  ``kill for good`` ends the guard as well, until the entry goes.
+
+Everything but the engine is put together by ``service.app``; the settings come from the environment. The environment
+variable ``STUCK_NOTICE`` replaces the ten seconds for which a stuck process reports itself before it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from aiohttp import web
 
 from service import logs, startup
-from service.app import create_app
+from service.app import PARTS, create_app
 from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
 from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
 from service.settings import Settings
 from service.settings_reader import load_settings
+from supervisor import guarded
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 CANARY = (64, 64)
 POLL_SECONDS = 0.02
 
 
-class SwitchedEngine(ScriptedEngine):
-    """Works, until the file says otherwise."""
+class Faults:
+    """The file, read at every call."""
 
-    def __init__(self, switch: Path) -> None:
-        super().__init__()
-        self._switch = switch
-        self.on_prepare = lambda: self._act("prepare")
-        self.on_load = lambda: self._act("load")
-        self.on_infer = self._infer
+    def __init__(self, file: Path) -> None:
+        self._file = file
 
-    def _fault(self, where: str) -> str:
-        fault = json.loads(self._switch.read_text()).get(where, "")
+    def at(self, place: str) -> str:
+        """The fault of a place; empty if there is none."""
+        fault = json.loads(self._file.read_text()).get(place, "")
         assert isinstance(fault, str)
         return fault
 
-    def _act(self, where: str) -> None:
-        match (fault := self._fault(where)).split():
+
+class FaultyEngine(ScriptedEngine):
+    """Works until the file names a fault."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self._faults = faults
+        self.on_prepare = partial(self._act, "prepare")
+        self.on_load = partial(self._act, "load")
+        self.on_infer = self._infer
+
+    def _infer(self, image: RGB) -> Alpha:
+        place = "probe" if image.shape[:2] == CANARY else "request"
+        self._act(place)
+        if self._faults.at(place) == "bad mask":
+            return np.full(image.shape[:2], np.nan, np.float32)
+        return disc(image)
+
+    def _act(self, place: str) -> None:
+        match (fault := self._faults.at(place)).split():
             case ["hang"]:
-                while self._fault(where) == fault:
+                while self._faults.at(place) == fault:
                     time.sleep(POLL_SECONDS)
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
+            case ["raise"]:
+                raise RuntimeError("height and width must be > 0")
             case ["oom"]:
                 raise OutOfMemory("the device has no room")
             case ["sticky"]:
                 raise DeviceError("an illegal memory access was encountered", sticky=True)
-            case ["missing"]:
+            case ["no", "device"]:
                 raise ConfigurationError("INSPYRENET_DEVICE=cuda:7: there is no CUDA device here")
-            case ["raise"]:
-                raise RuntimeError("boom")
-
-    def _infer(self, image: RGB) -> Alpha:
-        self._act("probe" if image.shape[:2] == CANARY else "request")
-        return disc(image)
 
 
-def main() -> None:
+async def switch_supervisor(app: web.Application, faults: Faults) -> None:
+    """Kill the supervisor when the file says so; guard it again when the entry goes."""
+    current = ""
+    async with AsyncExitStack() as repairs:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if (fault := faults.at("supervisor")) == current:
+                continue
+            tasks = {task.get_name(): task for task in asyncio.all_tasks()}
+            if fault == "kill":
+                tasks["warmup supervisor"].cancel()
+            elif fault == "kill for good":
+                tasks["warmup guard"].cancel()
+            elif current == "kill for good":
+                await repairs.enter_async_context(guarded(app[PARTS].supervisor))
+            current = fault
+
+
+def main(file: Path) -> None:
+    """Serve until told to stop."""
+    faults = Faults(file)
+
+    def create_faulty_app(settings: Settings) -> web.Application:
+        notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
+        lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
+        app = create_app(settings, engine=FaultyEngine(faults), lifecycle=lifecycle)
+        app.cleanup_ctx.append(switching)
+        return app
+
+    @asynccontextmanager
+    async def switching(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(switch_supervisor(app, faults), name="faults of the supervisor")
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
-    engine = SwitchedEngine(Path(sys.argv[1]))
-    notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
-
-    def app_with_faults(settings: Settings) -> web.Application:
-        lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
-        return create_app(settings, engine=engine, lifecycle=lifecycle)
-
-    serve(settings, make_app=app_with_faults)
+    serve(settings, make_app=create_faulty_app)
 
 
 if __name__ == "__main__":
     startup.prepare_to_serve()
-    main()
+    main(Path(sys.argv[1]))

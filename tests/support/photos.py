@@ -1,6 +1,6 @@
-"""Builders of test pictures: one textured picture in every format and mode, and files written by hand.
+"""The builders of test pictures: one textured picture in every format and mode, and files written by hand.
 
-All pictures are deterministic and made in memory; nothing is read from disk.
+``encoded`` is the picture for tests in which any picture will do. All pictures are deterministic and made in memory.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def save(image: Image.Image | Pixels, file_format: str, **settings: Any) -> byte
     buffer = BytesIO()
     picture.save(buffer, format=file_format, **(FORMATS.get(file_format, {}) | settings))
     return buffer.getvalue()
+
+
+def encoded(width: int = 40, height: int = 30, file_format: str = "PNG", *, mode: str = "RGB") -> bytes:
+    """``photograph`` of that size as a file, for tests in which the picture itself hardly matters."""
+    return save(Image.fromarray(photograph(width, height)).convert(mode), file_format)
 
 
 def orient(upright: Pixels, orientation: int) -> Pixels:

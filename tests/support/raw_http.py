@@ -1,4 +1,4 @@
-"""Bytes written straight to the socket, and the answers read back: what no client library would send."""
+"""Requests as bytes on a socket, for tests that send what no client library would send."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader, *, body: bool = True) -> Answer | None:
-    """The next answer; None if the connection ended instead. That to a HEAD has no body, whatever it declares."""
+    """The next answer; None if the connection ended instead. ``body=False`` is for HEAD, whose answers have no body."""
     try:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):

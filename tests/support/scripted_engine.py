@@ -1,4 +1,4 @@
-"""An engine whose behaviour a test decides: the boundary at which faults are put in."""
+"""An engine whose behaviour the test decides. Tests inject faults here, through the composition root."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def disc(image: RGB) -> Alpha:
 
 
 class ScriptedEngine:
-    """Loads at once and answers with ``disc``, until a test says otherwise.
+    """Loads at once and answers with ``disc``, unless a test replaces one of the functions.
 
     Attributes:
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
-        on_settle: if set, the load leaves something open, and this is called when it is settled.
-        settled_precision: what serves from then on.
+        on_settle: if set, the load leaves the precision open, and this is called when it is settled.
+        settled_precision: the precision after that.
         seen: sizes (width, height) of the pictures that reached the GPU thread.
         threads: names of the threads in which ``infer`` ran.
     """
@@ -96,7 +96,7 @@ class ScriptedEngine:
 
 
 class Hold:
-    """Blocks the GPU thread in ``infer`` until released; says when it has been reached."""
+    """Blocks the GPU thread in ``infer`` until ``release`` is set; sets ``reached`` when the thread arrives."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()

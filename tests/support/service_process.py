@@ -1,13 +1,10 @@
-"""The service as a process of its own: started, asked, signalled, and waited for."""
+"""The service as a process of its own: how tests start it, send it requests and signals, and wait for it."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support.ports import free_port
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
 
 
 class Answer:
@@ -33,67 +32,59 @@ class Answer:
         return str(json.loads(self.body)["error"]["code"])
 
 
-class Live:
-    """A running service.
+class Live(Program):
+    """A service on a port of its own.
 
     Args:
         folder: for its log and the file that switches its faults.
+        name: of these files.
         command: what the interpreter runs; None is the service with switchable faults.
         env: environment variables.
-        output: a file that takes what it prints; None is the log.
+        output: takes the output instead of the log in the folder.
         in_child: called in the new process before the program starts.
+        settings: as in ``Settings``.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        command: Sequence[str] | None,
-        env: Mapping[str, str],
-        output: Path | None,
-        in_child: Callable[[], None] | None,
+        name: str = "service",
+        command: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        output: Path | None = None,
+        in_child: Callable[[], None] | None = None,
+        **settings: object,
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.switch = folder / "faults.json"
-        self.log = output or folder / "log.jsonl"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._faults = folder / f"{name}.faults.json"
+        self.set_faults()
         self._pool = ThreadPoolExecutor(32)
-        self._command = [
-            sys.executable,
-            *(command or ["-m", "tests.support.faulty_service", str(self.switch)]),
-        ]
-        self._in_child = in_child
-        self._env = os.environ | {
-            "INSPYRENET_HOST": "127.0.0.1",
-            "INSPYRENET_PORT": str(self.port),
-            "INSPYRENET_LOG_FORMAT": "json",
-            "OMP_NUM_THREADS": "1",
-            **env,
-        }
+        super().__init__(
+            [sys.executable, *(command or ["-m", "tests.support.faulty_service", str(self._faults)])],
+            output or folder / f"{name}.log",
+            env={
+                "INSPYRENET_HOST": "127.0.0.1",
+                "INSPYRENET_PORT": str(self.port),
+                "INSPYRENET_LOG_FORMAT": "json",
+                "OMP_NUM_THREADS": "1",
+                **{f"INSPYRENET_{field.upper()}": str(value) for field, value in settings.items()},
+                **(env or {}),
+            },
+            in_child=in_child,
+        )
 
-    def start(self) -> None:
-        """Start the process; it may take a second until it answers."""
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=ROOT,
-                env=self._env,
-                stdout=output,
-                stderr=output,
-                preexec_fn=self._in_child,  # noqa: PLW1509 - it only sets limits
-            )
-
-    def put_in(self, **faults: str) -> None:
-        """Switch faults on, all others off."""
-        beside = self.switch.with_suffix(".new")
-        beside.write_text(json.dumps(faults))
-        beside.replace(self.switch)
+    def set_faults(self, **faults: str) -> None:
+        """Switch these faults on and all others off; ``faulty_service`` lists them."""
+        new = self._faults.with_suffix(".new")
+        new.write_text(json.dumps(faults))
+        new.replace(self._faults)
 
     def ask(
         self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 30
     ) -> Answer:
-        """One request on a connection of its own.
+        """Send one request on a connection of its own.
 
         Raises:
             OSError, http.client.HTTPException: no whole answer came.
@@ -110,15 +101,18 @@ class Live:
         return self.ask("/process", method="POST", body=photo)
 
     def posting(self, photo: bytes) -> Future[Answer]:
-        """A request under way."""
+        """Post a photo in another thread."""
         return self._pool.submit(self.post, photo)
 
-    def status(self, path: str) -> int:
-        """Of a GET; 0 if nothing answers."""
+    def status(self, path: str, *, timeout: float = 10) -> int:
+        """The status of a GET; 0 if no answer comes."""
         try:
-            return self.ask(path, timeout=10).status
+            return self.ask(path, timeout=timeout).status
         except (OSError, http.client.HTTPException):
             return 0
+
+    def is_ready(self) -> bool:
+        return self.status("/readyz") == 200
 
     def metric(self, sample: str, *, prefix: str = "inspyrenet_") -> float:
         """A sample by its name with labels, without the prefix."""
@@ -129,20 +123,18 @@ class Live:
         raise AssertionError(f"no sample {sample}")
 
     def until(self, condition: Callable[[], object], *, seconds: float = 30) -> float:
-        """Wait until something is so; how long that took."""
-        start = time.monotonic()
-        while not condition():
-            assert time.monotonic() - start < seconds, (
-                f"not so after {seconds} s\n{self.log.read_text()[-4000:]}"
-            )
-            time.sleep(0.02)
-        return time.monotonic() - start
+        """Wait until the condition holds; return how long that took. The error quotes the log."""
+        try:
+            return wait_until(condition, seconds=seconds, what="the condition of the test")
+        except TimeoutError as error:
+            error.add_note(self.end_of_log())
+            raise
 
-    def ready(self) -> None:
-        self.until(lambda: self.status("/readyz") == 200)
+    def until_ready(self, *, seconds: float = 30) -> None:
+        self.until(self.is_ready, seconds=seconds)
 
     def terminate(self) -> float:
-        """Send SIGTERM; the moment at which it was sent."""
+        """Send SIGTERM; return the moment at which it was sent."""
         self.process.send_signal(signal.SIGTERM)
         return time.monotonic()
 
@@ -150,45 +142,39 @@ class Live:
         """Wait for the end."""
         return self.process.wait(timeout=within)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """The log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
-    def said(self, severity: str) -> list[str]:
-        """Log messages of a severity, with what came with them."""
+    def log_messages(self, severity: str) -> list[str]:
+        """The messages of a severity in the log, each with its values."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [
             " ".join(str(value) for key, value in line.items() if key not in {"severity", "time"})
-            for line in self.lines()
+            for line in lines
             if line["severity"] == severity
         ]
 
     def close(self) -> None:
-        """End it, whatever it does."""
-        self.process.kill()
-        self.process.wait()
+        """End the process and forget the requests that are under way."""
+        self.end(signal.SIGKILL)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
 def live(
-    folder: Path,
-    *,
-    command: Sequence[str] | None = None,
-    ready: bool = True,
-    faults: Mapping[str, str] | None = None,
-    env: Mapping[str, str] | None = None,
-    output: Path | None = None,
-    in_child: Callable[[], None] | None = None,
-    **settings: object,
+    folder: Path, *, ready: bool = True, faults: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[Live]:
-    """A service that ends with the context; settings as in ``Settings``."""
-    named = {f"INSPYRENET_{name.upper()}": str(value) for name, value in settings.items()}
-    service = Live(folder, command=command, env={**named, **(env or {})}, output=output, in_child=in_child)
-    service.put_in(**(faults or {}))
+    """A running service that ends with the context.
+
+    Args:
+        folder: for its files.
+        ready: wait until it is ready.
+        faults: are switched on from the start.
+        options: of ``Live``, the settings among them.
+    """
+    service = Live(folder, **options)
+    service.set_faults(**(faults or {}))
     service.start()
     try:
         if ready:
-            service.ready()
+            service.until_ready()
         yield service
     finally:
         service.close()

@@ -9,20 +9,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from service.cli import check
 from service.cli.commands import main
 from service.settings import Settings
-
-ROOT = Path(__file__).parents[3]
+from tests.support.programs import ROOT
 
 
 @contextmanager
 def a_service(*, live: int = 200, ready: int = 200, body: bytes = b'{"state":\n "ready"}') -> Iterator[int]:
-    """A service on this machine that answers as told; yields its port."""
+    """Serve these answers on this machine; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -92,7 +90,7 @@ def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "argv", [["--port", "1"], ["--port", "x y"], ["--url", "nowhere"], ["--url", "http://["], ["--port", ""]]
 )
-def test_no_answer_gives_exit_code_1_and_one_line(
+def test_a_missing_answer_gives_exit_code_1_and_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", *argv, "--timeout", "0.5"], {}) == 1

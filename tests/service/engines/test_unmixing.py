@@ -16,6 +16,8 @@ from benchmarks.scenes import MATTES, Scene, composite_errors, scenes
 from service.engines.protocol import RGB, Alpha
 from service.engines.unmixing import estimate_foreground
 
+pytestmark = pytest.mark.photographs
+
 Estimator = Callable[[RGB, Alpha], RGB]
 
 

@@ -13,23 +13,23 @@ from statistics import median
 import pytest
 
 from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
+from tests.support.programs import ROOT
 from tests.support.service_process import live
 
-ROOT = Path(__file__).parents[3]
 
-
+@pytest.mark.process
 def test_the_service_runs_with_the_memory_variables_in_the_process_that_was_started(tmp_path: Path) -> None:
     with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
-        # GNU's C library ends each of its settings where they are, instead of in a copy.
+        # GNU's C library overwrites the separators of its settings in place.
         environment = Path(f"/proc/{service.process.pid}/environ").read_text().replace("\0", ":")
         for name, value in MEMORY_VARIABLES.items():
             assert f":{name}={value}:" in f":{environment}:"
 
 
 def test_memory_that_a_pass_has_freed_is_reused_by_the_next_one() -> None:
-    """Also of a block that the C library would map aside, and in another thread than the first."""
+    """This also holds for blocks so large that the C library would map them, and in other threads than the first."""
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):
-        pytest.skip("another C library, which has its own ways")
+        pytest.skip("this is another C library than GNU's")
     code = """
 import ctypes, resource, threading
 libc = ctypes.CDLL(None)
@@ -53,7 +53,7 @@ thread.join()
 
 
 def seen_by_libraries(environment: dict[str, str], *, before: str = "") -> dict[str, str | None]:
-    """What ``getenv`` finds of :data:`MEMORY_VARIABLES` in a program that has set it up."""
+    """The values that ``getenv`` finds for :data:`MEMORY_VARIABLES` in a program that has set them."""
     code = f"""
 import ctypes, json, os
 from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
@@ -88,9 +88,10 @@ def test_the_variables_are_set_for_libraries_loaded_later_even_if_the_program_ca
     assert seen_by_libraries({}, before=refuse) == MEMORY_VARIABLES
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_memory_does_not_grow_with_the_number_of_picture_sizes(dtype: str) -> None:
-    """Each number of rows is one more operation for torch and oneDNN to remember."""
+    """Torch and oneDNN cache one operation for each number of rows."""
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip("this C library does not count what it has handed out")
     code = f"""

@@ -1,4 +1,4 @@
-"""How many CPUs a process may use, from the texts that kernels write."""
+"""The number of CPUs that a process may use, read from the files of the kernel."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_each_controller_of_proc_cgroup_has_its_path() -> None:
 
 
 @given(st.text())
-def test_no_text_breaks_the_parsers(text: str) -> None:
+def test_the_parsers_take_any_text(text: str) -> None:
     parse_proc_cgroup(text)
     parse_cpu_flags(text)
     quota = parse_cpu_max(text)
@@ -81,7 +81,7 @@ def test_the_tightest_limit_on_the_way_to_the_root_binds(tmp_path: Path) -> None
     assert cgroup_quota(root) == 3.0
 
 
-def test_inside_a_container_the_limit_stands_at_the_mount_even_if_the_path_is_the_hosts(
+def test_the_limit_of_a_container_is_read_at_the_mount_even_if_the_path_is_the_hosts(
     tmp_path: Path,
 ) -> None:
     root = write(
@@ -103,7 +103,7 @@ def test_a_v1_limit_is_found_under_either_name_of_its_controller(tmp_path: Path,
     assert cgroup_quota(root) == 2.5
 
 
-def test_without_cgroups_the_affinity_alone_counts(tmp_path: Path) -> None:
+def test_the_affinity_alone_counts_without_cgroups(tmp_path: Path) -> None:
     assert cgroup_quota(tmp_path) is None
     assert available_cpus(tmp_path) == len(os.sched_getaffinity(0))
 

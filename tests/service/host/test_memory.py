@@ -32,7 +32,7 @@ def test_memory_beyond_the_spare_bytes_is_given_back() -> None:
 
 
 async def test_memory_is_looked_after_at_once_and_then_once_a_period_while_idle() -> None:
-    """Also after a look that went wrong, which is logged."""
+    """A look that fails is logged, and the next one comes."""
     taken = iter([0, 0, 1, 2, 0])
     done = asyncio.Event()
     looks = 0
@@ -69,7 +69,7 @@ async def test_a_service_looks_after_its_memory_from_its_start_to_its_end(start:
 
 
 def test_memory_that_lies_scattered_is_given_back() -> None:
-    """Blocks are freed but for every 64th: the rest of them is free, and yet within what is in use."""
+    """All blocks but every 64th are freed, so the free memory lies between memory in use."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "malloc_trim"):
         pytest.skip("this C library gives memory back by itself")

@@ -1,4 +1,4 @@
-"""What of a body is refused by its headers and what by its bytes, without a server."""
+"""Bodies of requests: which are refused by their headers and which by their bytes, without a server."""
 
 from __future__ import annotations
 

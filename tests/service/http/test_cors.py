@@ -1,4 +1,4 @@
-"""Which origins may read an answer, and what a preflight is told, without a server."""
+"""Which origins may read an answer, and the answers to preflights, without a server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_caches_are_told_when_an_answer_depends_on_the_origin(origins: lis
         ("POST", SHOP, "POST", False),
     ],
 )
-async def test_only_a_preflight_of_an_allowed_origin_is_answered(
+async def test_a_preflight_is_answered_only_for_an_allowed_origin(
     method: str, origin: str, wanted: str | None, is_preflight: bool
 ) -> None:
     async def handler(_: web.Request) -> web.Response:

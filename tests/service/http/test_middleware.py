@@ -42,7 +42,7 @@ class World:
 
     def samples(self, name: str) -> dict[tuple[str, ...], float]:
         """Label values -> value, of those that are not 0."""
-        # Restricted: the collector of process figures would read files, in the loop's thread.
+        # Restricted, because the collector of process figures reads files, which would block the event loop.
         collected = self.metrics.registry.restricted_registry([f"inspyrenet_{name}"]).collect()
         return {
             tuple(sample.labels.values()): sample.value

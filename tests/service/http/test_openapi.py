@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete and consistent, and it agrees with the code."""
+"""The OpenAPI document: it is complete and consistent, and agrees with the code."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def test_the_document_has_exactly_the_paths_methods_and_statuses_of_the_service(
     assert found == TABLE
 
 
-def test_the_document_is_openapi_3_1_and_names_the_version_of_the_service(api: Node) -> None:
+def test_the_document_is_openapi_3_1_and_has_this_version(api: Node) -> None:
     assert api["openapi"].startswith("3.1.")
     assert api["info"]["version"] == "1.2.3"
 
 
-def test_the_document_can_be_written_as_json(api: Node) -> None:
+def test_the_document_survives_json(api: Node) -> None:
     assert json.loads(json.dumps(api)) == api
 
 

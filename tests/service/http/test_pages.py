@@ -1,4 +1,4 @@
-"""How the files of the page are served, without a server."""
+"""The routes that serve the files of the pages, without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages, as files: self-contained, fit for a strict Content-Security-Policy, and labelled."""
+"""The files of the pages: they need no other host, fit a strict Content-Security-Policy, and are accessible."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_page_has_no_inline_script_and_no_inline_style(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
-def test_nothing_is_fetched_from_another_host(path: Path) -> None:
+def test_pages_fetch_nothing_from_another_host(path: Path) -> None:
     addresses = set(re.findall(r"""(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s"'`)]*""", path.read_text()))
     assert addresses <= {"http://www.w3.org/2000/svg"}
 

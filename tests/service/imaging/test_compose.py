@@ -1,4 +1,4 @@
-"""The answers' pixels, against what ``transparent_background`` makes and a literal float64 restatement of it."""
+"""The pixels of answers, compared with those of ``transparent_background`` and of the same formulas in float64."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_the_estimate_gets_the_mask_after_reversal_and_the_inputs_own_transparen
 @pytest.mark.parametrize(
     "wanted", [options(Output.RGBA, threshold=0.5), options(Output.MASK), options(Output.GREEN)]
 )
-def test_nothing_is_estimated_where_stock_does_not(wanted: Options) -> None:
+def test_foreground_colours_are_estimated_only_where_stock_does(wanted: Options) -> None:
     estimate = Estimate()
     compose(Picture(SCENE), disc(150, 200), wanted, estimate)
     assert estimate.mask is None

@@ -135,7 +135,7 @@ def test_real_photographs_decode_as_pillow_shows_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", photos.FORMATS)
-def test_nothing_but_pixels_and_profile_survives(name: str) -> None:
+def test_metadata_does_not_survive_the_decoder(name: str) -> None:
     data = photos.with_secrets(name)
     assert photos.SECRET.encode() in data
     picture = read(data)

@@ -146,7 +146,7 @@ def test_random_bytes_end_in_a_refusal(data: bytes) -> None:
     decode_or_refuse(data)
 
 
-def test_nothing_is_printed_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
+def test_libraries_print_nothing_even_from_c(capfd: pytest.CaptureFixture[str]) -> None:
     for name in photos.MODES:
         data = bytearray(photos.mode(name))
         decode_or_refuse(bytes(data))
@@ -158,6 +158,7 @@ def test_nothing_is_printed_even_from_c(capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("name", ["JPEG CMYK", "WEBP RGBA", "AVIF RGBA", "TIFF LZW"])
 def test_decoding_memory_is_within_the_bound_that_decode_states(name: str, tmp_path: Path) -> None:
     """Measured by the process's own high-water mark: decoders allocate outside Python."""

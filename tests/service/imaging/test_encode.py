@@ -1,4 +1,4 @@
-"""Answers as files: which formats are exact, which sizes they hold, and that the bytes are always the same."""
+"""Answers as files: which formats are exact, which sizes fit into them, and that the bytes never vary."""
 
 from __future__ import annotations
 

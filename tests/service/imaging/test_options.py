@@ -1,4 +1,4 @@
-"""What options say of the answer."""
+"""The background and the media type that belong to the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.imaging.options import GREEN, WHITE, Colour, Format, Options, Outpu
         (Options(Output.OVERLAY), None),
     ],
 )
-def test_only_flat_outputs_have_a_background(options: Options, background: Colour | None) -> None:
+def test_flat_outputs_alone_have_a_background(options: Options, background: Colour | None) -> None:
     assert options.background == background
 
 

@@ -1,4 +1,4 @@
-"""The strips of rows in which pictures are worked on."""
+"""The strips of rows into which pictures are divided for processing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads and the admission under test, on a clock that stands still."""
+"""The threads and the admission under test, on a fake clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def codec_pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
-    """Running, with its gate closed."""
+    """A device thread that runs, with its gate closed."""
     thread = DeviceThread(hang_timeout=300, load_timeout=600, clock=clock)
     thread.start()
     yield thread
@@ -34,7 +34,7 @@ async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
 
 @pytest.fixture
 def admission(device_thread: DeviceThread, codec_pool: ThreadPoolExecutor, clock: FakeClock) -> Admission:
-    """Open, with three places and a deadline of 10 s."""
+    """An admission that is open, with three places and a deadline of 10 s."""
     admission = Admission(
         device_thread=device_thread, codec_pool=codec_pool, queue_size=2, request_timeout=10, clock=clock
     )

@@ -1,4 +1,4 @@
-"""Admission: who gets a place, who is refused at once, and what becomes of both when the service ends."""
+"""Admission: which requests get a place, which are refused at once, and what happens to them when the service ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import let_run, until
 
 
 async def serve_one(admission: Admission, job: Callable[[], object] = lambda: None) -> None:
-    """What a handler does with a picture."""
+    """Take a place and run a picture, like the handler of ``/process``."""
     with admission.take_place() as place:
         admission.enqueue(place)
         await place.run_on_device(job)
@@ -41,7 +41,7 @@ async def test_places_are_refused_at_once_when_all_are_taken_and_come_back(admis
     assert admission.taken == 0
 
 
-async def test_work_that_would_outlast_its_deadline_is_refused_at_the_door(
+async def test_work_that_would_outlast_its_deadline_is_refused_before_its_upload(
     admission: Admission, clock: FakeClock
 ) -> None:
     await serve_for(admission, clock, 6.0)
@@ -62,7 +62,7 @@ async def test_work_that_would_outlast_its_deadline_is_refused_when_its_body_is_
             admission.enqueue(slow)
 
 
-async def test_a_job_slower_than_the_deadline_does_not_shut_the_door_for_ever(
+async def test_a_job_slower_than_the_deadline_does_not_refuse_all_later_requests(
     admission: Admission, clock: FakeClock
 ) -> None:
     await serve_for(admission, clock, 60.0)

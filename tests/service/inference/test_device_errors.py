@@ -1,4 +1,4 @@
-"""Errors of the device: counted by kind, and the end of the process only where a restart alone helps."""
+"""Errors of the device: they are counted by kind, and end the process only where nothing but a restart helps."""
 
 from __future__ import annotations
 

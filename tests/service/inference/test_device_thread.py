@@ -1,4 +1,4 @@
-"""Turns at the device: one job at a time, in the right order, and a thread that hangs is seen."""
+"""The device thread: it runs one job at a time in the right order, and a thread that hangs is noticed."""
 
 from __future__ import annotations
 

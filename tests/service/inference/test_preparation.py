@@ -1,4 +1,4 @@
-"""The preparation of a load: it may take long, but not without a word."""
+"""The preparation of a load: it may take long as long as it reports progress."""
 
 from __future__ import annotations
 

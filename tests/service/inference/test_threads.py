@@ -1,4 +1,4 @@
-"""Threads beside the loop: whatever they raise reaches whoever waits, and nobody else."""
+"""Threads beside the event loop: an exception reaches the task that waits for the thread, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from service.inference.threads import contained, deliverable, in_daemon_thread
+from tests.support.waiting import until
 
 UNDELIVERABLE = [
     StopIteration(),
@@ -32,7 +33,7 @@ async def test_a_daemon_thread_delivers_results_and_errors() -> None:
 
 
 @pytest.mark.parametrize("error", UNDELIVERABLE, ids=repr)
-async def test_what_no_future_can_carry_arrives_all_the_same(error: BaseException) -> None:
+async def test_an_exception_that_no_future_can_carry_arrives_as_a_runtime_error(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -42,7 +43,7 @@ async def test_what_no_future_can_carry_arrives_all_the_same(error: BaseExceptio
         await asyncio.to_thread(contained(fail))
 
 
-def test_an_ordinary_error_stays_what_it_is() -> None:
+def test_an_ordinary_error_is_delivered_unchanged() -> None:
     error = ValueError("boom")
     assert deliverable(error) is error
 
@@ -62,8 +63,6 @@ async def test_an_error_keeps_nothing_alive_once_it_is_handled() -> None:
     try:
         with suppress(ValueError):
             await in_daemon_thread(fail, name="x")
-        async with asyncio.timeout(10):  # the thread may be a moment behind
-            while refs[0]() is not None:
-                await asyncio.sleep(0.001)
+        await until(lambda: refs[0]() is None)  # the thread may need a moment longer
     finally:
         gc.enable()

@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics import Metrics
-from service.inference import watchdog as watch_module
 from service.inference.watchdog import StuckJudge, watch
 from service.lifecycle import Lifecycle
+from tests.support.waiting import until
 
 NOTICE = 10.0
 REASON = "a request has been running for 301 s"
@@ -42,22 +42,21 @@ class World:
     @property
     def looks(self) -> float:
         name = "inspyrenet_event_loop_lag_seconds_count"
-        # Restricted: the collector of process figures would read files, in the loop's thread.
+        # Restricted, because the collector of process figures reads files, which would block the event loop.
         [metric] = self.metrics.registry.restricted_registry([name]).collect()
         return sum(sample.value for sample in metric.samples if sample.name == name)
 
     async def until_looked(self, times: int = 2) -> None:
         goal = self.looks + times
-        async with asyncio.timeout(20):
-            while self.looks < goal:
-                await asyncio.sleep(0.002)
+        await until(lambda: self.looks >= goal)
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(watch_module, "PERIOD_SECONDS", 0.005)
+async def world() -> AsyncIterator[World]:
     world = World()
-    task = asyncio.create_task(watch(world.lifecycle, world.metrics, stuck=lambda: world.stuck))
+    task = asyncio.create_task(
+        watch(world.lifecycle, world.metrics, stuck=lambda: world.stuck, period_seconds=0.005)
+    )
     yield world
     task.cancel()
 
@@ -86,9 +85,7 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_comes(world: World) 
     with capture_logs() as logs:
         observe = world.metrics.event_loop_lag_seconds.observe
         world.metrics.event_loop_lag_seconds.observe = None  # type: ignore[assignment]
-        async with asyncio.timeout(20):
-            while not any(log["event"] == "the watchdog failed to look" for log in logs):
-                await asyncio.sleep(0.002)
+        await until(lambda: any(log["event"] == "the watchdog failed to look" for log in logs))
         world.metrics.event_loop_lag_seconds.observe = observe  # type: ignore[method-assign]
     await world.until_looked()
     world.stuck = REASON

@@ -13,6 +13,7 @@ from PIL import Image
 
 from service.warmup.canary import DRIFT_TOLERANCE, Judge, picture
 from supervisor.protocol import Outcome, ProbeError
+from tests.support import photos
 
 SIDE = 32
 
@@ -21,13 +22,7 @@ def cut_out(alpha: npt.NDArray[np.uint8]) -> bytes:
     """An RGBA PNG with that alpha."""
     rgba = np.zeros((*alpha.shape, 4), np.uint8)
     rgba[..., 3] = alpha
-    return encoded(Image.fromarray(rgba))
-
-
-def encoded(image: Image.Image, format: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    image.save(out, format)
-    return out.getvalue()
+    return photos.save(rgba, "PNG")
 
 
 def ramp(side: int = SIDE) -> npt.NDArray[np.uint8]:
@@ -35,7 +30,7 @@ def ramp(side: int = SIDE) -> npt.NDArray[np.uint8]:
 
 
 def verdict(judge: Judge, body: bytes) -> str | None:
-    """What it objects to; None if it passes."""
+    """The objection of the judge; None if the answer passes."""
     try:
         judge.check(body)
     except ProbeError as error:
@@ -69,9 +64,9 @@ def test_a_cut_out_of_the_canary_passes_again_and_again() -> None:
         (b"", "does not decode"),
         (b"not a picture", "does not decode"),
         (cut_out(ramp())[:-40], "does not decode"),
-        (encoded(Image.fromarray(ramp()), "BMP"), "does not decode"),
+        (photos.save(ramp(), "BMP"), "does not decode"),
         (cut_out(ramp(SIDE - 1)), "31x31 pixels; the canary has 32x32"),
-        (encoded(Image.new("RGB", (SIDE, SIDE))), "no alpha channel"),
+        (photos.encoded(SIDE, SIDE), "no alpha channel"),
         (cut_out(np.full((SIDE, SIDE), 0, np.uint8)), "constant"),
         (cut_out(np.full((SIDE, SIDE), 255, np.uint8)), "constant"),
     ],
@@ -86,7 +81,7 @@ def test_a_cut_out_of_the_canary_passes_again_and_again() -> None:
         "all foreground",
     ],
 )
-def test_what_is_no_cut_out_of_the_canary_is_bad_output(body: bytes, objection: str) -> None:
+def test_an_answer_that_is_no_cut_out_of_the_canary_is_bad_output(body: bytes, objection: str) -> None:
     said = verdict(Judge(SIDE), body)
     assert said is not None
     assert said.startswith(Outcome.BAD_OUTPUT)
@@ -103,7 +98,7 @@ def test_drift_is_the_mean_difference_from_the_first_that_passed(shift: int) -> 
         assert f"drifted by {shift:.1f}/255" in said
 
 
-def test_drift_in_small_steps_is_seen_all_the_same() -> None:
+def test_drift_in_small_steps_is_seen_too() -> None:
     judge = Judge(SIDE)
     said = [verdict(judge, cut_out(ramp() + np.uint8(step))) for step in range(4)]
     assert said[:3] == [None] * 3

@@ -18,7 +18,7 @@ CANARY, CLIENT_SIZE = Proof.CANARY, Proof.CLIENT_SIZE
         (False, True, (CANARY, CLIENT_SIZE), None),
     ],
 )
-def test_the_first_probe_after_a_load(
+def test_the_first_probe_after_a_load_opens_the_gate_unless_the_precision_is_open(
     *, settled: bool, on_cuda: bool, proofs: tuple[Proof, ...], opens_behind: Proof | None
 ) -> None:
     plan = ProofPlan.after_load(settled=settled, on_cuda=on_cuda)
@@ -40,7 +40,7 @@ def test_the_first_probe_after_a_load(
         (True, True, (CANARY, CLIENT_SIZE)),
     ],
 )
-def test_the_probe_that_settles_the_precision(
+def test_the_probe_that_settles_the_precision_opens_the_gate(
     *, changed: bool, on_cuda: bool, proofs: tuple[Proof, ...]
 ) -> None:
     plan = ProofPlan.after_load(settled=False, on_cuda=on_cuda).after_pass()
@@ -76,7 +76,7 @@ def test_draining_opens_the_gate_only_if_a_proof_has_passed(*, passed: bool, ope
     assert (plan.after_pass() if passed else plan).gate_opens_at_drain is opens
 
 
-def test_without_a_load_there_is_no_gate_to_open() -> None:
+def test_a_plan_without_a_load_opens_no_gate() -> None:
     plan = ProofPlan()
     assert not plan.gate_opens_after_probe
     assert not plan.gate_opens_at_drain

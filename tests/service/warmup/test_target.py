@@ -1,4 +1,6 @@
-"""What a load leaves open is settled right after the first proof, before any client's picture, and proved anew."""
+"""A load may leave the precision open. It is settled right after the first proof, before any client's picture, and
+then proved again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.engines.protocol import RGB, Alpha, DeviceError, OutOfMemory
-from tests.support.running_service import Service, Start, encoded
+from tests.support.photos import encoded
+from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import Hold, ScriptedEngine, disc
 
 PHOTO = encoded()
@@ -27,7 +30,7 @@ def engine_that_settles(hold: Hold) -> ScriptedEngine:
     return engine
 
 
-async def test_the_first_proof_is_told_while_the_rest_is_settled_and_clients_wait_for_that(
+async def test_the_first_proof_is_reported_while_the_precision_is_settled_and_clients_wait(
     start: Start,
 ) -> None:
     hold = Hold()
@@ -48,7 +51,7 @@ async def test_the_first_proof_is_told_while_the_rest_is_settled_and_clients_wai
     assert (labels["precision"], labels["precision_reason"]) == ("bf16", "it was checked")
 
 
-async def test_it_is_settled_once(start: Start) -> None:
+async def test_the_precision_is_settled_once(start: Start) -> None:
     hold = Hold()
     hold.release.set()
     engine = engine_that_settles(hold)
@@ -57,7 +60,7 @@ async def test_it_is_settled_once(start: Start) -> None:
     assert engine.seen.count((0, 0)) == 1
 
 
-async def test_what_cannot_be_settled_is_told_and_what_was_proved_goes_on_serving(start: Start) -> None:
+async def test_a_failed_settling_is_reported_and_the_proved_precision_serves(start: Start) -> None:
     def exhausted() -> None:
         raise OutOfMemory("no room for two")
 
@@ -77,7 +80,7 @@ async def test_what_cannot_be_settled_is_told_and_what_was_proved_goes_on_servin
     assert engine.seen.count((0, 0)) == 1
 
 
-async def test_an_error_nobody_foresaw_is_told_once_and_does_not_come_again(start: Start) -> None:
+async def test_an_unexpected_error_while_settling_is_reported_once_and_not_repeated(start: Start) -> None:
     def broken() -> None:
         raise RuntimeError("could not create a primitive")
 
@@ -89,7 +92,7 @@ async def test_an_error_nobody_foresaw_is_told_once_and_does_not_come_again(star
     assert service.value("warmup_runs_total", outcome="error") == 1
 
 
-async def test_when_the_end_begins_what_waits_is_served_by_what_was_proved(start: Start) -> None:
+async def test_waiting_requests_are_served_in_the_proved_precision_when_a_drain_begins(start: Start) -> None:
     hold = Hold()
     service = await start(engine_that_settles(hold), wait=False)
     await service.until(hold.reached.is_set)
@@ -136,7 +139,7 @@ async def test_another_precision_has_another_reference_and_the_same_one_keeps_it
     await service.until(lambda: service.value("warmup_runs_total", outcome=outcome) == before + 1)
 
 
-async def test_on_a_gpu_the_settled_precision_is_proved_at_a_clients_size_too(start: Start) -> None:
+async def test_the_settled_precision_is_proved_at_a_clients_size_too_on_a_gpu(start: Start) -> None:
     hold = Hold()
     hold.release.set()
     engine = engine_that_settles(hold)

@@ -15,6 +15,8 @@ from skimage import data
 from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.protocol import Alpha, Engine, LoadPhase
 
+pytestmark = pytest.mark.photographs
+
 WIDTH, HEIGHT = 500, 440
 
 

@@ -29,6 +29,8 @@ from service.engines.protocol import (
 )
 from service.engines.weights.requested import Weights
 
+pytestmark = pytest.mark.network
+
 RNG = np.random.default_rng(3)
 
 

@@ -14,6 +14,8 @@ import torch
 
 from service.engines.inspyrenet.package import build_network, network_module
 
+pytestmark = pytest.mark.network
+
 ROOT = Path(__file__).parents[4]
 HEAVY = ("timm", "kornia", "torchvision", "transparent_background", "albumentations", "pymatting", "gdown")
 

@@ -1,4 +1,4 @@
-"""Which files are taken: by their first bytes and an allow-list, whatever they are called."""
+"""Which files are accepted: their first bytes decide, not their names."""
 
 from __future__ import annotations
 

@@ -1,19 +1,20 @@
-"""The script ``inspyrenet`` at the root of the repository, run as people and containers run it."""
+"""The script ``inspyrenet`` at the root of the repository, started as people and containers start it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.ports import free_port
+from tests.support.programs import ROOT
+from tests.support.waiting import wait_until
+
 INTERPRETERS = str(Path(sys.executable).parent)
 SYSTEM = "/usr/bin:/bin"
 
@@ -33,7 +34,7 @@ def launch(
 
 
 def installed(folder: Path) -> Path:
-    """A copy of the program in a directory with a space in its name and without ``.venv``; the script."""
+    """Copy the program to a directory with a space in its name and without ``.venv``; return the script."""
     root = folder / "a program"
     root.mkdir()
     shutil.copy(ROOT / "inspyrenet", root)
@@ -112,18 +113,18 @@ def test_modules_in_the_callers_directory_are_not_imported(tmp_path: Path) -> No
     assert no_answer(launch(ROOT / "inspyrenet", "check", "--port", "1", cwd=tmp_path))
 
 
+@pytest.mark.process
 def test_sigterm_ends_a_service_that_the_script_started(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(ROOT / "inspyrenet"), "--engine", "grabcut", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as service:
         try:
-            deadline = time.monotonic() + 60
             check = ("check", "--ready", "--port", str(port))
-            while launch(ROOT / "inspyrenet", *check, cwd=tmp_path).returncode != 0:
-                assert service.poll() is None
-                assert time.monotonic() < deadline
+            wait_until(
+                lambda: launch(ROOT / "inspyrenet", *check, cwd=tmp_path).returncode == 0,
+                seconds=60,
+                what="the service is ready",
+            )
             service.send_signal(signal.SIGTERM)
             _, log = service.communicate(timeout=30)
         finally:
