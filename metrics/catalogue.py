@@ -25,7 +25,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from metrics.routes import ALLOWED, FALLBACK, OTHER, ROUTES, known_requests
+from metrics.request_labels import ALLOWED, FALLBACK, OTHER, ROUTES, known_requests
 
 NAMESPACE = "inspyrenet"
 
@@ -108,7 +108,7 @@ class Metrics:
         """Count one finished request.
 
         An unknown method or route counts as ``other``. A combination of method, route and status that
-        ``metrics/routes.py`` does not list counts as method ``other``, route ``other`` and the x00 status of its class
+        ``request_labels`` does not list counts as method ``other``, route ``other`` and the x00 status of its class
         (499 counts as 400). RFC 9110, section 15, tells clients to read an unknown status in the same way. So the
         number of series is fixed, whatever clients send.
         """

@@ -36,8 +36,8 @@ from service.http.warmup import WarmupHandlers
 from service.inference.admission import Admission, draining
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
+from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import Pipeline
-from service.inference.preparation import Preparation
 from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
 from service.settings import Settings
@@ -58,7 +58,7 @@ class Parts:
     lifecycle: Lifecycle
     codec_pool: ThreadPoolExecutor
     device_thread: DeviceThread
-    preparation: Preparation
+    preparation: LoadPreparation
     admission: Admission
     device_errors: DeviceErrors
     pipeline: Pipeline
@@ -114,7 +114,7 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
     codec_pool = ThreadPoolExecutor(max(2, available_cpus()), thread_name_prefix="codec")
     device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
-    preparation = Preparation(load_timeout=settings.load_timeout)
+    preparation = LoadPreparation(load_timeout=settings.load_timeout)
     admission = Admission(
         device_thread=device_thread,
         codec_pool=codec_pool,

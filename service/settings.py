@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.environment import PREFIX
+from service.environment_variables import PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from service.environment import PREFIX, SettingsError, find_port, is_injected
+from service.environment_variables import PREFIX, SettingsError, find_port, is_injected
 from service.settings import Settings, flag, takes, variable
 
 

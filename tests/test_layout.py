@@ -51,7 +51,7 @@ TESTED_ELSEWHERE = {
     "service/http/json_answer.py": "one response; tests/behaviour/test_warmup_over_http.py",
     "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",
     "service/http/process.py": "tests/behaviour/test_status_codes.py, tests/behaviour/test_clients_that_leave.py",
-    "service/http/warmup.py": "tests/behaviour/test_warmup_over_http.py",
+    "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
     "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
     "service/version.py": "data only",

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from service.cli.printing import print_line
-from service.environment import PREFIX, find_port
+from service.environment_variables import PREFIX, find_port
 
 DEFAULT_PORT = "8080"
 """The default of the setting, whose module is not in the standard library; a test compares the two."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, cast
 
 from service import startup
 from service.cli.printing import print_error
-from service.environment import SettingsError
+from service.environment_variables import SettingsError
 from service.version import __version__
 
 _OVERVIEW = """\

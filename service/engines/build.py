@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from service.engines.auto import AutoEngine
+from service.engines.fallback import EngineWithFallback
 from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.inspyrenet.engine import InspyrenetEngine
 from service.engines.package_config import mode_config
@@ -61,4 +61,4 @@ def build_engine(
         return grabcut()
     if engine == "inspyrenet":
         return inspyrenet()
-    return AutoEngine(inspyrenet(), make_fallback=grabcut)
+    return EngineWithFallback(inspyrenet(), make_fallback=grabcut)

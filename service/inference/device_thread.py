@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from service.inference.threads import deliverable
+from service.inference.thread_results import deliverable
 
 T = TypeVar("T")
 

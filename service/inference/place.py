@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from service.errors import ServiceError
 from service.inference.device_thread import DeviceThread, Kind
-from service.inference.threads import contained
+from service.inference.thread_results import contained
 
 T = TypeVar("T")
 

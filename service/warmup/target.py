@@ -30,12 +30,12 @@ from service.imaging.options import Options
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread, Kind
+from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
-from service.inference.preparation import Preparation
-from service.inference.threads import in_daemon_thread
+from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
 from service.warmup.canary import Judge, picture
-from service.warmup.proofs import Proof, ProofPlan
+from service.warmup.proof_plan import Proof, ProofPlan
 from service.warmup.stopwatch import PhaseStopwatch
 from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport
 
@@ -67,7 +67,7 @@ class EngineTarget:
         pipeline: Pipeline,
         admission: Admission,
         device_thread: DeviceThread,
-        preparation: Preparation,
+        preparation: LoadPreparation,
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,

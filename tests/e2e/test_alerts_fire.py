@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import scaling
+from tests.e2e import time_scale
 from tests.e2e.processes import Instance, Monitoring, request
 from tests.support.photos import encoded
 from tests.support.programs import ROOT, program
@@ -265,7 +265,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         list(services.values()),
         prometheus=prometheus,
         alertmanager=alertmanager,
-        scale=scaling.configuration,
+        scale=time_scale.configuration,
     )
     try:
         for service in services.values():
@@ -335,7 +335,7 @@ def test_the_time_from_fault_to_alert_is_short_and_printed(
     fault = drill.faults[name]
     for alert, seconds in fault.delays.items():
         assert seconds < SEEN_SECONDS
-        minutes = seconds * scaling.FACTOR / 60
+        minutes = seconds * time_scale.FACTOR / 60
         record_property(
             "printed", f"{name:>18} -> {alert}: {seconds:.1f} s (without the scaling: {minutes:.0f} min)"
         )

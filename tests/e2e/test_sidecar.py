@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e import scaling
+from tests.e2e import time_scale
 from tests.e2e.processes import Instance, Monitoring
 from tests.support.ports import free_port
 from tests.support.programs import ROOT, Program, program
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 def sidecar(prometheus: str, folder: Path, service: Instance, receiver: str) -> Program:
     """Return the agent of the repository for one instance, with shorter durations and the addresses of this test."""
-    config = scaling.configuration(yaml.safe_load((ROOT / "deploy" / "prometheus-agent.yml").read_text()))
+    config = time_scale.configuration(yaml.safe_load((ROOT / "deploy" / "prometheus-agent.yml").read_text()))
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{service.port}"]
     config["remote_write"][0]["url"] = f"{receiver}/api/v1/write"
     path = folder / f"agent-{service.name}.yml"
@@ -41,7 +41,7 @@ def test_the_sidecar_pushes_each_instance_under_its_own_name(tmp_path: Path) -> 
         [],
         prometheus=prometheus,
         alertmanager=program("alertmanager"),
-        scale=scaling.configuration,
+        scale=time_scale.configuration,
         flags=["--web.enable-remote-write-receiver"],
     )
     agents = [sidecar(prometheus, tmp_path, service, receiver.url) for service in services]

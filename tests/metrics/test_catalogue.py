@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from metrics import Metrics
-from metrics.routes import known_requests
+from metrics.request_labels import known_requests
 from tests.support.programs import program
 
 NAMES = [

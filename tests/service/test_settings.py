@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.environment import SettingsError
+from service.environment_variables import SettingsError
 from service.settings import Settings, variable
 from service.settings_reader import load_settings
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.environment import SettingsError
+from service.environment_variables import SettingsError
 from service.settings import Settings, variable
 from service.settings_reader import load_settings
 

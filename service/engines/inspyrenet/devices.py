@@ -49,7 +49,7 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
 
 
 @contextmanager
-def device_errors(device: torch.device) -> Iterator[None]:
+def translate_errors(device: torch.device) -> Iterator[None]:
     """Convert torch's errors about memory and devices; all other exceptions pass through unchanged.
 
     Raises:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 from service.engines.package_config import mode_config
 from service.engines.protocol import ReportLine
 

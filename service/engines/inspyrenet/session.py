@@ -18,7 +18,7 @@ from torch.nn import functional
 from service.engines.inspyrenet import devices, precision
 from service.engines.inspyrenet.dummy_weights import dummy_state, smooth_noise
 from service.engines.inspyrenet.forward.model import Forward
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 from service.engines.package_config import mode_config
 from service.engines.protocol import RGB, Alpha
 from service.engines.weights.checkpoint_file import Checkpoint
@@ -104,7 +104,7 @@ class Session:
         self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)
         self._open: _OpenPrecision | None = None
         unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
-        with devices.device_errors(device), torch.inference_mode():
+        with devices.translate_errors(device), torch.inference_mode():
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
             self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
             if wanted == "bf16":
@@ -138,7 +138,7 @@ class Session:
         candidates, self._open = self._open, None
         # This holds if the check below raises.
         self.precision = precision.Choice("fp32", "the self-check could not be made")
-        with devices.device_errors(self.device), torch.inference_mode():
+        with devices.translate_errors(self.device), torch.inference_mode():
             try:
                 self.precision = self._self_check(candidates.bf16)
             finally:
@@ -176,7 +176,7 @@ class Session:
         self._main_memory.give_back()
         height, width = image.shape[:2]
         resized = np.array(Image.fromarray(image).resize(input_size, Image.Resampling.BILINEAR))
-        with devices.device_errors(self.device), torch.inference_mode():
+        with devices.translate_errors(self.device), torch.inference_mode():
             pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
             # One image in each pass: the network stretches the range of the whole batch to 0-1.
             mask = self._network(((pixels / 255 - self._mean) / self._std).unsqueeze(0))

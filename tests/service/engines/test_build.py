@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.engines.auto import AutoEngine
 from service.engines.build import build_engine
+from service.engines.fallback import EngineWithFallback
 from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.inspyrenet.engine import InspyrenetEngine
 from service.engines.protocol import LoadPhase
@@ -40,7 +40,7 @@ def built(engine: str, **settings: Any) -> Any:
 def test_each_setting_builds_its_engine() -> None:
     assert isinstance(built("inspyrenet"), InspyrenetEngine)
     assert isinstance(built("grabcut"), GrabCutEngine)
-    assert isinstance(built("auto"), AutoEngine)
+    assert isinstance(built("auto"), EngineWithFallback)
 
 
 def test_auto_without_a_network_serves_with_grabcut_within_seconds(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from service.engines.inspyrenet.devices import choose_device, device_errors, memory_in_use
+from service.engines.inspyrenet.devices import choose_device, memory_in_use, translate_errors
 from service.engines.protocol import ConfigurationError, DeviceError, EngineError, OutOfMemory
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -60,12 +60,12 @@ def test_a_named_device_that_is_missing_never_becomes_a_cpu(
     ],
 )
 def test_a_failed_allocation_is_out_of_memory_on_either_device(error: Exception) -> None:
-    with pytest.raises(OutOfMemory), device_errors(CPU):
+    with pytest.raises(OutOfMemory), translate_errors(CPU):
         raise error
 
 
 def test_a_real_allocation_that_is_too_large_is_out_of_memory() -> None:
-    with pytest.raises(OutOfMemory), device_errors(CPU):
+    with pytest.raises(OutOfMemory), translate_errors(CPU):
         torch.empty(1 << 50)
 
 
@@ -79,7 +79,7 @@ def test_a_device_error_is_sticky_if_the_device_no_longer_answers(
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.ones(1))
-    with pytest.raises(DeviceError, match="illegal memory access") as raised, device_errors(CUDA):
+    with pytest.raises(DeviceError, match="illegal memory access") as raised, translate_errors(CUDA):
         raise RuntimeError(
             "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
         )
@@ -88,7 +88,7 @@ def test_a_device_error_is_sticky_if_the_device_no_longer_answers(
 
 
 def test_other_errors_pass_through_unchanged() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised, device_errors(CPU):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised, translate_errors(CPU):
         torch.ones(2, 3) @ torch.ones(2, 3)
     assert not isinstance(raised.value, EngineError)
 
@@ -104,7 +104,7 @@ def test_the_tensors_of_a_failed_pass_are_freed() -> None:
         raise MemoryError
 
     try:
-        with device_errors(CPU):
+        with translate_errors(CPU):
             fail()
     except OutOfMemory:
         assert held[0]() is None

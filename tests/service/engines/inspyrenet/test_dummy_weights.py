@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 from service.engines.package_config import mode_config
 
 ROOT = Path(__file__).parents[4]

@@ -16,7 +16,7 @@ from benchmarks.scenes import photograph
 from service.engines.inspyrenet import precision
 from service.engines.inspyrenet import session as session_module
 from service.engines.inspyrenet.dummy_weights import dummy_state
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 from service.engines.inspyrenet.session import Session
 from service.engines.package_config import mode_config
 from service.engines.weights.state_dict import assign_weights

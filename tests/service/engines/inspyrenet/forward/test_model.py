@@ -15,7 +15,7 @@ from benchmarks.scenes import photograph
 from service.engines.inspyrenet.forward import attention_stage, layers, swin
 from service.engines.inspyrenet.forward.model import PARTS, Forward
 from service.engines.inspyrenet.forward.swin import WINDOW
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 from service.engines.inspyrenet.precision import REDUCED_PARTS
 
 CPU = torch.device("cpu")

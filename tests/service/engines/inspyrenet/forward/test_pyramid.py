@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from service.engines.inspyrenet.forward.pyramid import Pyramid
-from service.engines.inspyrenet.package import network_module
+from service.engines.inspyrenet.package_network import network_module
 
 CPU = torch.device("cpu")
 

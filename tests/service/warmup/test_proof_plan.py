@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.warmup.proofs import Proof, ProofPlan
+from service.warmup.proof_plan import Proof, ProofPlan
 
 CANARY, CLIENT_SIZE = Proof.CANARY, Proof.CLIENT_SIZE
 

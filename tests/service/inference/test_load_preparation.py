@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from service.inference.preparation import Preparation
+from service.inference.load_preparation import LoadPreparation
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
 
 
 async def test_a_preparation_counts_as_stuck_only_after_its_limit_without_a_report(clock: FakeClock) -> None:
-    preparation = Preparation(load_timeout=600, clock=clock)
+    preparation = LoadPreparation(load_timeout=600, clock=clock)
     assert preparation.stuck is None
     blocking = BlockingJob()
     task = asyncio.create_task(preparation.run(blocking))
@@ -32,7 +32,7 @@ async def test_a_preparation_counts_as_stuck_only_after_its_limit_without_a_repo
 
 
 async def test_a_late_report_of_a_preparation_that_has_ended_changes_nothing(clock: FakeClock) -> None:
-    preparation = Preparation(load_timeout=600, clock=clock)
+    preparation = LoadPreparation(load_timeout=600, clock=clock)
 
     def fail() -> None:
         raise ValueError("boom")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.engines.auto import AutoEngine
+from service.engines.fallback import EngineWithFallback
 from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, WeightsUnavailable
 
 INFO = EngineInfo("fake", False, "", "base", "dynamic", "cpu", "fp32", "", "file", "", "")
@@ -54,9 +54,9 @@ def ignore(phase: LoadPhase, line: str) -> None:
     pass
 
 
-def start(preferred: Fake) -> tuple[AutoEngine, Fake, EngineInfo]:
+def start(preferred: Fake) -> tuple[EngineWithFallback, Fake, EngineInfo]:
     fallback = Fake("fallback")
-    engine = AutoEngine(preferred, make_fallback=lambda: fallback)
+    engine = EngineWithFallback(preferred, make_fallback=lambda: fallback)
     engine.prepare(ignore)
     return engine, fallback, engine.load(ignore)
 
@@ -98,7 +98,7 @@ def test_the_decision_holds_for_a_later_load() -> None:
 def test_a_fallback_that_fails_to_load_is_not_replaced_again() -> None:
     fallback = Fake("fallback", load=WeightsUnavailable("even here"))
     preferred = Fake("preferred", prepare=WeightsUnavailable("x"))
-    engine = AutoEngine(preferred, make_fallback=lambda: fallback)
+    engine = EngineWithFallback(preferred, make_fallback=lambda: fallback)
     engine.prepare(ignore)
     with pytest.raises(WeightsUnavailable, match="even here"):
         engine.load(ignore)

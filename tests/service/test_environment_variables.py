@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.environment import find_port, is_injected
+from service.environment_variables import find_port, is_injected
 
 INJECTED = {
     "INSPYRENET_SERVICE_HOST": "10.0.0.7",

@@ -15,7 +15,7 @@ from service.engines.protocol import RGB, Alpha, Engine, EngineInfo, ReportPhase
 _log = logging.getLogger(__name__)
 
 
-class AutoEngine:
+class EngineWithFallback:
     """Uses ``preferred`` if its weights are available when the service starts, else the fallback until the next start.
 
     Args:

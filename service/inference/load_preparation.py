@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from service.inference.threads import in_daemon_thread
+from service.inference.thread_results import in_daemon_thread
 
 T = TypeVar("T")
 
 
-class Preparation:
+class LoadPreparation:
     """Runs what comes before a load, and notices when it hangs.
 
     Args:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.inference.threads import contained, deliverable, in_daemon_thread
+from service.inference.thread_results import contained, deliverable, in_daemon_thread
 from tests.support.waiting import until
 
 UNDELIVERABLE = [

@@ -1,4 +1,4 @@
-"""``tests/e2e/scaling.py`` turns minutes into seconds and changes nothing else."""
+"""``tests/e2e/time_scale.py`` turns minutes into seconds and changes nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.e2e import scaling
+from tests.e2e import time_scale
 from tests.metrics.sources import METRICS
 
 
@@ -23,18 +23,18 @@ from tests.metrics.sources import METRICS
     ],
 )
 def test_a_duration_is_divided_by_the_factor(given: str, scaled: str) -> None:
-    assert scaling.duration(given) == scaled
+    assert time_scale.duration(given) == scaled
 
 
 def test_a_text_that_is_no_duration_is_refused() -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        scaling.duration("soon")
+        time_scale.duration("soon")
 
 
 def test_ranges_and_offsets_are_divided_and_numbers_and_labels_stay() -> None:
     expression = 'rate(a{b="5m"}[5m]) > 300 and last_over_time(c[1m] offset 3m) < 1h'
     assert (
-        scaling.promql(expression)
+        time_scale.promql(expression)
         == 'rate(a{b="5m"}[5000ms]) > 300 and last_over_time(c[1000ms] offset 3000ms) < 1h'
     )
 
@@ -43,11 +43,11 @@ def test_ranges_and_offsets_are_divided_and_numbers_and_labels_stay() -> None:
 def test_a_factor_of_one_changes_only_the_spelling_of_durations(name: str) -> None:
     def in_milliseconds(text: str) -> str:
         return re.sub(
-            r"\b(\d+)([smhd])\b", lambda m: scaling.duration(m[0], 1) if m[0] != "0s" else m[0], text
+            r"\b(\d+)([smhd])\b", lambda m: time_scale.duration(m[0], 1) if m[0] != "0s" else m[0], text
         )
 
     loaded = yaml.safe_load((METRICS / name).read_text())
-    scaled = scaling.configuration(loaded, 1)
+    scaled = time_scale.configuration(loaded, 1)
     assert in_milliseconds(yaml.safe_dump(scaled, width=1e6)) == in_milliseconds(
         yaml.safe_dump(loaded, width=1e6)
     )
@@ -55,6 +55,6 @@ def test_a_factor_of_one_changes_only_the_spelling_of_durations(name: str) -> No
 
 def test_every_duration_in_the_rules_is_divided() -> None:
     text = yaml.safe_dump(
-        scaling.configuration(yaml.safe_load((METRICS / "alerts.yml").read_text())), width=1e6
+        time_scale.configuration(yaml.safe_load((METRICS / "alerts.yml").read_text())), width=1e6
     )
     assert re.findall(r"\[\d+[smhd]\]|offset \d+[smhd]\b|(?:for|interval): \d+[smhd]\b", text) == []

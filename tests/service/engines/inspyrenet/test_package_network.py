@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from service.engines.inspyrenet.package import build_network, network_module
+from service.engines.inspyrenet.package_network import build_network, network_module
 
 pytestmark = pytest.mark.network
 
@@ -31,7 +31,7 @@ def test_the_network_is_imported_without_the_rest_of_the_package_and_leaves_no_t
 import sys
 import torch
 path = list(sys.path)
-from service.engines.inspyrenet.package import build_network
+from service.engines.inspyrenet.package_network import build_network
 build_network((384, 384))
 assert sys.path == path
 print([name for name in sys.modules if name.split(".")[0] in %r])
@@ -44,7 +44,7 @@ def test_modules_that_were_imported_before_are_there_afterwards() -> None:
 import sys, types
 real = {name: types.ModuleType(name) for name in ("timm", "kornia.morphology", "transparent_background.gui")}
 sys.modules.update(real)
-from service.engines.inspyrenet.package import network_module
+from service.engines.inspyrenet.package_network import network_module
 network_module()
 print(all(sys.modules[name] is module for name, module in real.items()), "timm.layers" in sys.modules)
 """
@@ -56,7 +56,7 @@ def test_the_real_package_can_still_be_imported_afterwards() -> None:
     code = """
 import sys, warnings
 warnings.simplefilter("ignore")
-from service.engines.inspyrenet.package import network_module
+from service.engines.inspyrenet.package_network import network_module
 ours = network_module()
 from tests.support.stock_package import _import_package
 package = _import_package()
