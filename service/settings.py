@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
-    engine: Literal["inspyrenet", "grabcut", "auto"] = Field(
+    engine: Literal["inspyrenet", "grabcut", "u2netp", "auto"] = Field(
         "inspyrenet",
         description="what makes the masks; auto = InSPyReNet if its weights are or can be had, else grabcut, "
         "announced everywhere; not the default, since production never falls back silently",

@@ -8,12 +8,13 @@ from service.engines.auto import AutoEngine
 from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.inspyrenet.engine import InspyrenetEngine
 from service.engines.protocol import Engine
+from service.engines.u2netp.engine import U2netpEngine
 from service.engines.weights.source import Weights
 
 
 def build_engine(
     *,
-    engine: Literal["inspyrenet", "grabcut", "auto"],
+    engine: Literal["inspyrenet", "grabcut", "u2netp", "auto"],
     mode: str,
     resize: Literal["static", "dynamic"],
     weights: str,
@@ -50,6 +51,8 @@ def build_engine(
 
     if engine == "grabcut":
         return grabcut()
+    if engine == "u2netp":
+        return U2netpEngine(device=device)
     if engine == "inspyrenet":
         return inspyrenet()
     return AutoEngine(inspyrenet(), make_fallback=grabcut)

@@ -156,7 +156,7 @@ def test_a_port_that_is_no_number_and_no_service_address_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "takes"),
     [
-        ("INSPYRENET_ENGINE", "grab", "inspyrenet, grabcut or auto"),
+        ("INSPYRENET_ENGINE", "grab", "inspyrenet, grabcut, u2netp or auto"),
         ("INSPYRENET_MODE", "", "base, fast or base-nightly"),
         ("INSPYRENET_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_DEVICE", "cuda:x", "auto, cpu, cuda or cuda:N"),
