@@ -211,7 +211,8 @@ SUBJECTS: dict[str, tuple[Callable[[np.random.Generator], Floats], str, tuple[st
 
 
 @cache
-def _photograph(name: str) -> Pixels:
+def photograph(name: str) -> Pixels:
+    """One of the photographs that scikit-image brings along: H x W x 3."""
     from skimage import data
 
     picture = getattr(data, name)()
@@ -230,17 +231,17 @@ def _ground(name: str) -> Floats:
     """One of the backgrounds, H x W x 3; those that a camera would not have in focus are blurred."""
     match name:
         case "wood":
-            return _cover(_photograph("coffee")[:200, 430:])
+            return _cover(photograph("coffee")[:200, 430:])
         case "wall":
-            return _cover(_photograph("astronaut")[10:150, 310:370], blur=4)
+            return _cover(photograph("astronaut")[10:150, 310:370], blur=4)
         case "evening sky":
-            return _cover(_photograph("rocket")[:340, 215:430])
+            return _cover(photograph("rocket")[:340, 215:430])
         case "grass":
-            return _cover(_photograph("grass")) * np.array([0.75, 1.0, 0.55], np.float32)
+            return _cover(photograph("grass")) * np.array([0.75, 1.0, 0.55], np.float32)
         case "garage":
-            return _cover(_photograph("stereo_motorcycle")[:240], blur=7)
+            return _cover(photograph("stereo_motorcycle")[:240], blur=7)
         case "gravel":
-            return _cover(_photograph("gravel")) * np.array([1.0, 0.93, 0.83], np.float32)
+            return _cover(photograph("gravel")) * np.array([1.0, 0.93, 0.83], np.float32)
     raise ValueError(name)
 
 
@@ -249,10 +250,10 @@ def _texture(name: str) -> Floats:
     lamp = (0.75 + 0.4 * np.cos(2.5 * (np.arange(WIDTH) / WIDTH - 0.4)))[None, :, None].astype(np.float32)
     match name:
         case "fur":
-            colours = _cover(_photograph("chelsea")[20:110, 150:270])
+            colours = _cover(photograph("chelsea")[20:110, 150:270])
         case "suit":
-            colours = _cover(_photograph("astronaut")[300:500, 60:130])
-            hair = _cover(_photograph("astronaut")[20:90, 190:280])
+            colours = _cover(photograph("astronaut")[300:500, 60:130])
+            hair = _cover(photograph("astronaut")[20:90, 190:280])
             y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
             above = np.clip((450 - y) / 40, 0, 1)[..., None]
             colours = colours * (1 - above) + hair * above
@@ -263,9 +264,9 @@ def _texture(name: str) -> Floats:
         case "steel":
             colours = np.full((HEIGHT, WIDTH, 3), (66, 68, 74), np.float32)
         case "leather":
-            colours = _cover(_photograph("brick"), blur=1.5) * np.array([0.9, 0.5, 0.3], np.float32)
+            colours = _cover(photograph("brick"), blur=1.5) * np.array([0.9, 0.5, 0.3], np.float32)
         case "leaves":
-            leaf = _cover(_photograph("grass"), blur=1.5) * np.array([0.35, 0.8, 0.3], np.float32)
+            leaf = _cover(photograph("grass"), blur=1.5) * np.array([0.35, 0.8, 0.3], np.float32)
             pot = np.array([176, 96, 62], np.float32)
             above = np.clip((np.arange(HEIGHT) - 478) / 4, 0, 1)[:, None, None].astype(np.float32)
             colours = leaf * (1 - above) + pot * above
