@@ -48,6 +48,10 @@ def refine(image: RGB, square: RGB, mask: Alpha) -> Alpha:
         upright = refine(np.ascontiguousarray(image.swapaxes(0, 1)), square.swapaxes(0, 1), mask.T)
         return np.ascontiguousarray(upright.T)
     slope, others = _fit(square.astype(np.float32) / np.float32(255), np.ascontiguousarray(mask))
+    if width < len(
+        mask
+    ):  # across first: otherwise the strips of a narrow picture would be larger than the picture
+        slope, others = (_enlarge_columns(grid, width) for grid in (slope, others))
     alpha = np.empty((height, width), np.float32)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
@@ -95,12 +99,15 @@ def _stretch(alpha: Array) -> Array:
 
 
 def _enlarge_rows(grid: Array, strip: slice, height: int, width: int) -> Array:
-    """Some rows of an s x s x 3 grid that is enlarged to ``height`` x ``width`` with linear interpolation."""
+    """Some rows of an s x n x 3 grid that is enlarged to ``height`` x ``width`` with linear interpolation."""
     position = (np.arange(strip.start, strip.stop, dtype=np.float32) + np.float32(0.5)) * (len(grid) / height)
     position = np.clip(position - np.float32(0.5), 0, len(grid) - 1)
     above = position.astype(np.intp)
     below = np.minimum(above + 1, len(grid) - 1)
     share = (position - above).astype(np.float32)[:, None, None]
-    mixed = grid[above] + share * (grid[below] - grid[above])
-    enlarged: Array = cv2.resize(mixed, (width, len(mixed)), interpolation=cv2.INTER_LINEAR)
-    return enlarged.reshape(len(mixed), width, 3)
+    return _enlarge_columns(grid[above] + share * (grid[below] - grid[above]), width)
+
+
+def _enlarge_columns(grid: Array, width: int) -> Array:
+    resized: Array = cv2.resize(grid, (width, len(grid)), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(len(grid), width, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -64,3 +66,14 @@ def test_a_picture_that_lies_on_its_side_gives_the_same_mask(monkeypatch: pytest
     whole = refine.refine(image, square, mask)
     monkeypatch.setattr(refine, "_LONGEST_ROW", 500)
     assert np.abs(refine.refine(image, square, mask) - whole).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(200_000, 1), (1, 200_000), (2000, 1000)])
+def test_memory_beyond_the_mask_is_bounded(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    square, mask = np.zeros((SIDE, SIDE, 3), np.uint8), disc(SIDE, SIDE)
+    tracemalloc.start()
+    alpha = refine.refine(image, square, mask)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * alpha.nbytes + image.nbytes + 40e6
