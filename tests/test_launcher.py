@@ -116,7 +116,7 @@ def test_modules_in_the_callers_directory_are_not_imported(tmp_path: Path) -> No
 @pytest.mark.process
 def test_sigterm_ends_a_service_that_the_script_started(tmp_path: Path) -> None:
     port = free_port()
-    command = [str(ROOT / "inspyrenet"), "--engine", "grabcut", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(ROOT / "inspyrenet"), "--engine", "u2netp", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as service:
         try:
             check = ("check", "--ready", "--port", str(port))

@@ -24,7 +24,7 @@ Without a command it serves: ./inspyrenet --port 9000
 _EXAMPLES = """\
 examples:
   ./inspyrenet                               serve on port 8080
-  ./inspyrenet --engine auto                 serve with InSPyReNet if its weights can be had, else with GrabCut
+  ./inspyrenet --engine auto                 serve with InSPyReNet if its weights can be had, else with u2netp
   ./inspyrenet weights --mode base           download and verify the official checkpoint beforehand
   ./inspyrenet check --ready                 exit code 0 if the service on this machine is warm
   ./inspyrenet probe https://cutout.example  test from anywhere that a service works

@@ -10,16 +10,16 @@ from dataclasses import replace
 from typing import Literal
 
 from service.engines.fallback import EngineWithFallback
-from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.inspyrenet.engine import InspyrenetEngine
 from service.engines.package_config import mode_config
 from service.engines.protocol import Engine
+from service.engines.u2netp.engine import U2netpEngine
 from service.engines.weights.requested import Weights
 
 
 def build_engine(
     *,
-    engine: Literal["inspyrenet", "grabcut", "auto"],
+    engine: Literal["inspyrenet", "u2netp", "auto"],
     mode: str,
     resize: Literal["static", "dynamic"],
     weights: str,
@@ -31,7 +31,7 @@ def build_engine(
     """The engine that the settings of the same names ask for. It is not loaded yet, and nothing is downloaded.
 
     Args:
-        engine: ``auto`` is InSPyReNet if its weights are there or can be downloaded, else GrabCut as a fallback.
+        engine: ``auto`` is InSPyReNet if its weights are there or can be downloaded, else u2netp as a fallback.
         mode: ``base``, ``fast`` or ``base-nightly``.
         resize: ``static`` or ``dynamic``.
         weights: ``official``, ``dummy``, or the path of a checkpoint.
@@ -54,11 +54,8 @@ def build_engine(
             max_model_pixels=max_model_pixels,
         )
 
-    def grabcut() -> Engine:
-        return GrabCutEngine(max_model_pixels=max_model_pixels)
-
-    if engine == "grabcut":
-        return grabcut()
+    if engine == "u2netp":
+        return U2netpEngine(device=device)
     if engine == "inspyrenet":
         return inspyrenet()
-    return EngineWithFallback(inspyrenet(), make_fallback=grabcut)
+    return EngineWithFallback(inspyrenet(), make_fallback=lambda: U2netpEngine(device=device, fallback=True))

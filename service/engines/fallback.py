@@ -20,7 +20,7 @@ class EngineWithFallback:
 
     Args:
         preferred: the engine to use.
-        make_fallback: creates the engine that needs no weights; called only if it is needed.
+        make_fallback: creates the engine whose weights come with the installation; called only if it is needed.
     """
 
     def __init__(self, preferred: Engine, *, make_fallback: Callable[[], Engine]) -> None:

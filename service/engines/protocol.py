@@ -44,7 +44,7 @@ class EngineInfo:
     """What was loaded. It becomes the labels of the ``engine_info`` metric and part of every ``/warmup`` answer."""
 
     engine: str
-    """``inspyrenet`` or ``grabcut``."""
+    """``inspyrenet`` or ``u2netp``."""
     fallback: bool
     """True if this engine replaces the preferred one (``INSPYRENET_ENGINE=auto`` found no weights)."""
     fallback_reason: str
@@ -58,7 +58,7 @@ class EngineInfo:
     precision_reason: str
     """Why that precision is in use, with the figures of the self-check if it ran."""
     weights: str
-    """``official``, ``file``, ``dummy``, or ``none`` (grabcut)."""
+    """``official``, ``file``, ``dummy``, or ``installed`` (u2netp)."""
     weights_hash: str
     """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, whether it was verified or not; empty if there is none."""
     weights_note: str
@@ -81,7 +81,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """``inspyrenet`` or ``grabcut``: the engine in use now."""
+        """``inspyrenet`` or ``u2netp``: the engine in use now."""
         ...
 
     def prepare(self, report: ReportPhase) -> None:

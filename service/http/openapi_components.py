@@ -99,7 +99,7 @@ def _headers() -> Node:
     text, whole = {"type": "string"}, {"type": "integer", "minimum": 1}
     described = {
         "X-Request-Id": ("The id of this request in the log.", text),
-        "X-Engine": ("The engine that made the mask: `inspyrenet` or `grabcut`.", text),
+        "X-Engine": ("The engine that made the mask: `inspyrenet` or `u2netp`.", text),
         "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
         "Retry-After": ("Seconds after which the client should try again.", whole),
         "WWW-Authenticate": ("How to send an API key.", text),

@@ -103,7 +103,7 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
 _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
     _Field(
         "engine",
-        {"type": "string", "enum": ["inspyrenet", "grabcut"]},
+        {"type": "string", "enum": ["inspyrenet", "u2netp"]},
         lambda it: it.info.engine if it.info else it.engine.name,
     ),
     _Field(
@@ -129,12 +129,12 @@ _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
     ),
     _Field(
         "mode",
-        _optional("string", "`base`, `fast`, `base-nightly`; `none` for grabcut."),
+        _optional("string", "`base`, `fast`, `base-nightly`; `none` for u2netp."),
         lambda it: it.info.mode if it.info else it.settings.mode,
     ),
     _Field(
         "resize",
-        _optional("string", "`static` or `dynamic`; `none` for grabcut."),
+        _optional("string", "`static` or `dynamic`; `none` for u2netp."),
         lambda it: it.info.resize if it.info else it.settings.resize,
     ),
     _Field(

@@ -53,14 +53,14 @@ async def answer(service: Service, i: int, picture: bytes) -> bytes:
     return body
 
 
-def grabcut() -> Engine:
+def u2netp() -> Engine:
     return build_engine(
-        engine="grabcut", mode="base", resize="dynamic", weights="official", device="cpu", precision="fp32",
+        engine="u2netp", mode="base", resize="dynamic", weights="official", device="cpu", precision="fp32",
         max_model_pixels=1 << 20,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "count"), [(ScriptedEngine, 50), (grabcut, 8)], ids=["scripted", "grabcut"])
+@pytest.mark.parametrize(("make", "count"), [(ScriptedEngine, 50), (u2netp, 8)], ids=["scripted", "u2netp"])
 async def test_photographs_sent_together_get_the_same_bytes_as_one_by_one(
     start: Start, make: Callable[[], Engine], count: int
 ) -> None:

@@ -59,7 +59,7 @@ def test_a_log_whose_reader_has_gone_costs_the_log_and_nothing_else(tmp_path: Pa
 
 def test_a_service_without_any_place_to_write_serves(tmp_path: Path) -> None:
     with live(
-        tmp_path, command=["-m", "service"], engine="grabcut", env=HOMELESS, in_child=no_file_may_grow
+        tmp_path, command=["-m", "service"], engine="u2netp", env=HOMELESS, in_child=no_file_may_grow
     ) as service:
         serves(service)
         service.terminate()
@@ -82,7 +82,7 @@ def test_a_service_on_a_read_only_file_system_serves(tmp_path: Path) -> None:
         '\'mount -o remount,bind,ro / && ! touch "$HOME/x" && exec "$0" -m service\', sys.executable])'
     )
     env = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    with live(tmp_path, command=["-c", program], engine="grabcut", env=env) as service:
+    with live(tmp_path, command=["-c", program], engine="u2netp", env=env) as service:
         serves(service)
         service.terminate()
         assert service.exit_code() == 0

@@ -181,7 +181,7 @@ def create_services(folder: Path) -> dict[str, Instance]:
         "hung": service("hung", hang_timeout=9),
         "supervisor-dead": service("supervisor-dead", warmup_timeout=6),
         # These two run the real program with a real engine.
-        "killed": service("killed", ["--engine", "grabcut"]),
+        "killed": service("killed", ["--engine", "u2netp"]),
         "no-weights": service("no-weights", ["--weights", str(folder / "missing.pth")]),
     }
 
@@ -197,7 +197,7 @@ def replace_with_a_working_one(service: Instance, monitoring: Monitoring, starte
     A restart takes seconds. With the scaled durations these would count as minutes without the instance, and an alert
     would rightly fire.
     """
-    replacement = service.replacement(["--engine", "grabcut"])
+    replacement = service.replacement(["--engine", "u2netp"])
     started.append(replacement)
     start_and_wait(replacement)
     monitoring.set_target(replacement)

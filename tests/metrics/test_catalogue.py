@@ -180,7 +180,7 @@ def test_info_metrics_have_the_same_labels_before_and_after_they_are_set() -> No
     metrics = Metrics()
     before = {(name, frozenset(dict(labels))) for name, labels in series(metrics) if name.endswith("_info")}
     metrics.set_engine_info(
-        engine="grabcut",
+        engine="u2netp",
         fallback=True,
         mode="base",
         resize="dynamic",

@@ -108,7 +108,7 @@ def test_every_variable_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "takes"),
     [
-        ("INSPYRENET_ENGINE", "grab", "inspyrenet, grabcut or auto"),
+        ("INSPYRENET_ENGINE", "grab", "inspyrenet, u2netp or auto"),
         ("INSPYRENET_MODE", "", "base, fast or base-nightly"),
         ("INSPYRENET_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_DEVICE", "cuda:x", "auto, cpu, cuda or cuda:N"),

@@ -22,7 +22,7 @@ from tests.support.service_process import Live, live
 
 SETTINGS: dict[str, dict[str, object]] = {
     "scripted": {},
-    "grabcut": {"engine": "grabcut"},
+    "u2netp": {"engine": "u2netp"},
     "inspyrenet": {"mode": "fast", "weights": "dummy", "resize": "static"},
 }
 REST_SECONDS = 6.0

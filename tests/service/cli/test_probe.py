@@ -113,9 +113,9 @@ def test_a_picture_goes_through_process_with_its_key(
 
 
 def test_a_fallback_is_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    server.says(200, {"status": "success", "message": "Warm", "fallback": True, "engine": "grabcut"})
+    server.says(200, {"status": "success", "message": "Warm", "fallback": True, "engine": "u2netp"})
     assert main(["probe", server.url], {}) == OK
-    assert "Warm; grabcut stands in" in printed_line(capsys)
+    assert "Warm; u2netp stands in" in printed_line(capsys)
 
 
 @pytest.mark.parametrize(

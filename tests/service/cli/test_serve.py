@@ -35,7 +35,7 @@ def test_the_exit_code_is_that_of_the_server() -> None:
                 "-m",
                 "service",
                 "--engine",
-                "grabcut",
+                "u2netp",
                 "--host",
                 "127.0.0.1",
                 "--port",

@@ -13,9 +13,9 @@ import pytest
 
 from service.engines.build import build_engine
 from service.engines.fallback import EngineWithFallback
-from service.engines.grabcut.engine import GrabCutEngine
 from service.engines.inspyrenet.engine import InspyrenetEngine
 from service.engines.protocol import LoadPhase
+from service.engines.u2netp.engine import U2netpEngine
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("torch", "cv2", "numba", "requests", "timm", "kornia", "torchvision", "transparent_background")
@@ -39,11 +39,11 @@ def built(engine: str, **settings: Any) -> Any:
 
 def test_each_setting_builds_its_engine() -> None:
     assert isinstance(built("inspyrenet"), InspyrenetEngine)
-    assert isinstance(built("grabcut"), GrabCutEngine)
+    assert isinstance(built("u2netp"), U2netpEngine)
     assert isinstance(built("auto"), EngineWithFallback)
 
 
-def test_auto_without_a_network_serves_with_grabcut_within_seconds(
+def test_auto_without_a_network_serves_with_u2netp_within_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
@@ -53,7 +53,7 @@ def test_auto_without_a_network_serves_with_grabcut_within_seconds(
         began = time.monotonic()
         engine.prepare(ignore)
         assert time.monotonic() - began < 5
-    assert engine.name == "grabcut"
+    assert engine.name == "u2netp"
     info = engine.load(ignore)
     assert info.fallback
     assert "cannot be reached" in info.fallback_reason
@@ -63,7 +63,7 @@ def test_building_any_engine_imports_no_heavy_library() -> None:
     code = f"""
 import sys
 from service.engines.build import build_engine
-for engine in ("inspyrenet", "grabcut", "auto"):
+for engine in ("inspyrenet", "u2netp", "auto"):
     build_engine(engine=engine, mode="base", resize="dynamic", weights="official", device="cpu", precision="auto",
                  max_model_pixels=1 << 22)
 sys.exit(str([name for name in {HEAVY} if name in sys.modules] or ""))

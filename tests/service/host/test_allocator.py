@@ -19,7 +19,7 @@ from tests.support.service_process import live
 
 @pytest.mark.process
 def test_the_service_runs_with_the_memory_variables_in_the_process_that_was_started(tmp_path: Path) -> None:
-    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
+    with live(tmp_path, command=["-m", "service"], engine="u2netp") as service:
         # GNU's C library overwrites the separators of its settings in place.
         environment = Path(f"/proc/{service.process.pid}/environ").read_text().replace("\0", ":")
         for name, value in MEMORY_VARIABLES.items():

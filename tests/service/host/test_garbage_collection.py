@@ -35,7 +35,7 @@ def test_deferred_garbage_collection_is_resumed_and_existing_objects_are_frozen_
 
 @pytest.mark.process
 def test_a_running_service_collects_garbage(tmp_path: Path) -> None:
-    with live(tmp_path, command=["-m", "service"], engine="grabcut") as service:
+    with live(tmp_path, command=["-m", "service"], engine="u2netp") as service:
         collections = 'python_gc_collections_total{generation="0"}'
         before = service.metric(collections, prefix="")
         service.until(lambda: service.metric(collections, prefix="") > before)

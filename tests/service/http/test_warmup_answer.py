@@ -196,7 +196,7 @@ def test_the_body_describes_the_engine_from_the_settings_until_it_is_loaded(engi
 
 def test_the_body_describes_the_engine_that_is_loaded(engine: EngineFacts) -> None:
     info = EngineInfo(
-        engine="grabcut",
+        engine="u2netp",
         fallback=True,
         fallback_reason="there are no weights",
         mode="none",

@@ -1,0 +1,116 @@
+"""U^2-Net-p behind the engine protocol: the weights are verified first, and OpenCV is imported with the load.
+
+``service.engines.build`` makes it, alone or as what ``auto`` falls back to. It runs on the CPU only, and the same
+picture must always give the same mask.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, ReportPhase
+from service.engines.u2netp import weights
+from service.host.cpu import available_cpus
+from service.host.memory import trim_heap
+
+_SIDE = 320  # as in service.engines.u2netp.network, which imports OpenCV
+
+_log = logging.getLogger(__name__)
+
+
+class U2netpEngine:
+    """U^2-Net-p (Qin et al. 2020) on OpenCV's DNN module.
+
+    Args:
+        device: ``INSPYRENET_DEVICE``.
+        fallback: it stands in for another engine, for which the device was meant.
+        path: of the weights; by default where they were installed.
+
+    Raises:
+        ConfigurationError: a GPU was asked for, and this engine was chosen.
+    """
+
+    name = "u2netp"
+
+    def __init__(self, *, device: str = "auto", fallback: bool = False, path: Path | None = None) -> None:
+        self._unused_device = device if device.startswith("cuda") else ""
+        if self._unused_device and not fallback:
+            raise ConfigurationError(
+                f"INSPYRENET_DEVICE={device}: the engine u2netp runs on the CPU only. Set INSPYRENET_DEVICE to auto or "
+                "cpu, or choose another INSPYRENET_ENGINE"
+            )
+        self._path = path or weights.installed_path()
+        self._model: npt.NDArray[np.uint8] | None = None
+
+    def prepare(self, report: ReportPhase) -> None:
+        """Read and verify the weights."""
+        report(LoadPhase.WEIGHTS, f"reading {self._path}")
+        self._model = np.frombuffer(weights.read_verified(self._path), np.uint8)
+
+    def load(self, report: ReportPhase) -> EngineInfo:
+        """Import OpenCV, and give it as many threads as the container has CPUs."""
+        report(LoadPhase.IMPORT, "importing OpenCV")
+        import cv2  # noqa: PLC0415  # only once the port is open
+
+        from service.engines.u2netp import network, refine  # noqa: F401, PLC0415  # an import that fails has to fail here
+
+        report(LoadPhase.DEVICE, "u2netp runs on the CPU")
+        cv2.setNumThreads(available_cpus())
+        if self._unused_device:
+            _log.warning("INSPYRENET_DEVICE=%s is not used: u2netp runs on the CPU", self._unused_device)
+        return self.settle()
+
+    def settle(self) -> EngineInfo:
+        """What is loaded; this engine leaves no decision open."""
+        import cv2  # noqa: PLC0415  # only once the port is open
+
+        reason = f"OpenCV {cv2.__version__} computes u2netp in full precision"
+        if self._unused_device:
+            reason += f", on the CPU although INSPYRENET_DEVICE={self._unused_device}"
+        return EngineInfo(
+            engine=self.name,
+            fallback=False,
+            fallback_reason="",
+            mode="none",
+            resize="none",
+            device="cpu",
+            precision="fp32",
+            precision_reason=reason,
+            weights="installed",
+            weights_hash=f"sha256:{weights.SHA256}",
+            weights_note="verified",
+        )
+
+    def model_input_size(self, width: int, height: int) -> tuple[int, int]:  # noqa: ARG002  # as the protocol says
+        """The (width, height) in pixels fed to the network: the same for every picture."""
+        return _SIDE, _SIDE
+
+    def infer(self, image: RGB) -> Alpha:
+        """The mask of one picture at its own size, from 1 x 1; the same picture gives the same mask.
+
+        Raises:
+            OutOfMemory: there was not enough main memory; the next call may succeed.
+        """
+        from service.engines.u2netp import network, refine  # noqa: PLC0415  # they import OpenCV
+
+        if self._model is None:
+            raise RuntimeError("prepare() has to succeed before infer()")
+        square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+        mask = network.predict(self._model, square)
+        trim_heap()
+        return refine.refine(image, square, mask)
+
+    def foreground(self, image: RGB, alpha: Alpha) -> RGB:
+        """The foreground's colours; see :func:`service.engines.unmixing.estimate_foreground`."""
+        from service.engines.unmixing import estimate_foreground  # noqa: PLC0415  # imports OpenCV
+
+        return estimate_foreground(image, alpha)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of device memory in use, by kind: none, since this engine runs on the CPU."""
+        return {"allocated": 0, "reserved": 0}
