@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import PARTS, create_app
 from service.settings import Settings
+from service.startup import configure_libraries
 from tests.behaviour.test_overload import taking
 from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
@@ -29,6 +30,7 @@ HEADERS = {"Content-Type": "application/octet-stream"}
 
 async def goodput(clients: int, seconds: float) -> float:
     """Return the pictures served per second."""
+    configure_libraries()
     engine = ScriptedEngine()
     app = create_app(Settings(queue_size=QUEUE), engine=engine)
     async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:

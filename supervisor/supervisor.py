@@ -322,11 +322,17 @@ class Supervisor:
 
 
 def _reason(snapshot: Snapshot) -> str | None:
-    """Why the state is what it is, where the state's name does not tell."""
+    """Why the state is what it is; None if all is well or the service is ending."""
     if snapshot.state is State.DRAINING:
         return None
     if snapshot.failure is not None:
         return snapshot.failure.message
-    if snapshot.state is State.FAILING:
-        return "a job has been running for too long" if snapshot.fresh else "the last success is too old"
-    return None
+    match snapshot.state:
+        case State.LOADING:
+            return "the engine is loading"
+        case State.WARMING:
+            return "no probe has passed since the load"
+        case State.FAILING:
+            return "a job has been running for too long" if snapshot.fresh else "the last success is too old"
+        case _:
+            return None

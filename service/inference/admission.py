@@ -157,7 +157,7 @@ class Admission:
         self._device_thread.open_gate()
 
     def refuse(self, make_error: Callable[[], ServiceError], *, for_good: bool = False) -> None:
-        """The engine cannot serve: end every request that has not had its turn, and refuse new ones, with this error.
+        """The engine cannot serve: end every request whose mask is not there yet, and refuse new ones, with this error.
 
         Args:
             make_error: makes the error.

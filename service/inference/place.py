@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from concurrent.futures import Future as ConcurrentFuture
 from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -116,8 +117,13 @@ class Place:
         )
 
     def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
-        """End the request with this error instead of a picture; does nothing once its answer is being written."""
-        too_late = self.state in {State.ANSWERING, State.RELEASED}
+        """End the request with this error instead of a picture; does nothing once its answer is being written.
+
+        Nor does it between two threads: what the device thread gave, a mask or an error, is about to become the answer,
+        and the task that reports a lost device must not cancel itself.
+        """
+        between_threads = self.state is State.FINISHING and self._working is None
+        too_late = between_threads or self.state in {State.ANSWERING, State.RELEASED}
         if too_late or self._task is None or self._interruption is not None:
             return
         self._interruption = make_error
@@ -131,21 +137,18 @@ class Place:
 
     async def run_in_codec_pool(self, fn: Callable[..., T], *args: Any) -> T:
         """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends."""
-        future = self._codec_pool.submit(contained(fn), *args)
-        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = self._codec_pool.submit(contained(fn), *args)
         self._working = _Thread.CODEC
-
-        def ended(_: ConcurrentFuture[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the process is ending
-                loop.call_soon_threadsafe(self._codec_ended)
-
-        future.add_done_callback(ended)
+        job.add_done_callback(partial(self._report_codec_end, result))
         try:
-            return await asyncio.wrap_future(future)
+            return await result
+        except asyncio.CancelledError:
+            job.cancel()  # a job that no thread has begun is not needed any more
+            raise
         finally:
-            del (
-                future
-            )  # an error and the frame that it came through would keep each other, and the picture, alive
+            # An error and the frame that it came through would keep each other, and the picture, alive.
+            del job, result
 
     async def run_on_device(self, fn: Callable[[], T], *, on_start: Callable[[], None] | None = None) -> T:
         """Wait for a turn and run ``fn`` in the device thread, holding the place until it ends.
@@ -159,10 +162,24 @@ class Place:
             fn, kind=self._kind, on_start=on_start, on_end=self._device_ended
         )
 
-    def _codec_ended(self) -> None:
+    def _report_codec_end(self, result: asyncio.Future[T], job: ConcurrentFuture[T]) -> None:
+        """In the pool's thread."""
+        with suppress(RuntimeError):  # the loop is closed: the process is ending
+            result.get_loop().call_soon_threadsafe(self._codec_ended, result, job)
+
+    def _codec_ended(self, result: asyncio.Future[T], job: ConcurrentFuture[T]) -> None:
+        # The state changes before the result is delivered: the request's next step finds its thread ended.
         if self.state is State.FINISHING:
             self.state = State.ANSWERING
         self._thread_ended()
+        if result.done():  # the request was cancelled while the job ran
+            return
+        if job.cancelled():
+            result.cancel()
+        elif (error := job.exception()) is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(job.result())
 
     def _device_ended(self, seconds: float | None) -> None:
         if self.state is State.QUEUED:

@@ -120,6 +120,7 @@ from aiohttp.test_utils import TestServer
 from service.http import connection
 from service.app import PARTS, create_app
 from service.settings import Settings
+from service.startup import configure_libraries
 from tests.support.scripted_engine import Hold, ScriptedEngine
 from tests.support.photos import encoded
 from tests.support.waiting import until
@@ -130,6 +131,7 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
 
 async def main():
+    configure_libraries()
     engine = ScriptedEngine()
     app = create_app(
         Settings(queue_size=QUEUE, max_upload_bytes=UPLOAD, max_pixels=SIDE * SIDE), engine=engine

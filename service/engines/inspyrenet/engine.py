@@ -148,6 +148,7 @@ def _import_ahead() -> None:
 
 def _import_session() -> ModuleType:
     """Import everything that a load needs. It takes seconds, so it must not happen before the port is open."""
+    from service.engines import unmixing  # noqa: PLC0415, F401  # the first cut-out needs it
     from service.engines.inspyrenet import session  # noqa: PLC0415
 
     return session

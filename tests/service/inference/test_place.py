@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, Unavailable
 from service.inference.admission import Admission
 from service.inference.place import Place, State
 from tests.service.inference.jobs import BlockingJob
@@ -161,3 +162,48 @@ async def test_a_place_for_a_probe_needs_no_free_place(admission: Admission) -> 
         with admission.probe_place() as place:
             assert await place.run_on_device(lambda: 1) == 1
         assert admission.taken == 3
+
+
+async def test_a_request_whose_device_job_failed_is_not_interrupted_while_it_reports_that(
+    admission: Admission,
+) -> None:
+    """Reporting a lost device refuses and drains; the task that does it must not cancel itself."""
+
+    def fail() -> None:
+        raise ValueError("boom")
+
+    async def request() -> int:
+        with admission.take_place() as place:
+            admission.enqueue(place)
+            with pytest.raises(ValueError, match="boom"):
+                await place.run_on_device(fail)
+            admission.refuse(lambda: Unavailable("the device is lost"), for_good=True)
+            admission.drain(8.0)
+            task = asyncio.current_task()
+            assert task is not None
+            return task.cancelling()
+
+    assert await asyncio.create_task(request()) == 0
+
+
+async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
+    admission: Admission, codec_pool: ThreadPoolExecutor
+) -> None:
+    busy, ran = [BlockingJob(), BlockingJob()], []
+    for job in busy:
+        codec_pool.submit(job)
+
+    async def request() -> None:
+        with admission.take_place() as place:
+            await place.run_in_codec_pool(lambda: ran.append(1))
+
+    task = asyncio.create_task(request())
+    await let_run()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: admission.taken == 0)
+    for job in busy:
+        job.release.set()
+    codec_pool.submit(lambda: None).result()
+    assert ran == []
