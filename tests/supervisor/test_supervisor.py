@@ -580,8 +580,8 @@ async def test_the_log_has_the_messages_that_searches_rely_on() -> None:
     assert isinstance(unknown["exc_info"], ValueError)
     changes = [(log["state"], log["reason"]) for log in logs if log["event"] == "state changed"]
     assert changes == [
-        ("loading", None),
-        ("warming", None),
+        ("loading", "the engine is loading"),
+        ("warming", "no probe has passed since the load"),
         ("ready", None),
         ("degraded", "the mask is constant"),
         ("draining", None),

@@ -205,5 +205,5 @@ async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
     await until(lambda: admission.taken == 0)
     for job in busy:
         job.release.set()
-    codec_pool.submit(lambda: None).result()
+    await asyncio.wrap_future(codec_pool.submit(lambda: None))
     assert ran == []
