@@ -1,5 +1,5 @@
-"""The background-removal HTTP service: the program itself and the rooms it is made of.
+"""The background-removal HTTP service.
 
-The files beside this one put the rooms together or are used by all of them. What the supervisor decides about
-warmth and what the metrics are called lives outside, in ``supervisor`` and ``metrics``.
+The packages below do one job each. The modules here build them, or are used by all of them. The decisions about warmth
+are in ``supervisor``, and the names of the metrics are in ``metrics``: these two must not import this package.
 """

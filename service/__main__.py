@@ -1,4 +1,7 @@
-"""Starts the program: ``./inspyrenet`` runs it as ``python -m service``. Which command runs, and how, is in ``cli``."""
+"""The entry point of ``python -m service``, which the launcher ``./inspyrenet`` runs.
+
+It must only pass the arguments on: ``service.cli.commands`` decides which command runs.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The composition root: every part is made here, handed what it needs, started and stopped in order.
+"""The composition root: it creates every part of the service, connects the parts, and starts and stops them in order.
 
-``server`` calls it, as do tests with an engine of their own. Nothing runs until the application starts; whatever is
-started here is stopped here, in reverse order.
+``server`` calls ``create_app``; tests call it with an engine of their own. Nothing runs until the application starts.
+Whatever is started here must be stopped here, in reverse order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The environment variables of this program: which are its own, and which a platform has put beside them.
+"""The environment variables that belong to this program, and those that a platform adds under similar names.
 
-The reader of the settings and the health check use it. Standard library only, because the health check must start at
-once.
+The reader of the settings and the health check use it. It may import only the standard library, because the health
+check must start at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The end of the process: when it begins, why, and how long work may still take.
+"""The end of the process: when it begins, why, and how much longer work may take.
 
-The server waits for the end here; signals, the watchdog and the loading of the engine bring it about. After SIGTERM,
-the process must be over before the platform kills it, and every accepted request must have an answer by then.
+The server waits here for the end. Signals, the watchdog, device errors and a failed load begin it. After SIGTERM, the
+process must end before the platform kills it, and every accepted request must have an answer by then.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Lifecycle:
 
     @property
     def seconds_left(self) -> float:
-        """Of the grace, for everything; negative if it is over."""
+        """The seconds that are left of the whole grace; negative once it is over."""
         return self._deadline - self._clock()
 
     async def wait_for_end(self, *, idle: Callable[[], bool], was_ready: Callable[[], bool]) -> None:

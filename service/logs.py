@@ -2,7 +2,8 @@
 
 The commands call :func:`configure`. Log with ``structlog.get_logger()`` and keyword arguments, or with ``logging``;
 both make the same lines. Values that are bound with ``structlog.contextvars.bind_contextvars`` (``request_id``,
-``trace_id``) are on every line. Never log what a client sent. Give the loggers text, numbers and lists of these.
+``trace_id``) are on every line. Never log what a client sent. Values in a log call must be text, numbers or lists of
+these.
 """
 
 from __future__ import annotations

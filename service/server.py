@@ -1,7 +1,7 @@
-"""The server: a listening socket first, then the application, then the end with its exit code.
+"""The server: first a listening socket, then the application, then the shutdown and its exit code.
 
-``service.cli.serve`` runs it. The socket listens before anything heavy is imported or made, so that connections wait
-instead of being refused while the service starts.
+``service.cli.serve`` runs it. The socket must listen before anything large is imported or created, so that connections
+wait and are not refused while the service starts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The settings: their names, types, defaults and limits, and the words that describe them to people.
 
-``Settings(...)`` never looks at the process's environment; ``service.settings_reader`` reads flags and variables. The
-command line makes its flags and its help from this model, so a description must be a sentence's worth of plain words
-without square brackets.
+``Settings(...)`` never reads the process's environment; ``service.settings_reader`` reads flags and variables. The
+command line makes its flags and its help from this model. So every description must be one plain sentence without
+square brackets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reads the settings from flags and environment variables, and explains in one line each what is wrong with them.
+"""Reads the settings from flags and environment variables, and explains each error in one line.
 
-The commands ``serve`` and ``weights`` call :func:`load_settings`. A value under a name that starts with ``INSPYRENET_``
-must never be ignored without a word, and no line may show a key.
+The commands ``serve`` and ``weights`` call :func:`load_settings`. A variable whose name starts with ``INSPYRENET_``
+must never be ignored silently, and no line may show an API key.
 """
 
 from __future__ import annotations

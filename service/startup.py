@@ -1,4 +1,4 @@
-"""The process-wide state that the program changes, in one place: what, in which order, and why.
+"""The changes that the program makes to process-wide state: all of them, in order, with their reasons.
 
 The commands of ``service.cli`` call these functions. No module changes such state when it is imported, so tests and
 scripts that use a part of the service call :func:`configure_libraries` themselves. At its top this module may import

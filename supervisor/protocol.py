@@ -94,5 +94,5 @@ class Target(Protocol):
         ...
 
     def job_seconds(self) -> float:
-        """How long the job that now runs in the worker has been running, in seconds; 0.0 if none runs."""
+        """How long the job that now runs in the device thread has been running, in seconds; 0.0 if none runs."""
         ...

@@ -34,7 +34,7 @@ class Snapshot:
     seconds_to_next_attempt: float
     """Until the next load or probe is due; 0.0 if it is due or in progress."""
     job_seconds: float
-    """How long the job that now runs in the worker has been running."""
+    """How long the job that now runs in the device thread has been running."""
     phase: str | None
     """Of the load, or of the last one if it failed; None once the engine is loaded or if no phase was reported."""
     phase_detail: str

@@ -54,7 +54,7 @@ class Cadence:
     timeout: float
     """Running time after which a probe has failed."""
     request_timeout: float
-    """Running time after which any job shows that the worker is stuck."""
+    """Running time after which any job shows that the device thread is stuck."""
 
     def stretched(self, running_seconds: float) -> float:
         """The effective interval after a probe with this running time."""
@@ -170,7 +170,7 @@ class Evidence:
         return age is not None and age <= FRESH_INTERVALS * self.effective_interval + self.cadence.timeout
 
     def state(self, now: float, job_seconds: float) -> State:
-        """The state, if the job that now runs in the worker has been running for ``job_seconds``."""
+        """The state, if the job that now runs in the device thread has been running for ``job_seconds``."""
         if self.draining:
             return State.DRAINING
         if not self.loaded:

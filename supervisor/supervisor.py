@@ -44,7 +44,7 @@ class Supervisor:
         target: what is loaded and probed.
         interval: seconds between probes while they pass.
         timeout: seconds of running time after which a probe has failed.
-        request_timeout: seconds of running time after which any job shows that the worker is stuck.
+        request_timeout: seconds of running time after which any job shows that the device thread is stuck.
         metrics: where everything is recorded; ``ready`` and ``warmup_supervisor_up`` read from this supervisor.
         process_age: seconds since the process started, for the total of the start-up.
         clock: tells the time.
@@ -113,7 +113,7 @@ class Supervisor:
 
         While the engine loads, this waits for the first probe. It returns at once in these cases: the load has failed
         (callers cannot hurry the next try); a probe passed so recently that the next one may not run yet; a probe that
-        timed out still occupies the worker; the supervisor does not run; the service is shutting down.
+        timed out still occupies the device thread; the supervisor does not run; the service is shutting down.
         Cancelling this call cancels neither the probe nor the calls of others.
         """
         if self._evidence.draining:

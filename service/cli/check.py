@@ -1,7 +1,7 @@
 """``./inspyrenet check``: asks a running service whether it is alive, or ready; for container health checks.
 
-Standard library only: a container runs it every few seconds beside the service, so it must start at once and use
-little memory.
+A container runs it every few seconds beside the service. So it must start at once and use little memory, and may import
+only the standard library.
 """
 
 from __future__ import annotations

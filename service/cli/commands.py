@@ -1,7 +1,7 @@
-"""The command line: the table of commands, and how the command that is asked for is imported and run.
+"""The command line: the table of commands, and the code that imports and runs the command that was asked for.
 
-``service.__main__`` calls :func:`main`. This module is imported for every command, so it may import only the standard
-library, the modules of the environment and of start-up, and never a command at its top.
+``service.__main__`` calls :func:`main`. This module is imported for every command. So at its top it may import only the
+standard library, ``environment_variables`` and ``startup``, and never a command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""How a command writes to the terminal: results on standard output, errors on standard error."""
+"""How a command writes to the terminal: results to standard output, errors to standard error.
+
+``check``, ``probe`` and ``weights`` call it. It must print at once, because another program may read the lines while
+the command still runs.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""``./inspyrenet serve``: reads the settings, sets logging up, and runs the server until it ends.
+"""``./inspyrenet serve``: reads the settings, configures logging, and runs the server until it ends.
 
-This is the only module that starts an event loop: serving is the only command that needs one, and the way in which the
-loop ends decides how the process ends. The flags are made from the settings, so a new setting needs only its place in
-:data:`GROUPS`.
+``commands`` calls it. This is the only module that starts an event loop, because only serving needs one, and because
+the end of the loop decides how the process ends. The flags are made from the settings, so a new setting needs only its
+place in :data:`GROUPS`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
 
 
 def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Read the settings from flags and environment, set logging up, and log what should be known about them.
+    """Read the settings from flags and environment, configure logging, and log the notes about the settings.
 
     Raises:
         SettingsError: the settings cannot be used.

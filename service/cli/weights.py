@@ -1,4 +1,8 @@
-"""``./inspyrenet weights``: gets a checkpoint onto the disk before a service needs it; for images and new machines."""
+"""``./inspyrenet weights``: stores a checkpoint on the disk before a service needs it.
+
+Builds of images and set-ups of new machines run it. It must give the same file that a service would download or compute
+itself, so it uses the functions of ``service.engines``.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ def run(
     *,
     fetch: Callable[..., Checkpoint] = official.fetch,
 ) -> int:
-    """Get the checkpoint, saying what happens; 0, or 1 if it cannot be had."""
+    """Get the checkpoint and print the progress; return 0, or 1 if it is not available."""
     settings, _ = load_settings({} if args.mode is None else {"mode": args.mode}, environ)
     logs.configure("console")
     try:

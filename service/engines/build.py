@@ -1,7 +1,7 @@
-"""The choice: builds the engine that the settings ask for.
+"""Creates the engine that the settings ask for.
 
-``server`` calls it once, before the port is open. So building must stay cheap: it imports no torch and no OpenCV, and
-reads no weights.
+``server`` calls it once, before the port is open. So it must stay cheap: it imports no torch and no OpenCV, and reads
+no weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The fallback of ``INSPYRENET_ENGINE=auto``: another engine takes over if the preferred one has no weights.
+"""The fallback of ``INSPYRENET_ENGINE=auto``: another engine is used if the preferred one has no weights.
 
-``build`` creates it around the preferred engine. The decision is made once, at the first load, and it is logged as a
-warning. It must never change afterwards: a running service does not change the quality of its masks.
+``build`` creates it around the preferred engine. The decision is made once, at the first load, and logged as a warning.
+It must never change while the service runs, because the quality of the masks would change with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The configuration of the installed ``transparent_background``, read without importing the package.
 
-The weights and the InSPyReNet engine use it. Importing the package would take seconds, so this module must only read
-its files.
+The InSPyReNet engine, ``build`` and ``./inspyrenet weights`` call it. It must only read the package's files, because
+importing the package takes seconds.
 """
 
 from __future__ import annotations

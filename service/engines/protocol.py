@@ -1,7 +1,7 @@
 """The interface of every engine: its methods, what it reports about itself, and its errors.
 
-The inference and warmup packages call engines only through this protocol. A change here concerns every engine and every
-fake engine in the tests. This module imports NumPy, but neither torch nor OpenCV.
+``service.inference`` and ``service.warmup`` call engines only through this protocol. If it changes, every engine and
+every fake engine in the tests must change too. It may import NumPy, but neither torch nor OpenCV.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Engine(Protocol):
     """Turns an RGB image into an alpha mask.
 
     ``prepare`` runs once for each load attempt, on an ordinary thread, because it may download. ``load``, ``settle``
-    and ``infer`` run in the GPU thread, one call at a time. After a failed ``prepare`` or ``load``, both may be called
-    again on the same object. ``model_input_size``, ``foreground`` and ``memory`` may be called from any thread.
+    and ``infer`` run in the device thread, one call at a time. After a failed ``prepare`` or ``load``, both may be
+    called again on the same object. ``model_input_size``, ``foreground`` and ``memory`` may be called from any thread.
     """
 
     @property
@@ -103,7 +103,7 @@ class Engine(Protocol):
         ...
 
     def settle(self) -> EngineInfo:
-        """Decide the precision if ``load`` left it open, in the GPU thread.
+        """Decide the precision if ``load`` left it open, in the device thread.
 
         Returns:
             What is in use from now on; unchanged if nothing was open. If the precision changed, the masks need a new
@@ -130,7 +130,7 @@ class Engine(Protocol):
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         """The colours of the foreground alone: at soft edges, the background's share of each colour is removed.
 
-        Pure CPU work. It may run on any thread beside the GPU thread, and on several threads at the same time.
+        Pure CPU work. It may run on any thread beside the device thread, and on several threads at the same time.
         """
         ...
 

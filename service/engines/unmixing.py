@@ -1,17 +1,17 @@
-"""Colour unmixing: the foreground's own colours along soft edges, without the background's share.
+"""Colour unmixing: the colours of the foreground along soft edges, without the background's share.
 
-Every engine's ``foreground`` calls it, on several threads at the same time, so it must keep no state. NumPy and OpenCV
-release the interpreter lock, and nothing has to be compiled. Importing this module imports OpenCV, so it must not
-happen before the port is open.
+Every engine's ``foreground`` calls it, on several threads at the same time. So it must keep no state. NumPy and OpenCV
+release the interpreter lock, and nothing has to be compiled. Importing this module imports OpenCV, so it must not be
+imported before the port is open.
 
 Every pixel is a mixture ``I = a F + (1 - a) B`` of foreground F and background B. The method finds the smoothest F and
 B that explain the picture, after Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Foreground Estimation" (ICPR
-2020, equation 4), on grids from a single pixel to ever finer ones. Three things differ, which together are more exact
+2020, equation 4). It works on a series of grids, from a single pixel to finer ones. Three changes make it more exact
 and several times faster:
 
 * The finest grid has a quarter of the picture's sides. From there, F and B are interpolated, and each pixel is
-  corrected so that it composites to ``I`` (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021,
-  equation 7).
+  corrected so that it composites to ``I`` (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021, equation
+  7).
 * All pixels are updated at the same time, and momentum speeds up the convergence (second-order Richardson iteration;
   Golub and Varga 1961).
 * Edges of the mask count only a hundredth in the smoothness, so that a thin strand keeps the colours of its own pixels.
@@ -180,7 +180,7 @@ def _correct(image: RGB, alpha: Alpha, front: Planes, behind: Planes) -> RGB:
 
 
 def _rows(grid: Planes, strip: slice, height: int, width: int) -> Planes:
-    """Some rows of planes (h x w x 3) enlarged to ``height`` x ``width``; the same for any division into strips."""
+    """Some rows of planes (h x w x 3) enlarged to ``height`` x ``width``; the division into strips does not matter."""
     position = (np.arange(strip.start, strip.stop, dtype=np.float32) + np.float32(0.5)) * (
         len(grid) / height
     ) - 0.5

@@ -1,21 +1,21 @@
-"""How this process and its libraries allocate main memory. Only environment variables can say so.
+"""How this process and its libraries allocate main memory; only environment variables control it.
 
-``service.startup`` calls it before anything large is imported. Tests and benchmarks that measure memory start their
-programs with :data:`MEMORY_VARIABLES`.
+``service.startup`` calls it, and must do so before anything large is imported. Tests and benchmarks that measure memory
+start their programs with :data:`MEMORY_VARIABLES`.
 
-A load takes hundreds of megabytes, and each forward pass takes as many. Taking them from the kernel and giving them
-back costs a tenth of a pass. It costs a first pass more where the host of a virtual machine has reclaimed free memory.
-So the C library keeps what it has: one heap for all threads, no separate mappings for large blocks, and nothing
-returned by itself. :mod:`service.host.memory` returns what is too much. The C library reads its settings only when a
-process starts.
+A load needs hundreds of megabytes, and so does each forward pass. Requesting them from the kernel and returning them
+costs a tenth of a pass. It costs more in a first pass, if the host of a virtual machine has reclaimed free memory. So
+the C library keeps what it has: it uses one heap for all threads, no separate mappings for large blocks, and returns
+nothing by itself. :mod:`service.host.memory` returns the memory that is too much. The C library reads its settings only
+when a process starts.
 
-Huge pages stay off. Memory that the process keeps is not handed out often enough to gain from them, and on a host that
-backs them page by page each one takes milliseconds: a fresh start took a third longer.
+Huge pages stay off. Memory that the process keeps is not allocated often enough to gain from them. On a host that backs
+them page by page, each one takes milliseconds: a fresh start took a third longer.
 
 Torch and oneDNN cache what they prepare for each size of picture. By default torch keeps the descriptions of a thousand
 operations of each kind, 0.2 MB each for a linear one, and oneDNN keeps a thousand kernels. Pictures of a hundred sizes
-made the process 370 MB larger, and scattered its memory as much again. The largest size needs 102 entries and a small
-one 85, so the limits below have room for a client's size and the canary's. Preparing a new size takes 20 to 40 ms.
+made the process 370 MB larger, and fragmentation added as much again. The largest size needs 102 entries and a small
+one 85, so the limits below are enough for a client's size and the canary's. Preparing a new size takes 20 to 40 ms.
 """
 
 from __future__ import annotations

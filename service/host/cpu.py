@@ -1,8 +1,8 @@
 """How many CPUs this process may use, and whether they compute bfloat16 in hardware.
 
-The sizes of all thread pools come from here. The number follows the affinity and the container's CPU quota, not the
-host's cores: a container with two CPUs on a 64-core host sees 64 cores, and 64 threads would use up its quota in the
-first milliseconds of each period and be throttled for the rest.
+``service.app`` and the engines size their thread pools with it, and ``precision`` asks it about bfloat16. The number
+must follow the affinity and the container's CPU quota, not the host's cores. A container with two CPUs on a 64-core
+host sees 64 cores; 64 threads would use up its quota in the first milliseconds of each period and then be throttled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Python's garbage collection, which is off while the service starts.
 
-A start makes a million objects that stay. Searching them for garbage takes a tenth of the start's time.
-``service.startup`` turns collection off; ``service.warmup.target`` turns it on again after every load, whether that
-succeeded or not, so that a running service always collects.
+``service.startup`` turns collection off; ``service.warmup.target`` turns it on again after every load, successful or
+not. A running service must always collect. A start makes a million objects that stay, and searching them for garbage
+takes a tenth of the start's time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Free main memory: how much of it the process keeps for the next picture, and when the rest goes back to the kernel.
+"""Free main memory: how much of it the process keeps for the next picture, and when it returns the rest to the kernel.
 
-The C library returns none by itself (:mod:`service.host.allocator`), so two callers look at it: InSPyReNet's session
+The C library returns none by itself (:mod:`service.host.allocator`). So two callers check it: InSPyReNet's session
 before each forward pass, and a task of the application once a minute while no client's picture is in memory. Each
-counts from a baseline of its own, because they start at different times: the session when the weights are loaded, the
-task when the application starts. After giving memory back, a caller counts from what was held then.
+caller must have a baseline of its own, because they start at different times: the session when the weights are loaded,
+the task when the application starts. After memory was returned, the baseline is what the process then held.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def resident_bytes() -> int:
 
 
 def trim_heap() -> None:
-    """Return free main memory to the kernel, also where it lies scattered between blocks that are in use.
+    """Return free main memory to the kernel, also where it lies between blocks that are in use.
 
     It takes 0.2 s a gigabyte, and every thread that allocates waits meanwhile. C libraries other than GNU's return
     memory by themselves, so there it does nothing.
@@ -55,8 +55,8 @@ class MainMemory:
     """Gives free memory back to the kernel once there is too much of it.
 
     Args:
-        spare: bytes that may be held beyond the baseline, which is what is held at the first look and again each time
-            memory has been given back.
+        spare: bytes that may be held beyond the baseline. The baseline is what the process holds at the first check,
+            and again after each time that memory was returned.
         resident_bytes: tells how many bytes the process holds.
         trim_heap: gives all free memory back.
     """
@@ -74,7 +74,7 @@ class MainMemory:
         self._baseline: int | None = None
 
     def give_back(self) -> None:
-        """Look once; if more than the spare bytes are held beyond the baseline, give all free memory back."""
+        """Check once: if more than ``spare`` bytes are held beyond the baseline, return all free memory."""
         held = self._resident_bytes()
         if self._baseline is None:
             self._baseline = held
@@ -91,15 +91,15 @@ async def give_back_between_pictures(
     memory: MainMemory | None = None,
     period: float = PERIOD_SECONDS,
 ) -> None:
-    """Look after the memory for ever: at once, which sets the baseline, and then once a period while idle.
+    """Check the memory at once, which sets the baseline, and then once a period while idle; never return.
 
-    An error in one look is logged, and the next look follows all the same.
+    If one check raises, the error is logged, and the next check still follows.
 
     Args:
         is_idle: whether no client's picture is in memory.
         pool: where the blocking work runs.
         memory: gives memory back; by default with the spare bytes of an idle service.
-        period: seconds between two looks.
+        period: seconds between two checks.
     """
     loop = asyncio.get_running_loop()
     memory = memory or MainMemory(spare=SPARE_WHEN_IDLE_BYTES)
@@ -107,6 +107,6 @@ async def give_back_between_pictures(
         if is_idle():
             try:
                 await loop.run_in_executor(pool, memory.give_back)
-            except Exception:  # noqa: BLE001 - without this line, memory would no longer be looked after, unnoticed
+            except Exception:  # noqa: BLE001 - otherwise the checks would end, and no log line would say so
                 _log.exception("free memory could not be given back")
         await asyncio.sleep(period)

@@ -1,7 +1,7 @@
-"""The age of this process, for the metric of the whole start-up time.
+"""The age of this process in seconds, from /proc.
 
-``service.app`` hands :func:`process_age` to the supervisor. The age counts from the kernel's start of the process, so
-that the interpreter's own start and the imports are part of it.
+``service.app`` gives it to the supervisor for the start-up metric. It must count from the moment at which the kernel
+started the process, so that it includes the start of the interpreter and the imports.
 """
 
 from __future__ import annotations

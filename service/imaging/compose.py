@@ -5,9 +5,14 @@ The pipeline calls ``compose`` after inference. The formulas are those of ``Remo
 float32. The package makes several float64 copies of the image. Here the arithmetic runs in strips of rows, so that
 beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
 
-Peak memory, bytes a pixel, beside the input and 13 MiB for the strips: mask 1; rgba 4, plus what ``foreground`` takes
-if there is no threshold, plus 4 for the mask if it is reversed or the input was transparent; a flat background 3;
-blur 3; overlay 5. Two of those five are for finding the outline, where OpenCV takes some more.
+Peak memory in bytes a pixel, beside the input and 13 MiB for the strips:
+
+* mask: 1;
+* rgba: 4, plus the memory of ``foreground`` if there is no threshold, plus 4 for the mask if it is reversed or the
+  input was transparent;
+* a flat background: 3;
+* blur: 3;
+* overlay: 5, of which 2 are for finding the outline; OpenCV takes some more for that.
 """
 
 from __future__ import annotations

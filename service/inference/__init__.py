@@ -1,4 +1,5 @@
-"""The way of one picture through the process: admission, threads, queue, and the pipeline of stages.
+"""The stages of one picture, from bytes to bytes: admission, queue, device thread, codec pool.
 
-It knows no HTTP and no particular network; an engine is an argument.
+Clients' pictures and canaries use the same code. It must know no HTTP and no particular network: the engine is an
+argument.
 """

@@ -1,9 +1,9 @@
-"""Admission: who may hold a place in memory, and who is refused at once.
+"""Admission: decides which requests get a place in memory, and which are refused at once.
 
-A request takes a place without waiting, or is refused, before a byte of its body is read; so the bodies, pixels and
-results in memory are bounded together. When its body is in, it joins the queue, unless the work ahead of it would
-outlast its deadline. ``http.process`` takes places for clients, ``warmup.target`` for probes; the turns at the device
-are given by ``device_thread``.
+``http.process`` takes places for clients, ``warmup.target`` for probes. A request gets a place without waiting, or is
+refused, before a byte of its body is read. So the bodies, pixels and results in memory must stay bounded together. When
+its body has arrived, the request joins the queue, unless the work ahead of it would take longer than its deadline
+allows. ``device_thread`` gives the turns.
 
 Everything runs in the event loop's thread, so there are no locks.
 """
@@ -27,7 +27,7 @@ and the picture may be larger than the recent ones."""
 
 
 def draining() -> Draining:
-    """The error for work that no longer fits the grace."""
+    """The error for work that does not fit into the grace."""
     return Draining(
         "The service is shutting down. Send the request again: another instance answers.", retry_after=1
     )
@@ -102,7 +102,7 @@ class Admission:
         )
 
     def enqueue(self, place: Place) -> None:
-        """The body is in: the request joins the queue.
+        """The body has arrived: the request joins the queue.
 
         Raises:
             QueueFull: the work ahead would outlast the deadline.
@@ -122,17 +122,17 @@ class Admission:
 
     @property
     def taken(self) -> int:
-        """Places that are taken now, whatever for."""
+        """Places that are taken now, by clients and probes."""
         return len(self._places)
 
     @property
     def clients(self) -> int:
-        """Requests that still wait for their answer, including those whose upload is not yet in."""
+        """Requests that still wait for their answer, including those whose upload has not finished."""
         return sum(1 for place in self._places if place.state is not State.RELEASED)
 
     @property
     def owed(self) -> int:
-        """Requests whose body is in and whose answer is not out."""
+        """Requests whose body has arrived and whose answer has not been sent."""
         return sum(
             1 for place in self._places if place.state in {State.QUEUED, State.FINISHING, State.ANSWERING}
         )
@@ -150,7 +150,7 @@ class Admission:
     # -- whether requests are served -----------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The engine is proved: requests get their turns. Does nothing once requests are refused for good."""
+        """The engine has passed its proofs: requests get their turns. Does nothing once requests are refused for good."""
         if self._refuses_for_good:
             return
         self._refusal = None

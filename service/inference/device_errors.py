@@ -1,6 +1,7 @@
-"""What a failure of the device leads to: a count, and the end of the process where only a restart mends it.
+"""Handles failures of the device: counts them, and ends the process if only a restart repairs the device.
 
-``http.process`` reports the failures of clients' pictures, ``warmup.target`` those of loads and probes.
+``http.process`` reports the failures of clients' pictures, ``warmup.target`` those of loads and probes. An error that
+is not the fault of the device must not be counted.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from service.lifecycle import Lifecycle
 
 
 class DeviceErrors:
-    """Counts errors of the device; one that only a new process mends begins the end of this one.
+    """Counts errors of the device, and ends this process if only a new one can use the device again.
 
     Args:
         metrics: errors are counted here.
         admission: refuses every request once the device has failed for good.
-        lifecycle: told when only a new process can mend the device.
+        lifecycle: told when only a new process can use the device again.
     """
 
     def __init__(self, *, metrics: Metrics, admission: Admission, lifecycle: Lifecycle) -> None:
@@ -27,7 +28,7 @@ class DeviceErrors:
         self._lifecycle = lifecycle
 
     def report(self, error: EngineError) -> None:
-        """Note an error of the engine; one for which the device is not to blame is passed over."""
+        """Note an error of the engine; it is ignored if the device did not cause it."""
         kind = _kind(error)
         if kind is None:
             return
@@ -38,12 +39,12 @@ class DeviceErrors:
 
 
 def device_lost() -> Unavailable:
-    """The error for requests that meet a device which only a restart mends."""
+    """The error for requests when only a restart can repair the device."""
     return Unavailable("The device has failed; the service is restarting.", retry_after=30)
 
 
 def _kind(error: EngineError) -> str | None:
-    """The ``kind`` label of ``device_errors_total``; None if the device is not to blame."""
+    """The ``kind`` label of ``device_errors_total``; None if the device did not cause it."""
     if isinstance(error, OutOfMemory):
         return "oom"
     if isinstance(error, DeviceError):

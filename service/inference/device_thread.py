@@ -1,11 +1,12 @@
-"""The device thread: it runs one job at a time and decides whose turn is next.
+"""The device thread: it runs one job at a time and decides which job is next.
 
-The model and its device are used by this thread alone. Requests get their turns in order of arrival, and only while the
-gate is open; a probe comes next after the running job; a load runs whether the gate is open or not. The admission of
-requests is not this module's concern (see ``admission``): a job is a function, wherever it comes from.
+``Place`` sends requests and probes to it, ``warmup.target`` sends loads. Only this thread may use the model and its
+device. Requests get their turns in order of arrival, and only while the gate is open. A probe comes next after the
+running job. A load runs whether the gate is open or not. A job is a function; ``admission`` decides which requests are
+accepted.
 
-Everything but the jobs themselves runs in the event loop's thread, so there are no locks. A thread cannot be cancelled:
-a caller that stops waiting leaves its running job behind, and learns from ``on_end`` when the thread has finished it.
+Everything but the jobs themselves runs in the event loop's thread, so there are no locks. A thread cannot be cancelled.
+If a caller stops waiting, its running job continues, and ``on_end`` tells when the thread has finished it.
 """
 
 from __future__ import annotations

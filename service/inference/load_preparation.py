@@ -1,7 +1,7 @@
-"""Preparing a load: finding, downloading and verifying weights in a thread of its own, beside the device thread.
+"""Prepares a load: it finds, downloads and verifies weights in a thread of its own, beside the device thread.
 
-``warmup.target`` runs it before every load; ``watchdog`` asks whether it hangs. A download may take as long as it
-likes while it reports progress, so the limit counts from the last report.
+``warmup.target`` runs it before every load; ``watchdog`` asks whether it hangs. A download has no time limit while it
+reports progress, so the limit must count from the last report.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class LoadPreparation:
-    """Runs what comes before a load, and notices when it hangs.
+    """Runs the preparation of a load, and detects when it hangs.
 
     Args:
         load_timeout: seconds without a report of progress after which it counts as stuck.
@@ -37,7 +37,7 @@ class LoadPreparation:
             self._reported_at = None
 
     def report_progress(self) -> None:
-        """What runs is getting on: its time limit starts again."""
+        """The preparation has made progress: its time limit starts again."""
         if self._reported_at is not None:
             self._reported_at = self._clock()
 

@@ -1,9 +1,9 @@
-"""The way of one picture from bytes to bytes; every picture takes it, a client's and a probe's.
+"""The stages of one picture, from bytes to bytes; clients' pictures and canaries use the same code.
 
 decode (codec pool) -> wait for a turn -> infer (device thread) -> compose, encode (codec pool)
 
-``http.process`` and ``warmup.target`` call it. Each stage lets go of its input before the next one begins; the bound on
-memory depends on that.
+``http.process`` and ``warmup.target`` call it. Each stage must drop its input before the next one begins, because the
+bound on memory depends on that.
 """
 
 from __future__ import annotations

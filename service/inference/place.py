@@ -1,7 +1,7 @@
 """A place: the right to hold one request's body, pixels and result in memory.
 
-``admission`` hands places out. The task that serves the request uses its place as a context manager and sends its work
-to the threads through it, so that the place stays taken until the last thread that works for the request has ended.
+``admission`` hands places out. The task that serves the request uses its place as a context manager, and sends its work
+to the threads through it. The place must stay taken until the last thread that works for the request has ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Results and errors on their way from a thread into the event loop.
+"""Delivers results and errors from a thread to the event loop.
 
-Everything in this room that runs a function in a thread delivers its exception through these functions. An exception
-that a future cannot hold, or that would end the event loop, must never reach a future.
+Every module of ``service.inference`` that runs a function in a thread uses it. An exception that a future cannot hold,
+or that would end the event loop, must never reach a future.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The watchdog: ends a process whose device thread hangs, and measures the lag of the event loop.
 
-``app`` runs it for as long as the service runs. It must go on whatever goes wrong in one look, because nothing else
-ends a process whose device thread hangs.
+``app`` runs it for as long as the service runs. It must continue even if one check raises, because nothing else ends a
+process whose device thread hangs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = structlog.get_logger("watch")
 class StuckJudge:
     """Decides when a stuck thread has been seen for long enough that the process has to end. Pure.
 
-    If the job ends after all within the notice, the process goes on.
+    If the job ends before the notice is over, the process continues.
 
     Args:
         notice_seconds: how long the thread is reported as stuck before the process ends.
@@ -52,14 +52,14 @@ async def watch(
     clock: Callable[[], float] = time.monotonic,
     period_seconds: float = PERIOD_SECONDS,
 ) -> None:
-    """Run until the process has to end. An error in one look is logged, and the next look comes.
+    """Run until the process has to end. If one check raises, the error is logged, and the next check still follows.
 
     Args:
         lifecycle: told when the process has to end.
         metrics: the lag of the event loop is recorded here.
         stuck: why only a restart would help, in words; None while all is well.
         clock: monotonic seconds.
-        period_seconds: from one look to the next.
+        period_seconds: from one check to the next.
     """
     judge = StuckJudge(lifecycle.stuck_notice)
     while lifecycle.dead is None:

@@ -1,4 +1,5 @@
-"""What the warmup supervisor warms: the engine behind the queue, the canary, and the plan of what must be proved.
+"""The engine as the supervisor sees it: how it is loaded, the canary, and the plan of proofs.
 
-Whether the service counts as warm is decided in the ``supervisor`` package, and told to clients by ``service.http``.
+``service.app`` gives it to the supervisor. The decision whether the service is warm belongs to ``supervisor``, and the
+words for clients belong to ``service.http``.
 """

@@ -1,4 +1,4 @@
-"""The canary: the picture that a probe sends, and the judge of the cut-out that comes back.
+"""The canary: the picture that a probe sends, and the check of the cut-out that comes back.
 
 ``target`` uses both. The picture must stay the same in every release and on every machine, because a judge compares
 each mask with the first one that passed.

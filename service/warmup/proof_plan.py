@@ -1,18 +1,18 @@
-"""The plan of proofs: what a newly loaded engine must pass before requests are served, as a value.
+"""The plan of proofs, as an immutable object: what a newly loaded engine must pass before requests are served.
 
-``target`` holds one plan for each load, carries out what it says and asks it again. The plan is pure: every transition
-returns a new plan, and nothing here runs, waits or knows the engine.
+``target`` holds one plan for each load. It runs the step that the plan names, then asks for the next. The plan must
+stay pure: every transition returns a new plan, and nothing here runs, waits or knows the engine.
 
-A load leaves up to three things to be done:
+After a load, up to three steps follow:
 
 * The canary must pass: the first proof.
-* If the load left the precision open, it is settled by the probe after the first proof, before its canary. The first
-  proof is not delayed by it. Requests wait for it, so that the first of them is served like every later one.
+* If the load left the precision open, the probe after the first proof settles it, before its canary. So settling does
+  not delay the first proof. Requests wait for it, so that the first of them is served like every later one.
 * On a CUDA device a pass at the size of a client's picture follows the canary, because a small canary does not set up
   what larger pictures use.
 
 The gate keeps requests waiting from the load until the last of these has begun. A request that waits then gets its turn
-right behind it.
+directly after it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Proof(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProofPlan:
-    """What is proved of the engine that serves, and what is still owed."""
+    """The proofs that the loaded engine has passed, and those that it must still pass."""
 
     settled: bool = True
     """The precision is decided."""
@@ -43,7 +43,7 @@ class ProofPlan:
 
     @classmethod
     def after_load(cls, *, settled: bool, on_cuda: bool) -> ProofPlan:
-        """A new engine: nothing is proved of it, and requests wait."""
+        """A new engine: it has passed no proof, and requests wait."""
         return cls(settled=settled, client_size_owed=on_cuda, gate_closed=True)
 
     # -- what the next probe does --------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ class ProofPlan:
         return (Proof.CANARY, Proof.CLIENT_SIZE) if self.client_size_owed else (Proof.CANARY,)
 
     def opens_gate(self, proof: Proof) -> bool:
-        """Whether requests may queue up behind this pass: it is the last one, and nothing is left open after it."""
+        """Whether requests may queue up behind this pass: it is the last one, and the precision is settled."""
         return self.settled and proof is self.proofs[-1]
 
     # -- what has happened ---------------------------------------------------------------------------------------
@@ -84,5 +84,5 @@ class ProofPlan:
 
     @property
     def gate_opens_at_drain(self) -> bool:
-        """Whether requests that wait for nothing but the settling are served as it is when the end begins."""
+        """Whether requests that wait only for the precision are served with the present one when draining begins."""
         return self.gate_closed and self.first_proof_passed

@@ -1,4 +1,8 @@
-"""How long each phase of a load took; ``target`` reports it to the supervisor, which exports it."""
+"""Measures how long each phase of a load takes.
+
+``target`` creates one for each load and reports the result to the supervisor, which exports it. A phase lasts until the
+next one begins, so phases must be entered in order and never overlap.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the supervisor warms: the engine behind admission and device thread, loaded and probed as clients use it.
+"""Implements the supervisor's ``Target`` for the engine.
 
-The supervisor calls ``load`` and ``probe``; ``proofs`` says what a probe has to do, ``canary`` makes its picture and
-judges the answer. A probe must go through the pipeline that clients' pictures go through, or it proves nothing.
+It loads the engine, and probes it through the same admission and device thread as clients' pictures. The supervisor
+calls ``load`` and ``probe``. ``proof_plan`` says what a probe has to do; ``canary`` makes its picture and judges the
+answer. A probe must go through the pipeline of clients' pictures, or it proves nothing.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ class EngineTarget:
 
     Args:
         engine: loaded and probed.
-        pipeline: the way of every picture.
-        admission: its gate opens once the engine is proved; gives probes a place.
-        device_thread: the thread that the engine lives in.
-        preparation: runs what comes before a load.
+        pipeline: the stages of every picture, also of the canary.
+        admission: its gate opens once the engine has passed its proofs; it gives probes a place.
+        device_thread: the thread in which the engine runs.
+        preparation: prepares each load.
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
         metrics: what is loaded is recorded here.
@@ -93,20 +94,20 @@ class EngineTarget:
         return self._device_thread.job_seconds
 
     def drain(self) -> None:
-        """The end of the process begins: requests that wait only for the precision to be settled are served now."""
+        """Draining begins: requests that wait only for the precision to be settled are served now."""
         if self._plan.gate_opens_at_drain:
             self._open_gate()
 
     # -- load ----------------------------------------------------------------------------------------------------
 
     async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
-        """Prepare on a thread of its own, then load in the device thread.
+        """Prepare in a separate thread, then load in the device thread.
 
         Returns:
             Seconds by phase.
 
         Raises:
-            LoadError: with a reason a person can act on; until a load succeeds, requests are refused with 503.
+            LoadError: with a reason that a person can act on; until a load succeeds, requests are refused with 503.
         """
         self._plan = ProofPlan()
         stopwatch = PhaseStopwatch()
@@ -175,7 +176,7 @@ class EngineTarget:
     # -- probe ---------------------------------------------------------------------------------------------------
 
     async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
-        """Settle what is open, if the plan says so, then make the passes that it names.
+        """Settle the precision if the plan says so, then make the passes that it names.
 
         Raises:
             ProbeError: what failed, and how.
@@ -215,7 +216,7 @@ class EngineTarget:
         )
 
     async def _pass_canary(self, on_start: Callable[[], None]) -> float:
-        """Send the canary and judge its cut-out; the seconds it ran."""
+        """Send the canary and judge its cut-out; return the seconds for which it ran."""
         progress = Progress()
 
         def turn_came() -> None:
@@ -241,7 +242,7 @@ class EngineTarget:
             )
 
     async def _settle(self) -> None:
-        """Decide what the load left open; if that fails, what was proved goes on serving."""
+        """Settle the precision; if that fails, the precision that has passed its proof stays in use."""
         before = self.info
         if before is None:
             raise RuntimeError("load() has to succeed before anything is settled")

@@ -1,7 +1,7 @@
 """The device: which one is chosen, how much of its memory is in use, and what its errors mean.
 
-``session`` calls it. The service reacts to the error classes, so every failure of memory or device has to become one of
-them here, and no other exception may.
+``session`` calls it. The service reacts to the classes of errors. So ``translate_errors`` must convert every failure of
+memory or of the device, and no other exception.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class InspyrenetEngine:
 
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU and before a load."""
-        session = self._session  # read once: a load in the GPU thread may set it to None at any time
+        session = self._session  # read once: a load in the device thread may set it to None at any time
         return {"allocated": 0, "reserved": 0} if session is None else session.memory()
 
 

@@ -1,6 +1,6 @@
 """Reduced precision: which parts of the network may use bfloat16, and how the masks of both precisions are compared.
 
-``session`` decides with it which precision is used. A change must keep a person from seeing a difference in the mask.
+``session`` uses it to choose the precision. Whatever changes here, a person must see no difference in the mask.
 
 bfloat16 keeps 8 bits of mantissa. That is enough for most of the network. ``benchmarks/precision.py`` measured it part
 by part, and the following stay in float32:

@@ -1,10 +1,10 @@
 """The size of the model input for an image of any size: pure arithmetic, callable from any thread.
 
-The engine calls it for every image, and the application for the canary. It must give the package's own size wherever
-that is valid and within the limit.
+The engine calls it for every image, and ``service.app`` for the size of the canary. It must give the package's own size
+wherever that is valid and within the limit.
 
 transparent-background rounds each side to a multiple of 32 with Python's ``round`` (half to even), without a lower
-limit: a side of 16 or less becomes 0, and the network fails with "height and width must be > 0". In ``dynamic`` mode
+limit. So a side of 16 or less becomes 0, and the network fails with "height and width must be > 0". In ``dynamic`` mode
 the package limits only the *short* side, to 1280, so the network would get 20000 x 1280 whole. Here both a minimum and
 a maximum apply.
 """

@@ -1,8 +1,8 @@
 """The loaded network on its device, and everything else in the engine that needs torch.
 
-``engine`` imports this module and calls it in the GPU thread. Only that thread may use a session: two forward passes
-at the same time would need the memory of two and finish no sooner. ``prepare`` imports this module in another thread
-to save time, so importing it must do nothing else.
+``engine`` imports this module and calls it in the device thread. Only that thread may use a session: two forward passes
+at the same time would need twice the memory and finish no sooner. ``prepare`` imports this module in another thread to
+save time, so the import must have no other effect.
 """
 
 from __future__ import annotations

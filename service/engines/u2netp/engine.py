@@ -1,7 +1,8 @@
-"""U^2-Net-p behind the engine protocol: the weights are verified first, and OpenCV is imported with the load.
+"""U^2-Net-p behind the engine protocol.
 
-``service.engines.build`` makes it, alone or as what ``auto`` falls back to. It runs on the CPU only, and the same
-picture must always give the same mask.
+``service.engines.build`` creates it, alone or as the fallback of ``auto``. The weights must be verified before OpenCV
+reads them, and OpenCV must be imported only during the load. The engine runs on the CPU only, and the same picture must
+always give the same mask.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class U2netpEngine:
 
     Args:
         device: ``INSPYRENET_DEVICE``.
-        fallback: it stands in for another engine, for which the device was meant.
-        path: of the weights; by default where they were installed.
+        fallback: it replaces another engine. Then ``device`` was meant for that engine, and is ignored.
+        path: the file of the weights; the default is the installed one.
 
     Raises:
-        ConfigurationError: a GPU was asked for, and this engine was chosen.
+        ConfigurationError: the settings name this engine and a GPU.
     """
 
     name = "u2netp"
@@ -66,7 +67,7 @@ class U2netpEngine:
         return self.settle()
 
     def settle(self) -> EngineInfo:
-        """What is loaded; this engine leaves no decision open."""
+        """Return what is loaded: this engine has no precision to decide."""
         import cv2  # noqa: PLC0415  # only once the port is open
 
         reason = f"OpenCV {cv2.__version__} computes u2netp in full precision"

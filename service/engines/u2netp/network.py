@@ -1,7 +1,7 @@
 """One forward pass of U^2-Net-p with OpenCV's DNN module.
 
-The engine calls it in the GPU thread. Importing this module imports OpenCV: do it once the port is open. The input has
-to be prepared exactly as the authors do, or the masks get worse.
+The engine calls it in the device thread. Importing this module imports OpenCV, so it must not be imported before the
+port is open. The input must be prepared exactly as in the authors' code, because other inputs give worse masks.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _LEAST_SPREAD = 1e-6  # of the output; below it there is nothing to stretch
 def predict(model: npt.NDArray[np.uint8], square: RGB) -> Alpha:
     """The mask of a picture that was resized to ``SIDE`` x ``SIDE``.
 
-    The network is built anew for each picture and freed afterwards: that takes 0.04 s, and what it would keep between
-    pictures is 250 MB.
+    The network is built for each picture and freed afterwards. Building takes 0.04 s; a network that is kept would
+    hold 250 MB between pictures.
 
     Args:
         model: the bytes of the ONNX file.
         square: SIDE x SIDE x 3.
 
     Returns:
-        SIDE x SIDE; the least value is 0 and the greatest 1, as in the authors' code. 0 everywhere if all are equal.
+        SIDE x SIDE, stretched to the range 0 to 1 as in the authors' code; 0 everywhere if all values are equal.
 
     Raises:
         OutOfMemory: there was not enough main memory.

@@ -1,11 +1,12 @@
-"""The network's small mask enlarged to the picture's size, with its edges moved to the picture's own edges.
+"""Enlarges the network's small mask to the picture's size, and moves its edges to the edges in the picture.
 
-The engine calls it in the GPU thread. It is the guided filter of He, Sun and Tang ("Guided Image Filtering", PAMI 2013,
-equations 19 and 20, colour guide), fitted on the network's input and evaluated on the whole picture ("Fast Guided
-Filter", 2015). One thing is added: where the picture's colours do not explain the mask, the mask is only enlarged.
-Memory beyond the result must stay bounded whatever the picture's size: the evaluation works in strips.
+The engine calls it in the device thread. The memory that it needs beside the result must stay bounded for pictures of
+any size, so it works in strips. ``benchmarks/quality.py`` measures what it gains, and was used to choose the constants
+below.
 
-``benchmarks/quality.py`` measures what it gains; the constants below were chosen with it.
+It is the guided filter of He, Sun and Tang ("Guided Image Filtering", PAMI 2013, equations 19 and 20, colour guide).
+The filter is fitted on the network's input and evaluated on the whole picture ("Fast Guided Filter", 2015). There is
+one addition: where the picture's colours do not explain the mask, the mask is only enlarged.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from service.engines.protocol import RGB, Alpha
 Array = npt.NDArray[np.float32]
 
 _RADIUS = 8  # pixels of the network's input
-_SMOOTHNESS = np.float32(
-    1e-4
-)  # variance of a colour, 0 to 1, below which the filter smooths instead of following
-_FLAT = np.float32(1e-4)  # variance of a mask that has no edge to explain
-_LEAST_EXPLAINED, _WELL_EXPLAINED = (
-    0.2,
-    0.7,
-)  # share of the mask's variance: from none of the filter to all of it
-_MARGIN = 0.15  # the network is unsure about hard edges too: this close to 0 or 1 counts as 0 or 1
+# Variance of a colour (0 to 1). Where it is smaller, the filter smooths the mask and does not follow the colours.
+_SMOOTHNESS = np.float32(1e-4)
+# Variance of a mask that has no edge to explain.
+_FLAT = np.float32(1e-4)
+# Share of the mask's variance that the colours explain: at the first the filter is not used, at the second fully.
+_LEAST_EXPLAINED, _WELL_EXPLAINED = 0.2, 0.7
+# The network is unsure about hard edges too. So values this close to 0 or 1 count as 0 or 1.
+_MARGIN = 0.15
 _STRIP_PIXELS = 1 << 17
 _LONGEST_ROW = 1 << 15  # pixels
 
@@ -66,10 +66,10 @@ def refine(image: RGB, square: RGB, mask: Alpha) -> Alpha:
 
 
 def _fit(guide: Array, mask: Array) -> tuple[Array, Array]:
-    """Around each pixel, the line ``slope . colour + offset`` that gives the mask best.
+    """For the window around each pixel, fit the line ``slope . colour + offset`` to the mask.
 
     Returns:
-        ``slope`` for colours from 0 to 255, s x s x 3; and ``offset``, the mask, and how far the line is to be trusted
+        ``slope`` for colours from 0 to 255, s x s x 3; and ``offset``, the mask, and the weight of the line
         (0 to 1), s x s x 3.
     """
 

@@ -1,7 +1,7 @@
-"""The network's file: where it lies, and whether it is the one that was published.
+"""The file of the network's weights: where it is, and whether it is the published one.
 
-``make setup`` and the Dockerfile put it there (``deploy/fetch_u2netp.py``); the engine reads it when it prepares. No
-byte of the file may reach OpenCV's parser before its hash has been checked.
+``make setup`` and the Dockerfile install it (``deploy/fetch_u2netp.py``); the engine's ``prepare`` reads it. OpenCV's
+parser must get no byte of the file before its hash has been checked.
 """
 
 from __future__ import annotations

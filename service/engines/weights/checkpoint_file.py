@@ -1,7 +1,7 @@
-"""A checkpoint that was found and is ready to be loaded: where it is, and what is known about its hash.
+"""A checkpoint that was found and can be loaded: where it is, and what is known about its hash.
 
-``requested`` and ``official`` create it, ``EngineInfo`` shows its fields, and the load checks that the file is still
-the one that was hashed. A change must keep the values of ``kind`` and ``note``: clients see them in ``/warmup``.
+``requested`` and ``official`` create it, and ``EngineInfo`` shows its fields. The load checks that the file is still
+the one that was hashed. The values of ``kind`` and ``note`` must stay, because clients see them in ``/warmup``.
 """
 
 from __future__ import annotations

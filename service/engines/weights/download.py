@@ -1,7 +1,7 @@
 """Downloads one file over HTTP.
 
-``official`` calls it, on an ordinary thread. Two things must stay true: the target path only ever holds a whole,
-verified file, and every way to fail ends within a bounded time with a message that names the cause.
+``official`` calls it, on an ordinary thread. Two things must stay true. The target path only ever holds a complete,
+verified file. Every failure ends within a bounded time, with a message that names the cause.
 """
 
 from __future__ import annotations

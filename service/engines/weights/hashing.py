@@ -1,7 +1,7 @@
 """The hash of a checkpoint file, and how to notice that the file has changed since the hash was computed.
 
-``requested`` and ``official`` call it before a load. It must stay fast: it runs on every start, beside the import of
-torch. That is why a hash is remembered in a small JSON file beside the checkpoint.
+``requested`` and ``official`` call it before a load. It must stay fast, because it runs on every start, beside the
+import of torch. That is why a hash is kept in a small JSON file beside the checkpoint.
 """
 
 from __future__ import annotations

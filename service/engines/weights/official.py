@@ -1,7 +1,8 @@
 """The official checkpoints: found where transparent-background keeps them, verified, and downloaded if necessary.
 
 ``requested`` calls it for ``INSPYRENET_WEIGHTS=official``, and so does ``./inspyrenet weights``. A file whose hash
-differs from the published one must never be loaded. torch is not imported here, so that a check takes no time.
+differs from the published one must never be loaded. This module must not import torch, so that a check takes little
+time.
 """
 
 from __future__ import annotations

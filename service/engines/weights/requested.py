@@ -1,7 +1,7 @@
 """The weights that ``INSPYRENET_WEIGHTS`` asks for: official, dummy, or a file of the operator.
 
-``build`` creates :class:`Weights`, and the engine's ``prepare`` calls it on an ordinary thread. torch must not be
-imported here: ``prepare`` imports torch in another thread meanwhile.
+``build`` creates :class:`Weights`, and the engine's ``prepare`` calls it on an ordinary thread. This module must not
+import torch, because ``prepare`` imports torch in another thread at the same time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads a checkpoint file into a dictionary of tensors, and copies such a dictionary into a network.
 
-The engine's load calls both, in the GPU thread. Importing this module imports torch. Code in a checkpoint must never
+The engine's load calls both, in the device thread. Importing this module imports torch. Code in a checkpoint must never
 run, and after the load no tensor may still map the file.
 """
 

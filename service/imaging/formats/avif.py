@@ -1,6 +1,7 @@
 """AVIF: an ISO base media file (ISO/IEC 14496-12) whose brands include ``avif`` or ``avis``.
 
-Only libavif can tell the size. The orientation is a property of the image item, which Pillow reports as EXIF.
+``recognise`` lists it. Only libavif can tell the size. The orientation is a property of the image item, which Pillow
+reports as EXIF.
 """
 
 from __future__ import annotations

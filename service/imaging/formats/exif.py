@@ -1,4 +1,7 @@
-"""The orientation in an EXIF block. The modules of formats that carry EXIF call it; it reads nothing else."""
+"""The orientation in an EXIF block.
+
+The modules of formats that carry EXIF call it. It must read nothing else, and a broken block must count as upright.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The forward pass of InSPyReNet, rearranged: the same function as the package's modules, with less work and memory.
 
-``session`` builds and calls ``model.Forward``. The package's own modules define the network, and every mask must equal
-theirs up to rounding. Loading weights, choosing a device and choosing a precision do not belong here.
+``session`` builds and calls ``model.Forward``. Every mask must equal that of the package's own modules up to rounding.
+Code that loads weights, or that chooses a device or a precision, does not belong here.
 """

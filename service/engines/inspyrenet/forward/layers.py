@@ -1,11 +1,11 @@
 """Linear and convolution layers with constant weights, stored in the layout that the device multiplies fastest.
 
-All modules of the forward pass build their layers with it. On a CPU, the weights are reordered once into oneDNN's own
-layout ("packed"), and bias, activation and a convolution's addition are fused into the multiplication. These are the
-operators that torch's own compiler emits, without a compiler. On other devices the plain operators are used.
+All modules of the forward pass build their layers with it. Every stored tensor must be a copy, unless the caller asks
+to share weights: the package's network is deleted after the load.
 
-Every stored tensor must be a copy, unless the caller asks to share weights: the package's network is deleted after the
-load.
+On a CPU, the weights are reordered once into oneDNN's own layout ("packed"). Bias, activation and a convolution's
+addition are fused into the multiplication. These are the operators that torch's own compiler emits, used without the
+compiler. Other devices use the plain operators.
 """
 
 from __future__ import annotations

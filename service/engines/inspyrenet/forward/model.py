@@ -1,8 +1,8 @@
 """The whole forward pass: the function and the weights of the package's network, computed in another order.
 
-``session`` builds it from the package's network and calls it for every mask. The masks must stay those of the package's
-own modules: ``tests/service/engines/inspyrenet/forward/test_model.py`` compares both, and ``benchmarks/forward.py``
-measures both.
+``session`` builds it from the package's network and calls it for every mask. The masks must equal those of the
+package's own modules up to rounding: ``tests/service/engines/inspyrenet/forward/test_model.py`` compares both, and
+``benchmarks/forward.py`` measures both.
 """
 
 from __future__ import annotations
