@@ -1,8 +1,8 @@
 """From the bytes of an image file to upright RGB pixels.
 
-The pipeline calls ``decode`` in a thread of its pool. It must keep only three parts of the input: its
-pixels, its transparency, and its ICC profile if that is an RGB one. It drops EXIF with its GPS position, XMP, comments
-and further frames; ``service.imaging.formats.recognise`` says why. The peak memory that ``decode`` states is tested.
+The pipeline calls ``decode`` in a thread of its pool. It must keep only three parts of the input: its pixels, its
+transparency, and its ICC profile if that is an RGB one. It drops EXIF with its GPS position, XMP, comments and further
+frames; ``service.imaging.formats.recognise`` says why. The peak memory that ``decode`` states is tested.
 """
 
 from __future__ import annotations

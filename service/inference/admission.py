@@ -150,7 +150,7 @@ class Admission:
     # -- whether requests are served -----------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The engine has passed its proofs: requests get their turns. Does nothing once requests are refused for good."""
+        """The engine has passed its proofs: requests get their turns. No effect once requests are refused for good."""
         if self._refuses_for_good:
             return
         self._refusal = None

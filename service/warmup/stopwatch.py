@@ -1,7 +1,7 @@
 """Measures how long each phase of a load takes.
 
-``target`` creates one for each load and reports the result to the supervisor, which exports it. A phase lasts until the
-next one begins, so phases must be entered in order and never overlap.
+``target`` creates one for each load and reports the result to the supervisor, which exports it. A phase must last until
+the next one begins, so that no second is counted twice.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ def _fit(guide: Array, mask: Array) -> tuple[Array, Array]:
     """For the window around each pixel, fit the line ``slope . colour + offset`` to the mask.
 
     Returns:
-        ``slope`` for colours from 0 to 255, s x s x 3; and ``offset``, the mask, and the weight of the line
-        (0 to 1), s x s x 3.
+        ``slope`` for colours from 0 to 255, s x s x 3; and ``offset``, the mask, and the weight of the line (0 to 1),
+        s x s x 3.
     """
 
     def mean(values: Array) -> Array:
