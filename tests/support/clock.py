@@ -1,4 +1,7 @@
-"""The fake clock for code that takes a ``clock`` argument: time stands still until a test moves it."""
+"""The fake clock for code that takes a ``clock`` argument.
+
+Tests of timeouts and deadlines pass it instead of ``time.monotonic``. Its time must change only when a test moves it.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""The real service around an engine whose faults a file switches: ``python -m tests.support.faulty_service FILE``.
+"""The real service around an engine with faults that a file controls: ``python -m tests.support.faulty_service FILE``.
 
-The file holds a JSON object: place -> fault. It is read again at every use, so a test can switch faults on and off
-while the service runs. A hang ends when its entry goes.
+``service_process`` starts it. The file holds a JSON object: place -> fault. It is read again at every use, so a test
+can switch faults on and off while the service runs. A hang ends when its entry is removed.
 
 * ``prepare``, ``load``: the steps of a load. ``probe``, ``request``: a picture in the device thread; a picture of the
-  canary's default size counts as a probe.
-  Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky`` (only a restart would help), ``no device``;
-  for a picture also ``bad mask``.
+  canary's default size counts as a probe. Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky``
+  (only a restart would help), ``no device``; for a picture also ``bad mask``.
 * ``supervisor``: ``kill`` ends the coroutine of the warmup supervisor once, and its guard restarts it.
-  ``kill for good`` ends the guard as well, until the entry goes.
+  ``kill for good`` ends the guard as well, until the entry is removed.
 
-Everything but the engine is put together by ``service.app``; the settings come from the environment. The environment
-variable ``STUCK_NOTICE`` replaces the ten seconds for which a stuck process reports itself before it ends.
+Everything but the engine must be the real thing, built by ``service.app``; the settings come from the environment. The
+environment variable ``STUCK_NOTICE`` replaces the ten seconds for which a stuck process reports itself before it ends.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class FaultyEngine(ScriptedEngine):
 
 
 async def switch_supervisor(app: web.Application, faults: Faults) -> None:
-    """Kill the supervisor when the file says so; guard it again when the entry goes."""
+    """Kill the supervisor when the file says so; guard it again when the entry is removed."""
     current = ""
     async with AsyncExitStack() as repairs:
         while True:

@@ -1,6 +1,7 @@
-"""The builders of test pictures: one textured picture in every format and mode, and files written by hand.
+"""Builds test pictures: one textured picture in every format and mode, and files written by hand.
 
-``encoded`` is the picture for tests in which any picture will do. All pictures are deterministic and made in memory.
+Tests of the imaging package and of whole requests call it; ``encoded`` is for tests in which any picture will do. All
+pictures must be deterministic and made in memory.
 """
 
 from __future__ import annotations

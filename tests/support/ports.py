@@ -1,4 +1,7 @@
-"""The one way to find a port for a program that a test starts."""
+"""Finds a port for a program that a test starts.
+
+Tests that start processes call it. All of them must use it, so that there is one place to change when ports collide.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Programs of other projects that tests run, and how tests run programs.
+"""Runs programs, such as Prometheus, for tests; and finds those of other projects.
 
-A program that is not installed skips the test that needs it, and says why. With ``REQUIRE_E2E=1`` that test fails.
+Tests with real programs and ``service_process`` use it. If a program is not installed, the test that needs it must be
+skipped with the reason; with ``REQUIRE_E2E=1`` it must fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Requests as bytes on a socket, for tests that send what no client library would send."""
+"""Sends requests as bytes on a socket.
+
+Tests of hostile and broken requests call it. It must not correct what a test sends, as a client library would.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The service in the process of the test: the real application on a real port, around an engine that the test controls.
+"""Runs the real application in the test's process, on a real port, around an engine that the test controls.
 
-``start`` is the fixture that most tests begin with. Blocking calls in the event loop are errors in every test that can
-use it.
+``start`` is the fixture that most tests begin with. In every test that can use it, a blocking call in the event loop
+must be an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""An engine whose behaviour the test decides. Tests inject faults here, through the composition root."""
+"""An engine whose behaviour the test decides.
+
+Tests pass it to ``create_app`` or ``start`` to inject faults. It must follow ``service.engines.protocol``, and it must
+work without torch and OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class ScriptedEngine:
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
         on_settle: if set, the load leaves the precision open, and this is called when it is settled.
         settled_precision: the precision after that.
-        seen: sizes (width, height) of the pictures that reached the GPU thread.
+        seen: sizes (width, height) of the pictures that reached the device thread.
         threads: names of the threads in which ``infer`` ran.
     """
 
@@ -96,7 +100,7 @@ class ScriptedEngine:
 
 
 class Hold:
-    """Blocks the GPU thread in ``infer`` until ``release`` is set; sets ``reached`` when the thread arrives."""
+    """Blocks the device thread in ``infer`` until ``release`` is set; sets ``reached`` when the thread arrives."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()

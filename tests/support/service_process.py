@@ -1,4 +1,7 @@
-"""The service as a process of its own: how tests start it, send it requests and signals, and wait for it."""
+"""The service as a process of its own: how tests start it, send it requests and signals, and wait for it.
+
+Tests of signals, faults and limits of the process use ``live``. Every process must end with its test.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,7 @@ def live(
         folder: for its files.
         ready: wait until it is ready.
         faults: are switched on from the start.
-        options: of ``Live``, the settings among them.
+        options: of ``Live``, including the settings.
     """
     service = Live(folder, **options)
     service.set_faults(**(faults or {}))

@@ -1,7 +1,7 @@
-"""Waiting without fixed pauses. Tests use these functions instead of loops of their own.
+"""Waits for a condition without fixed pauses.
 
-``until`` is for tests in an event loop, ``wait_until`` for tests that watch other processes. ``let_run`` is for tests
-on a fake clock, where no real time may be needed.
+Tests use these functions instead of loops of their own. ``until`` is for tests in an event loop, ``wait_until`` for
+tests that watch other processes, ``let_run`` for tests on a fake clock. ``let_run`` must not need real time.
 """
 
 from __future__ import annotations
