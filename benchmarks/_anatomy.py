@@ -1,4 +1,7 @@
-"""Divides the time from process start to first cut-out into parts, for the service and for stock, and draws it."""
+"""Divides the time from process start to first cut-out into parts, for the service and for stock, and draws it.
+
+``cold`` calls it. No part may be negative, because the plot stacks them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Starts the service where no file can be written and no network can be reached. ``benchmarks.cold`` calls ``start``.
+"""Starts the service where no file can be written and no network can be reached.
 
-``start`` runs this module in mount and network namespaces of its own, which ``unshare`` creates. In them every file
-system is mounted read-only without exception, and the only network interface is a loopback. The client runs in there
-too.
+``benchmarks.cold`` calls ``start``. ``start`` runs this module in mount and network namespaces of its own, which
+``unshare`` creates. In them every file system must be mounted read-only without exception, and the only network
+interface must be a loopback. The client runs in them too.
 """
 
 from __future__ import annotations

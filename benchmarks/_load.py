@@ -1,4 +1,7 @@
-"""Several clients that post pictures at the same time."""
+"""Several clients that post pictures at the same time.
+
+``gpu``, ``scaling`` and ``throughput`` call it. It must keep every client busy, and it fails if an answer is not 200.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """The two sides as processes: the service, started as in production, and stock ``transparent-background``.
 
-Each process gets its own home, cache and temporary folder. So these folders contain everything that a process keeps
-from one start to the next, and a process with new folders starts as on a fresh disk. Three caches need attention:
+The benchmarks that measure whole processes start them here. Each process must have its own home, cache and temporary
+folder. These folders contain everything that a process keeps from one start to the next, so a process with new folders
+starts as on a fresh disk. Three caches need attention:
 
 - The compiled ``.pyc`` files of the installed packages stay, because a container image contains them too.
 - The cache of numba does not stay. Without ``NUMBA_CACHE_DIR`` it would be beside the package, and the first start
-would
-  fill it.
+  would fill it.
 - The page cache of the operating system stays, so both sides read their files from memory.
 """
 

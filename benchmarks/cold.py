@@ -1,16 +1,16 @@
 """Measures the time from process start to the first cut-out: on a fresh disk, with all caches, and read-only.
 
-A start of the service ends with the first 200 on ``/warmup``. A start of stock ends with its first 64 x 64 ``rgba``.
-The benchmark also measures two other things:
+``python -m benchmarks.cold`` fails if a start or a check of the caches fails. A start of the service ends with the
+first 200 on ``/warmup``. A start of stock ends with its first 64 x 64 ``rgba``. The benchmark also measures two other
+things:
 
 - the time until ``/livez`` answers, and beside it the time of ``python -c "import aiohttp.web"``;
 - whether the first picture of a client is slower than later ones. The second picture is left out, because the service
-may
-  still be busy after the first 200.
+  may still be busy after the first 200.
 
-A "fresh disk" is a new home that contains only the checkpoint. After every start the benchmark checks two things: that
-no cache was written outside of that home, and that the known caches (numba's code, the hash of the checkpoint) were
-written into it. If they were not there, a start would have read them from another place.
+A "fresh disk" is a new home that contains only the checkpoint. After every start on one, the benchmark checks two
+things: that no cache was written outside of that home, and that the known caches (numba's code, the hash of the
+checkpoint) were written into it. If they were not there, a start would have read them from another place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Colour unmixing compared with PyMatting's ``estimate_foreground_ml``: error and CPU time.
 
-The error is that of composites over new backgrounds, for pictures whose true foreground is known; see ``scenes``.
+``python -m benchmarks.foreground`` has no limit for the figures, so only an error makes it fail, such as a missing
+PyMatting. The true foreground of every picture is known (see ``scenes``); the error is that of composites over new
+backgrounds. Both sides must use one core.
 """
 
 from __future__ import annotations

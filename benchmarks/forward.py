@@ -1,7 +1,8 @@
 """One forward pass in this process: the package's own modules compared with the rearranged pass, in fp32 and bf16.
 
-Both use the same weights, threads and allocator, so that only the order of work differs. The masks of the two are
-compared as well.
+``python -m benchmarks.forward`` reports time and differences of the masks. It has no limit for the figures, so only an
+error makes it fail. All passes must use the same weights, threads and allocator, so that only the order of work
+differs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """On a CUDA device: one forward pass, pictures per second with eight clients, and one picture from bytes to PNG.
 
-Everything is measured at 1024 x 1024, with the same weights for both sides; stock uses the device on its own. Without a
-CUDA device, nothing is measured, and the exit code is 0.
+``python -m benchmarks.gpu`` fails if an answer is not 200. Without a CUDA device it measures nothing, and the exit code
+is 0. Everything is measured at 1024 x 1024. Both sides must use the same weights; stock uses the device on its own.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Measures whether memory grows over a thousand photographs of many sizes, formats and outputs through the real
-network.
+"""Measures whether memory grows over a thousand photographs of many sizes, formats and outputs.
 
 ``python -m benchmarks.growth [--pictures 1000] [--mode fast]`` posts the photographs one at a time to the service,
-which uses dummy weights, and reads its resident size after each. It judges the slope over the second half, because by
-then all memory that is kept for later pictures has been taken. Readings that follow each other are similar. So the
-confidence interval is that of a straight line through the means of ten blocks. The benchmark fails if the interval is
-above zero and the slope is more than 10 kB a picture.
+which runs the real network with dummy weights, and reads its resident size after each. The benchmark fails if the
+confidence interval is above zero and the slope is more than 10 kB a picture.
+
+It judges the slope over the second half, because by then all memory that is kept for later pictures has been taken.
+Readings that follow each other are similar. So the confidence interval is that of a straight line through the means of
+ten blocks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""For ``plumbing``: the service with an engine and codecs that return at once, or a bare aiohttp handler.
+"""The service with an engine and codecs that return at once, or a bare aiohttp handler.
 
-``python -m benchmarks.instant_service service|bare|bare-read``; listens on ``INSPYRENET_PORT``.
+``plumbing`` starts it as ``python -m benchmarks.instant_service service|bare|bare-read``; it listens on
+``INSPYRENET_PORT``. Everything except the engine and the codecs must be the real service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writing a cut-out as PNG: the service's settings beside Pillow's default, which stock uses.
 
-Both sides write the same pixels: a photograph's colours, unmixed, and a matte, of each of scikit-image's photographs.
-Each file is read back and must hold exactly those pixels.
+``python -m benchmarks.png`` fails if a file, read back, does not hold exactly the pixels that were written. Both sides
+write the same pixels: the unmixed colours of each of scikit-image's photographs, with a matte.
 """
 
 from __future__ import annotations

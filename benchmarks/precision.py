@@ -1,9 +1,10 @@
 """How bfloat16 changes the mask: part by part, and as it is used, with benign and hostile weights, at several sizes.
 
-The first table is the reason for :data:`service.engines.inspyrenet.precision.REDUCED_PARTS`. It shows each part in bf16
-alone: how much the mask changes, and how much time that saves. The second table compares the deviation that the
-self-check measures at load with that of a client's picture of 1024 x 1024. It gives the mean and the 99.9th percentile
-of the difference, in levels of 255.
+``python -m benchmarks.precision`` has no limit for the figures, so only an error makes it fail. The first table is the
+reason for :data:`service.engines.inspyrenet.precision.REDUCED_PARTS`. It shows each part in bf16 alone: how much the
+mask changes, and how much time that saves. The second table compares the deviation that the self-check measures at load
+with that of a client's picture of 1024 x 1024. It gives the mean and the 99.9th percentile of the difference, in levels
+of 255.
 """
 
 from __future__ import annotations

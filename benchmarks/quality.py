@@ -1,9 +1,10 @@
-"""How good the embedded engine's masks are, as figures: beside the bare network's mask.
+"""Measures the quality of the embedded engine's masks, beside the bare network's mask.
 
-``python -m benchmarks.quality`` cuts every picture of ``subjects``, whose true masks are known. Each picture gets three
-figures: the mean absolute error of alpha over the whole picture (MAE), the intersection over union of both masks at
-0.5 (IoU), and the mean absolute error within 1 % of the long side from the true edge (boundary error). The bare
-network's mask is what its authors' code makes of a picture, enlarged with linear interpolation.
+``python -m benchmarks.quality`` cuts out every picture of ``subjects``, whose true masks are known. It has no limit for
+the figures; ``tests/service/engines/u2netp/test_engine_quality.py`` has. Each picture gets three figures: the mean
+absolute error of alpha over the whole picture (MAE), the intersection over union of both masks at 0.5 (IoU), and the
+mean absolute error within 1 % of the long side from the true edge (boundary error). The bare network's mask is what its
+authors' code computes, enlarged with linear interpolation.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Measures how the time grows with larger pictures and with more clients.
 
-First, one client posts photographs of a quarter of a megapixel to 50 megapixels, and stock cuts out the same files.
-Both sides limit the input of the network. So for larger pictures, only decoding, colour unmixing and encoding take
-longer. Then one to 64 clients post small pictures at the same time: as many pictures as there are clients, and at least
-eight.
+``python -m benchmarks.scaling`` fails if an answer is not 200. First, one client posts photographs of a quarter of a
+megapixel to 50 megapixels, and stock cuts out the same files. Both sides limit the input of the network. So for larger
+pictures, only decoding, colour unmixing and encoding take longer. Then one to 64 clients post small pictures at the
+same time: as many pictures as there are clients, and at least eight.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The README's sheet of subjects: photographs and what the embedded engine cuts out of them.
+"""Draws the README's sheet of subjects: photographs and what the embedded engine cuts out of them.
 
-``python -m benchmarks.sheet docs/images/subjects.jpg`` writes it. The photographs are those that scikit-image brings
-along and that are free to show; they are not chosen by how well they come out.
+``python -m benchmarks.sheet docs/images/subjects.jpg`` writes it. The photographs come with scikit-image and are free
+to show. They must not be selected by the quality of their cut-outs.
 """
 
 from __future__ import annotations

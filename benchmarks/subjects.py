@@ -1,9 +1,9 @@
 """Pictures whose mask is known: subjects with fur, hair, holes and thin parts before real backgrounds, and photographs.
 
-``quality`` and the test that holds the floor use them. The composites are drawn at four times their size and reduced,
-so that the share of every edge pixel is exact; their textures and backgrounds are scikit-image's photographs. The
-photographs' masks were traced by hand, or computed from the measured depth of a stereo pair. Everything is seeded:
-the same pictures in every run.
+``quality`` and the test of the quality's lower limit use them. The seeds are fixed: every run must have the same
+pictures. The composites are drawn at four times their size and reduced, so that the share of every edge pixel is exact;
+their textures and backgrounds are scikit-image's photographs. The masks of the photographs were traced by hand, or
+computed from the measured depth of a stereo pair.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def composites(kinds: Sequence[str] = (), *, grounds: int = 2) -> Iterator[Subje
     """Subjects before backgrounds, with a soft shadow and a camera's noise.
 
     Args:
-        kinds: how the names begin of those that are wanted; all by default.
+        kinds: the beginnings of the names that are wanted; all by default.
         grounds: backgrounds for each.
     """
     for number, (name, (draw, texture, available)) in enumerate(SUBJECTS.items()):
@@ -58,7 +58,7 @@ def composites(kinds: Sequence[str] = (), *, grounds: int = 2) -> Iterator[Subje
 
 
 def photographs() -> Iterator[Subject]:
-    """The photographs whose truth could be made by hand."""
+    """The photographs, each with its true mask."""
     from skimage import data
 
     yield _traced("coffee", data.coffee(), _COFFEE)
@@ -228,7 +228,7 @@ def _cover(picture: Pixels, blur: float = 0) -> Floats:
 
 
 def _ground(name: str) -> Floats:
-    """One of the backgrounds, H x W x 3; those that a camera would not have in focus are blurred."""
+    """One of the backgrounds, H x W x 3; it is blurred if a camera would not have it in focus."""
     match name:
         case "wood":
             return _cover(photograph("coffee")[:200, 430:])
@@ -276,7 +276,7 @@ def _texture(name: str) -> Floats:
 
 
 def _traced(name: str, image: Pixels, outlines: list[list[tuple[float, float]]]) -> Subject:
-    """A photograph whose outlines were traced by hand; what lies within two pixels of them is not scored."""
+    """A photograph whose outlines were traced by hand; pixels within two pixels of them are not scored."""
     canvas = np.zeros((image.shape[0] * 4, image.shape[1] * 4), np.uint8)
     for outline in outlines:
         cv2.fillPoly(canvas, [np.round(np.array(outline) * 4).astype(np.int32)], 255)

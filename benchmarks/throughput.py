@@ -1,8 +1,8 @@
 """Measures a batch of photographs: four clients of the service, compared with stock in a loop over the same files.
 
-The batch is 24 photographs of 0.05 to 1 megapixels, in portrait and landscape format, the same in every run. The
-clients post them over HTTP; a client that is free takes the next one. Stock cuts them out one after another in its own
-process, as its README shows.
+``python -m benchmarks.throughput`` fails if an answer is not 200. The batch is 24 photographs of 0.05 to 1 megapixels,
+in portrait and landscape format, the same in every run. The clients post them over HTTP; a client that is free takes
+the next one. Stock cuts them out one after another in its own process, as its README shows.
 """
 
 from __future__ import annotations

