@@ -169,17 +169,17 @@ def _correct(image: RGB, alpha: Alpha, front: Planes, behind: Planes) -> RGB:
         a = alpha[strip]
         g = a / (a * a + (1 - a) * (1 - a) + _SMOOTHNESS)
         keep = 1 - g * a
-        colours = _rows(base, strip, height, width)
+        colours = enlarge_rows(base, strip, height, width)
         missing = cv2.subtract(image[strip], colours, dtype=cv2.CV_32F)
         missing *= cv2.merge((g, g, g)).reshape(colours.shape)
-        colours += _rows(contrast, strip, height, width) * cv2.merge((keep, keep, keep)).reshape(
+        colours += enlarge_rows(contrast, strip, height, width) * cv2.merge((keep, keep, keep)).reshape(
             colours.shape
         )
         result[strip] = cv2.add(colours, missing, dtype=cv2.CV_8U)  # rounds and saturates
     return result
 
 
-def _rows(grid: Planes, strip: slice, height: int, width: int) -> Planes:
+def enlarge_rows(grid: Planes, strip: slice, height: int, width: int) -> Planes:
     """Some rows of planes (h x w x 3) enlarged to ``height`` x ``width``; the division into strips does not matter."""
     position = (np.arange(strip.start, strip.stop, dtype=np.float32) + np.float32(0.5)) * (
         len(grid) / height

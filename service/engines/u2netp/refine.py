@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engines.protocol import RGB, Alpha
+from service.engines.unmixing import enlarge_rows
 
 Array = npt.NDArray[np.float32]
 
@@ -56,9 +57,9 @@ def refine(image: RGB, square: RGB, mask: Alpha) -> Alpha:
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = slice(top, min(top + rows, height))
-        weighted = _enlarge_rows(slope, strip, height, width)
+        weighted = enlarge_rows(slope, strip, height, width)
         weighted *= image[strip]
-        offset, enlarged, trust = cv2.split(_enlarge_rows(others, strip, height, width))
+        offset, enlarged, trust = cv2.split(enlarge_rows(others, strip, height, width))
         filtered = _stretch(weighted.sum(axis=-1) + offset.reshape(len(weighted), width))
         enlarged = _stretch(enlarged.reshape(filtered.shape))
         alpha[strip] = enlarged + (filtered - enlarged) * trust.reshape(filtered.shape)
@@ -96,18 +97,3 @@ def _fit(guide: Array, mask: Array) -> tuple[Array, Array]:
 def _stretch(alpha: Array) -> Array:
     stretched: Array = np.clip((alpha - np.float32(_MARGIN)) / np.float32(1 - 2 * _MARGIN), 0, 1)
     return stretched
-
-
-def _enlarge_rows(grid: Array, strip: slice, height: int, width: int) -> Array:
-    """Some rows of an s x n x 3 grid that is enlarged to ``height`` x ``width`` with linear interpolation."""
-    position = (np.arange(strip.start, strip.stop, dtype=np.float32) + np.float32(0.5)) * (len(grid) / height)
-    position = np.clip(position - np.float32(0.5), 0, len(grid) - 1)
-    above = position.astype(np.intp)
-    below = np.minimum(above + 1, len(grid) - 1)
-    share = (position - above).astype(np.float32)[:, None, None]
-    return _enlarge_columns(grid[above] + share * (grid[below] - grid[above]), width)
-
-
-def _enlarge_columns(grid: Array, width: int) -> Array:
-    resized: Array = cv2.resize(grid, (width, len(grid)), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(len(grid), width, 3)
