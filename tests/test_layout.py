@@ -66,12 +66,12 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+SERVICE = [file for file in SOURCES if name_of(file).startswith("service/")]
+SERVICE_PACKAGES = [file for file in SERVICE if file.name == "__init__.py"]
 MODULES = [
     file
-    for file in SOURCES
-    if name_of(file).startswith("service/")
-    and not name_of(file).startswith("service/engines/")
-    and file.name != "__init__.py"
+    for file in SERVICE
+    if file not in SERVICE_PACKAGES and not name_of(file).startswith("service/engines/")
 ]
 
 
@@ -141,18 +141,12 @@ def test_every_module_says_what_it_is_for(source: Path) -> None:
     assert ast.get_docstring(ast.parse(source.read_text()))
 
 
-@pytest.mark.parametrize("source", [file for file in SOURCES if file.name == "__init__.py"], ids=name_of)
-def test_every_package_says_in_two_sentences_or_more_what_it_is_for(source: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(source.read_text())) or ""
-    assert len(re.findall(r"\.(?:\s|$)", docstring)) >= 2
-
-
-@pytest.mark.parametrize(
-    "source", [file for file in SOURCES if file.match("service/**/__init__.py")], ids=name_of
-)
-def test_a_package_of_the_service_imports_nothing(source: Path) -> None:
-    tree = ast.parse(source.read_text())
+@pytest.mark.parametrize("package", SERVICE_PACKAGES, ids=name_of)
+def test_a_package_of_the_service_says_what_it_is_for_and_imports_nothing(package: Path) -> None:
+    tree = ast.parse(package.read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    sentences = re.findall(r"\.(?:\s|$)", ast.get_docstring(tree) or "")
+    assert len(sentences) >= 2, "its docstring needs two sentences: what belongs here, and what does not"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)

@@ -60,7 +60,13 @@ def u2netp() -> Engine:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "count"), [(ScriptedEngine, 50), (u2netp, 8)], ids=["scripted", "u2netp"])
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        pytest.param(ScriptedEngine, 50, id="scripted"),
+        pytest.param(u2netp, 8, id="u2netp", marks=pytest.mark.photographs),
+    ],
+)
 async def test_photographs_sent_together_get_the_same_bytes_as_one_by_one(
     start: Start, make: Callable[[], Engine], count: int
 ) -> None:

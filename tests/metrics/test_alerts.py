@@ -155,3 +155,15 @@ def test_inhibitions_and_routes_name_alerts_that_exist() -> None:
             assert any(re.fullmatch(pattern, alert) for alert in existing), matcher
             alternatives = pattern.split("|") if "(" not in pattern else [pattern]
             assert all(any(re.fullmatch(one, alert) for alert in existing) for one in alternatives), matcher
+
+
+@pytest.mark.parametrize("page", ["InspyrenetTargetDown", "InspyrenetWorkerStuck"])
+def test_a_page_that_explains_alerts_of_other_groups_fires_longer_than_they_do(page: str) -> None:
+    """Groups are evaluated at different moments. If the page ended first, what it inhibits would get through."""
+    minutes = {
+        rule["alert"]: int(rule["keep_firing_for"].removesuffix("m"))
+        for rule in alerts()
+        if "keep_firing_for" in rule
+    }
+    explaining = {"InspyrenetTargetDown", "InspyrenetWorkerStuck"}
+    assert minutes[page] > max(kept for alert, kept in minutes.items() if alert not in explaining)

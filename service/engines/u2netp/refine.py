@@ -97,3 +97,8 @@ def _fit(guide: Array, mask: Array) -> tuple[Array, Array]:
 def _stretch(alpha: Array) -> Array:
     stretched: Array = np.clip((alpha - np.float32(_MARGIN)) / np.float32(1 - 2 * _MARGIN), 0, 1)
     return stretched
+
+
+def _enlarge_columns(grid: Array, width: int) -> Array:
+    resized: Array = cv2.resize(grid, (width, len(grid)), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(len(grid), width, 3)

@@ -17,6 +17,8 @@ from skimage import data
 from service.engines.inspyrenet.package_network import build_network
 from service.engines.package_config import mode_config
 
+pytestmark = pytest.mark.network
+
 ROOT = Path(__file__).parents[4]
 
 

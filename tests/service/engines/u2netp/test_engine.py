@@ -16,6 +16,8 @@ from service.engines.protocol import RGB, Alpha, ConfigurationError, Engine, Loa
 from service.engines.u2netp import weights
 from service.engines.u2netp.engine import U2netpEngine
 
+pytestmark = pytest.mark.photographs
+
 
 @pytest.fixture(scope="module")
 def engine() -> U2netpEngine:

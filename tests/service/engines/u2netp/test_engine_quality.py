@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import statistics
 
+import pytest
+
 from benchmarks.quality import bare_mask, engine_mask, score
 from benchmarks.subjects import composites, photographs
+
+pytestmark = pytest.mark.photographs
 
 CHOSEN = ("animal", "mug", "handbag")
 """One composite of each. The wheel must not be among them: the network does not see the holes between its spokes."""

@@ -18,6 +18,8 @@ from service.engines.inspyrenet.forward.swin import WINDOW
 from service.engines.inspyrenet.package_network import build_network
 from service.engines.inspyrenet.precision import REDUCED_PARTS
 
+pytestmark = pytest.mark.network
+
 CPU = torch.device("cpu")
 
 
