@@ -19,7 +19,8 @@ setup: $(STAMP) ## install all dependencies into .venv (about 2 GB, a few minute
 define SETUP_NOTICE
 make setup: installing Python packages into $(VENV): torch, transparent-background, the web server, and the tools for
 tests. This needs about 2 GB of disk with a CPU build of torch, and several GB more with the CUDA build that PyPI has for
-x86-64 Linux. It takes one minute on a fast network, and ten minutes or more on a slow one. It is done only once.
+x86-64 Linux. It takes one minute on a fast network, and ten minutes or more on a slow one. It is done only once. After the
+line "Installing collected packages" pip prints nothing for about a minute, while it unpacks.
 endef
 export SETUP_NOTICE
 
@@ -44,9 +45,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: run
 run: setup ## start the service on port 8080, with InSPyReNet if its weights can be had, else with u2netp
-	@echo "make run: starting the service on http://localhost:8080; Ctrl-C stops it. At the first start it downloads the"
+	@echo "make run: starting the service on http://localhost:$${INSPYRENET_PORT:-$${PORT:-8080}}; Ctrl-C stops it. At the first start it downloads the"
 	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses u2netp, a smaller network, and says so."
-	INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} ./inspyrenet
+	@INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} exec ./inspyrenet
 
 .PHONY: demo
 demo: setup ## start the service, remove the background of a photograph, show the warmup state, stop it

@@ -42,7 +42,11 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
         listener = listen(settings.host, settings.port)
     except OSError as error:
         _log.critical(
-            "cannot listen", host=settings.host, port=settings.port, error=error.strerror or str(error)
+            "cannot listen",
+            host=settings.host,
+            port=settings.port,
+            error=error.strerror or str(error),
+            advice="stop the program that uses this port, or choose another one with --port or INSPYRENET_PORT",
         )
         return 2
     try:

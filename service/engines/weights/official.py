@@ -73,7 +73,10 @@ def fetch(config: ModeConfig, *, report: ReportLine, progress: bool = True) -> C
     try:
         download(config.url, path, md5=config.md5, progress=progress, report=report)
     except WeightsUnavailable as error:
-        raise WeightsUnavailable(f"{problem}, and it could not be downloaded: {error}") from error
+        raise WeightsUnavailable(
+            f"{problem}, and it could not be downloaded: {error}. To bring it by hand, download {config.url} "
+            f"elsewhere and save it as {path}"
+        ) from error
     return _verify(path, config)
 
 

@@ -52,8 +52,8 @@ class Weights:
                 return official.fetch(self.config, report=report, progress=False)
             except WeightsUnavailable as error:
                 raise WeightsUnavailable(
-                    f"{error}. Run `./inspyrenet weights` where there is a network, or set INSPYRENET_WEIGHTS to "
-                    "the path of a checkpoint"
+                    f"{error}. Run `./inspyrenet weights` where there is a network, set INSPYRENET_WEIGHTS to the path "
+                    "of a checkpoint, or set INSPYRENET_ENGINE to u2netp or auto"
                 ) from error
         return _operators_file(Path(self.spec).expanduser())
 
