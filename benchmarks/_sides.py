@@ -17,7 +17,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from benchmarks._harness import RESULTS, ROOT
+from tests.support.ports import free_port
 
 POLL_SECONDS = 0.005
 START_LIMIT_SECONDS = 600
@@ -66,13 +66,6 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **extra,
     }
-
-
-def free_port() -> int:
-    """Return a port on which no program listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Service:

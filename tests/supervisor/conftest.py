@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from supervisor import guarded
-from tests.supervisor.fakes import World, run_ready_tasks
+from tests.supervisor.fakes import World
+from tests.support.waiting import let_run
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
     async with guarded(made.supervisor):
-        await run_ready_tasks()
+        await let_run()
         yield made

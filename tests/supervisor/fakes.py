@@ -14,6 +14,8 @@ from prometheus_client import generate_latest
 
 from metrics import Metrics
 from supervisor import ProbeReport, Snapshot, Supervisor
+from tests.support.clock import FakeClock
+from tests.support.waiting import let_run
 
 INTERVAL = 60.0
 TIMEOUT = 120.0
@@ -23,15 +25,11 @@ PROCESS_STARTED_BEFORE = 3.0
 PHASES = {"import": 1.0, "weights": 2.0, "device": 0.5}
 
 
-async def run_ready_tasks() -> None:
-    """Let every task run until it waits for time to pass or for the test."""
-    for _ in range(30):
-        await asyncio.sleep(0)
+class SupervisorClock(FakeClock):
+    """The fake clock, with the wall clock and the waiting that the supervisor needs."""
 
-
-class FakeClock:
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__()
         self.wall_offset = WALL_START - self.now
         self.raises: BaseException | None = None
         self._sleepers: dict[asyncio.Event, float] = {}
@@ -60,15 +58,15 @@ class FakeClock:
     async def advance(self, seconds: float) -> None:
         """Let this much time pass, with a stop at every moment for which somebody waits."""
         end = self.now + seconds
-        await run_ready_tasks()
+        await let_run()
         while self._sleepers and (due := min(self._sleepers.values())) <= end:
             self.now = due
             for waker, at in self._sleepers.items():
                 if at <= due:
                     waker.set()
-            await run_ready_tasks()
+            await let_run()
         self.now = end
-        await run_ready_tasks()
+        await let_run()
 
 
 class Call:
@@ -101,7 +99,7 @@ class World:
     """The supervisor with its fake target and clock."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock()
+        self.clock = SupervisorClock()
         self.born = self.clock.now - PROCESS_STARTED_BEFORE
         self.target = FakeTarget()
         self.metrics = Metrics()
@@ -139,28 +137,28 @@ class World:
     async def load(self, seconds: float = 0.0) -> None:
         await self.advance(seconds)
         self.target.loads[-1].future.set_result(PHASES)
-        await run_ready_tasks()
+        await let_run()
 
     async def load_fails(self, error: BaseException) -> None:
-        await run_ready_tasks()
+        await let_run()
         self.target.loads[-1].future.set_exception(error)
-        await run_ready_tasks()
+        await let_run()
 
     async def start_probe(self) -> None:
         self.target.probes[-1].callback()
-        await run_ready_tasks()
+        await let_run()
 
     async def passes(self, running: float = 0.0) -> None:
         """The current probe gets its turn, runs for this many seconds, and passes."""
         await self.start_probe()
         await self.advance(running)
         self.target.probes[-1].future.set_result(ProbeReport(running))
-        await run_ready_tasks()
+        await let_run()
 
     async def fails(self, error: BaseException) -> None:
         await self.start_probe()
         self.target.probes[-1].future.set_exception(error)
-        await run_ready_tasks()
+        await let_run()
 
     async def becomes_ready(self, running: float = 0.0) -> None:
         await self.load()

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from supervisor import LoadError, Outcome, guarded
 from supervisor.guard import RESTART_SECONDS
 from supervisor.supervisor import HEARTBEAT_SECONDS
-from tests.supervisor.fakes import INTERVAL, World, run_ready_tasks
+from tests.supervisor.fakes import INTERVAL, World
+from tests.support.waiting import let_run
 
 
 def task(name: str) -> asyncio.Task[object]:
@@ -19,7 +20,7 @@ def task(name: str) -> asyncio.Task[object]:
 
 async def kill(world: World) -> None:
     task("warmup supervisor").cancel()
-    await run_ready_tasks()
+    await let_run()
 
 
 async def test_a_supervisor_that_is_cancelled_comes_back_without_loading_again(world: World) -> None:
@@ -42,7 +43,7 @@ async def test_a_supervisor_that_raises_comes_back() -> None:
     world = World()
     with capture_logs() as logs:
         async with guarded(world.supervisor):
-            await run_ready_tasks()
+            await let_run()
             await world.becomes_ready()
             world.clock.raises = RuntimeError("a bug")
             await world.advance(HEARTBEAT_SECONDS)
@@ -93,7 +94,7 @@ async def test_a_restart_between_two_loads_does_not_hurry_the_next_one(world: Wo
 
 async def test_a_demand_that_waits_is_answered_after_the_restart(world: World) -> None:
     waiting = asyncio.create_task(world.supervisor.demand())
-    await run_ready_tasks()
+    await let_run()
     await kill(world)
     await world.advance(RESTART_SECONDS)
     await world.becomes_ready()
@@ -103,7 +104,7 @@ async def test_a_demand_that_waits_is_answered_after_the_restart(world: World) -
 async def test_a_supervisor_that_is_down_when_the_guard_stops_does_not_come_back() -> None:
     world = World()
     async with guarded(world.supervisor):
-        await run_ready_tasks()
+        await let_run()
         await kill(world)
     await world.advance(10 * RESTART_SECONDS)
     assert world.value("warmup_supervisor_up") == 0
@@ -112,9 +113,9 @@ async def test_a_supervisor_that_is_down_when_the_guard_stops_does_not_come_back
 async def test_a_supervisor_is_closed_even_if_its_guard_was_cancelled() -> None:
     world = World()
     async with guarded(world.supervisor):
-        await run_ready_tasks()
+        await let_run()
         task("warmup guard").cancel()
-        await run_ready_tasks()
+        await let_run()
         assert world.value("warmup_supervisor_up") == 0
     assert world.target.loads[0].future.cancelled()
 
@@ -143,7 +144,7 @@ async def test_a_demand_to_a_supervisor_that_is_down_returns_at_once(world: Worl
 
 async def test_a_demand_that_waits_returns_when_the_guard_is_cancelled(world: World) -> None:
     waiting = asyncio.create_task(world.supervisor.demand())
-    await run_ready_tasks()
+    await let_run()
     task("warmup guard").cancel()
     snapshot = await asyncio.wait_for(waiting, timeout=5)
     assert snapshot.not_run == "the warmup supervisor is not running"

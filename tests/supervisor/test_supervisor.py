@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from supervisor import Failure, LoadError, Outcome, ProbeError, Snapshot, State, guarded
 from supervisor.supervisor import HEARTBEAT_SECONDS
-from tests.supervisor.fakes import INTERVAL, PHASES, REQUEST_TIMEOUT, TIMEOUT, World, run_ready_tasks
+from tests.supervisor.fakes import INTERVAL, PHASES, REQUEST_TIMEOUT, TIMEOUT, World
+from tests.support.waiting import let_run
 
 
 def error(outcome: Outcome = Outcome.BAD_OUTPUT, message: str = "the mask is constant") -> ProbeError:
@@ -245,7 +246,7 @@ async def test_a_probe_task_cancelled_from_outside_is_a_failed_probe(world: Worl
     await world.advance(INTERVAL)
     task = next(task for task in asyncio.all_tasks() if task.get_name() == "warmup probe")
     task.cancel()
-    await run_ready_tasks()
+    await let_run()
     assert world.snapshot.state is State.DEGRADED
     await world.advance(1)
     await world.passes()
@@ -306,7 +307,7 @@ async def test_a_probe_that_times_out_fails_at_once_and_no_other_starts_until_it
     assert world.probes == 2
     assert not world.target.probes[-1].future.cancelled()
     world.target.probes[-1].future.set_exception(RuntimeError("too late to matter"))
-    await run_ready_tasks()
+    await let_run()
     assert world.value("warmup_runs_total", outcome="error") == 0
     assert world.probes == 3
     await world.passes()
@@ -327,7 +328,7 @@ async def test_a_success_after_the_timeout_does_not_count(world: World) -> None:
 
 async def demanded(world: World) -> asyncio.Task[Snapshot]:
     task = asyncio.create_task(world.supervisor.demand())
-    await run_ready_tasks()
+    await let_run()
     return task
 
 
@@ -419,7 +420,7 @@ async def test_a_caller_that_leaves_cancels_nothing(world: World) -> None:
     await world.advance(30)
     leaving, staying = await demanded(world), await demanded(world)
     leaving.cancel()
-    await run_ready_tasks()
+    await let_run()
     assert world.probes == 2
     await world.passes()
     assert leaving.cancelled()
@@ -444,7 +445,7 @@ async def test_draining_answers_every_demand_and_cancels_a_probe_that_has_no_tur
     await world.advance(INTERVAL)
     task = await demanded(world)
     world.supervisor.drain()
-    await run_ready_tasks()
+    await let_run()
     assert task.result().state is State.DRAINING
     assert world.target.probes[-1].future.cancelled()
     assert world.value("warmup_runs_total", outcome="skipped") == 1
@@ -472,10 +473,10 @@ async def test_closing_answers_every_demand_and_leaves_no_task_behind() -> None:
     world = World()
     before = asyncio.all_tasks()
     async with guarded(world.supervisor):
-        await run_ready_tasks()
+        await let_run()
         task = asyncio.create_task(world.supervisor.demand())
-        await run_ready_tasks()
-    await run_ready_tasks()
+        await let_run()
+    await let_run()
     assert not task.result().ready
     assert asyncio.all_tasks() == before
     assert world.target.loads[0].future.cancelled()
@@ -529,7 +530,7 @@ async def test_the_metrics_of_a_failure(world: World) -> None:
 
 
 async def test_the_heartbeat_goes_on_while_the_supervisor_only_waits(world: World) -> None:
-    for stage in (world.load, world.passes, run_ready_tasks):
+    for stage in (world.load, world.passes, let_run):
         for _ in range(3):
             await world.advance(HEARTBEAT_SECONDS)
             heard = world.value("warmup_supervisor_heartbeat_timestamp_seconds")
@@ -564,7 +565,7 @@ async def test_the_log_has_the_messages_that_searches_rely_on() -> None:
     with capture_logs() as logs:
         world = World()
         async with guarded(world.supervisor):
-            await run_ready_tasks()
+            await let_run()
             await world.becomes_ready(0.5)
             await world.advance(INTERVAL)
             await world.fails(error())
