@@ -39,7 +39,6 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --no-build-isolation . --group dev
 	$(PIP) uninstall --yes opencv-python
 	$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
-	$(FETCH_U2NETP)
 	@touch $@
 	@echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
 
@@ -54,7 +53,7 @@ demo: setup ## start the service, remove the background of a photograph, show th
 	$(BIN)/python deploy/demo.py
 
 .PHONY: test
-test: setup ## run all tests (about 8 minutes); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
+test: setup ## run all tests (about 6 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The marks are explained in pyproject.toml.

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,10 +71,11 @@ def main(
         try:
             content = fetch()
             check(content)
-            place(content, target)
-        except Unavailable as error:
+        except (Unavailable, OSError, zlib.error) as error:
             failures.append(f"  {source}: {error}")
             continue
+        try:
+            place(content, target)
         except OSError as error:
             print(f"u2netp.onnx cannot be written to {target}: {error.strerror or error}", file=sys.stderr)
             return 1

@@ -40,7 +40,7 @@ class EngineWithFallback:
             self._engine.prepare(report)
         except WeightsUnavailable as error:
             self._fall_back(error)
-            self._engine.prepare(report)
+            self.prepare(report)
 
     def load(self, report: ReportPhase) -> EngineInfo:
         """Load the engine in use. If its weights are unusable at the first load, switch to the fallback as well."""
@@ -77,8 +77,9 @@ class EngineWithFallback:
         return replace(info, fallback=bool(self._fallback_reason), fallback_reason=self._fallback_reason)
 
     def _fall_back(self, error: WeightsUnavailable) -> None:
-        if self._decided:
-            raise error
+        if self._decided:  # the fallback has no weights either: say why both are missing
+            reasons = [reason for reason in (self._fallback_reason, str(error)) if reason]
+            raise WeightsUnavailable("; ".join(reasons)) from error
         self._decided = True
         preferred = self._engine.name
         self._engine = self._make_fallback()

@@ -27,7 +27,7 @@ def read_verified(path: Path) -> bytes:
     Raises:
         WeightsUnavailable: the file is missing, cannot be read, or has another hash; and what to do about it.
     """
-    cure = f"Run `make setup`, or put the file with the SHA-256 {SHA256} there by hand"
+    cure = f"Run `make setup` (or build the image again), or put the file with the SHA-256 {SHA256} there by hand"
     try:
         content = path.read_bytes()
     except OSError as error:

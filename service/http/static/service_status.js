@@ -79,8 +79,8 @@ function warnings(answer) {
   if (answer.fallback) {
     found.push({
       title: "A simpler engine is in use instead of InSPyReNet.",
-      text: `${sentence(answer.fallback_reason)} The ${answer.engine} engine only works well if the subject stands `
-        + "out from a plain background.",
+      text: `${sentence(answer.fallback_reason)} The ${answer.engine} engine is a smaller network: fine details `
+        + "such as hair or spokes may be lost.",
     });
   }
   if (answer.weights === "dummy") {

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from service.engines.fallback import EngineWithFallback
-from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, WeightsUnavailable
+from service.engines.protocol import (
+    RGB,
+    Alpha,
+    ConfigurationError,
+    EngineInfo,
+    LoadPhase,
+    ReportPhase,
+    WeightsUnavailable,
+)
 
 INFO = EngineInfo("fake", False, "", "base", "dynamic", "cpu", "fp32", "", "file", "", "")
 
@@ -107,3 +116,18 @@ def test_a_fallback_that_fails_to_load_is_not_replaced_again() -> None:
 def test_a_setting_that_cannot_work_is_no_reason_to_fall_back() -> None:
     with pytest.raises(ConfigurationError):
         start(Fake("preferred", load=ConfigurationError("no such device")))
+
+
+def test_if_the_fallback_has_no_weights_either_the_error_names_both_reasons() -> None:
+    class Without:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def prepare(self, report: ReportPhase) -> None:
+            raise WeightsUnavailable(f"no file for {self.name}")
+
+    without: Any = Without
+    engine = EngineWithFallback(without("inspyrenet"), make_fallback=lambda: without("u2netp"))
+    for _ in range(2):  # also when it is tried again
+        with pytest.raises(WeightsUnavailable, match=r"no file for inspyrenet.*; no file for u2netp"):
+            engine.prepare(lambda *_: None)
