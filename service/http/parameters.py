@@ -104,5 +104,9 @@ def _flag(name: str, value: str) -> bool:
 
 
 def _quote(text: str) -> str:
-    """A client's string, shortened and printable."""
-    return ascii(text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "...")
+    """A client's string, printable and at most ``_QUOTED_LENGTH`` characters long as printed.
+
+    It is shortened after it is escaped, because one character can become ten (``\\U0001d4ff``).
+    """
+    escaped = ascii(text)[1:-1]
+    return f"'{escaped}'" if len(escaped) <= _QUOTED_LENGTH else f"'{escaped[:_QUOTED_LENGTH]}...'"
