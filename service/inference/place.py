@@ -119,8 +119,9 @@ class Place:
     def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
         """End the request with this error instead of a picture; does nothing once its answer is being written.
 
-        Nor does it between two threads: what the device thread gave, a mask or an error, is about to become the answer,
-        and the task that reports a lost device must not cancel itself.
+        It also does nothing after the device thread has ended and before the codec pool begins: the request's task is
+        about to run. If the device was lost, that task reports it, which interrupts all requests, and must not cancel
+        itself.
         """
         between_threads = self.state is State.FINISHING and self._working is None
         too_late = between_threads or self.state in {State.ANSWERING, State.RELEASED}

@@ -124,9 +124,10 @@ async def test_draining_admits_what_fits_the_grace(admission: Admission, clock: 
         admission.take_place()
 
 
-async def test_draining_before_the_gate_opens_ends_every_request_at_once(admission: Admission) -> None:
-    admission.refuse(lambda: Unavailable("loading again"))
-    admission._refusal = None  # as before the first load: the gate is closed and nothing is refused
+async def test_draining_before_the_gate_opens_ends_every_request_at_once(
+    admission: Admission, device_thread: DeviceThread
+) -> None:
+    device_thread.close_gate()  # as before the first load: nothing is refused yet
     waiting = asyncio.create_task(serve_one(admission))
     await let_run()
     admission.drain(8.0)
