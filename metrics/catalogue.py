@@ -36,10 +36,12 @@ OUTCOMES = (
     "device_error",
     "bad_output",
     "bad_size",
+    "disagrees",
     "weights_unavailable",
     "error",
     "skipped",
 )
+REFERENCE_STATES = ("pass", "fail", "pending")
 STARTUP_PHASES = ("import", "weights", "device", "first_probe", "total")
 STAGES = ("queue", "decode", "infer", "compose", "encode")
 REJECTIONS = (
@@ -99,6 +101,7 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
         self._register_probe_metrics()
+        self._register_reference_metrics()
         self._register_supervisor_metrics()
         self._register_request_metrics()
         self._register_worker_metrics()
@@ -200,6 +203,21 @@ class Metrics:
         self.warmup_last_success_timestamp_seconds = self._gauge(
             "warmup_last_success_timestamp_seconds",
             "Unix time in seconds at which the last successful warmup probe ended, 0 if none has succeeded.",
+        )
+
+    def _register_reference_metrics(self) -> None:
+        self.warmup_references = self._gauge(
+            "warmup_references",
+            "Number of reference pictures by state: pass (the last mask agreed with the accepted one), fail (it did "
+            "not, or could not be judged), pending (not judged since the load or the last change of precision). All "
+            "are 0 if no references are configured.",
+            ["state"],
+        )
+        _create_series(self.warmup_references, REFERENCE_STATES)
+        self.warmup_reference_worst_error_ratio = self._gauge(
+            "warmup_reference_worst_error_ratio",
+            "Largest mean absolute difference between the mask of a reference picture and its accepted mask, in the "
+            "last judgement of each picture, from 0 to 1. 0 if none has been judged.",
         )
 
     def _register_supervisor_metrics(self) -> None:

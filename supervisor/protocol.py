@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     DEVICE_ERROR = "device_error"
     BAD_OUTPUT = "bad_output"
     BAD_SIZE = "bad_size"
+    DISAGREES = "disagrees"
     WEIGHTS_UNAVAILABLE = "weights_unavailable"
     ERROR = "error"
     SKIPPED = "skipped"
