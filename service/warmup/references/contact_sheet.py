@@ -70,7 +70,7 @@ _ARTICLE = """\
 <figure><img class="cut-out" src="{cut_out}" alt="the cut-out">
 <figcaption>the cut-out that the engine makes</figcaption></figure>
 </div>
-<p class="figures">{width} x {height} pixels. {measured_words}: {measured}.
+<p class="figures">{width} x {height} pixels.{measured}
 <span{loose}>A mask agrees up to an error of {max_error}.{loose_words}</span></p>
 </article>
 """
@@ -121,7 +121,6 @@ def is_one(path: Path) -> bool:
 
 
 def _article(reference: Reference, thumbnails: Thumbnails) -> str:
-    own = reference.mask_from == "engine"
     loose = reference.max_error > LOOSE
     return _ARTICLE.format(
         name=escape(reference.file),
@@ -130,17 +129,20 @@ def _article(reference: Reference, thumbnails: Thumbnails) -> str:
         picture=_data(thumbnails.picture),
         mask=_data(thumbnails.mask),
         cut_out=_data(thumbnails.cut_out),
-        source="made by the engine" if own else "given",
+        source="made by the engine" if reference.mask_from == "engine" else "given",
         width=reference.size[0],
         height=reference.size[1],
-        measured_words="Difference between fp32 and bf16"
-        if own
-        else "Difference between the engine's mask and this",
-        measured=_figure(reference.measured),
+        measured=_measured(reference),
         max_error=_figure(reference.max_error),
         loose=' class="loose"' if loose else "",
         loose_words=" That is so much that it proves little." if loose else "",
     )
+
+
+def _measured(reference: Reference) -> str:
+    if reference.mask_from == "given":
+        return f" The engine's mask differs from the given one by {_figure(reference.measured)}."
+    return f" fp32 and bf16 differ by {_figure(reference.measured)}." if reference.measured else ""
 
 
 def _figure(error: float) -> str:

@@ -39,6 +39,25 @@ def mask_of_answer(data: bytes, size: Size) -> Mask:
     return np.asarray(image)
 
 
+def check_mask_file(data: bytes, size: Size) -> None:
+    """Check that the PNG of an accepted mask is whole and of that size, by its header and its checksums.
+
+    No pixel is decoded, because a start with fifty masks would have to wait for it.
+
+    Raises:
+        NotAMask: it is damaged, has another size, or is not grey.
+    """
+    try:
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
+            found, mode = image.size, image.mode
+            image.verify()
+    except Exception as error:  # as in _open
+        raise NotAMask("does not decode as a PNG") from error
+    if mode != "L":
+        raise NotAMask(f"is no grey mask (mode {mode})")
+    _check_size(found, size)
+
+
 def given_mask(data: bytes, size: Size) -> Mask:
     """The mask in a PNG that another service or a person made.
 
@@ -80,15 +99,20 @@ def mean_error(one: Mask, other: Mask) -> float:
 
 
 def _open(data: bytes, size: Size) -> Image.Image:
-    """The decoded PNG, if it has that size."""
+    """The decoded PNG, if it has that size; another size is noticed before it is decoded."""
     try:
         with Image.open(BytesIO(data), formats=["PNG"]) as image:
-            found = image.size
-            if found == size:
-                image.load()
-                return image
+            _check_size(image.size, size)
+            image.load()
+            return image
+    except NotAMask:
+        raise
     # Pillow has no common base for what damaged files raise.
     except Exception as error:
         raise NotAMask("does not decode as a PNG") from error
-    turned = " (the mask of the upright picture is needed)" if found == size[::-1] else ""
-    raise NotAMask(f"is {found[0]} x {found[1]} pixels; the picture is {size[0]} x {size[1]}{turned}")
+
+
+def _check_size(found: Size, size: Size) -> None:
+    if found != size:
+        turned = " (the mask of the upright picture is needed)" if found == size[::-1] else ""
+        raise NotAMask(f"is {found[0]} x {found[1]} pixels; the picture is {size[0]} x {size[1]}{turned}")

@@ -19,7 +19,7 @@ from service.errors import ServiceError
 from service.imaging.decode import upright_size
 from service.warmup.references import manifest as manifests
 from service.warmup.references.manifest import FILE_NAME, Reference, unusable
-from service.warmup.references.masks import NotAMask, mask_of_answer, mean_error
+from service.warmup.references.masks import NotAMask, check_mask_file, mask_of_answer, mean_error
 from supervisor.protocol import Outcome, ProbeError
 
 _LONGEST_NAME = 80  # characters, so that the figures fit into the longest message that the supervisor keeps
@@ -177,7 +177,7 @@ class ReferenceSet:
     def _verify(self, reference: Reference) -> None:
         try:
             size = upright_size(self._read(reference.file, reference.sha256))
-            mask_of_answer(self._read(reference.mask, reference.mask_sha256), reference.size)
+            check_mask_file(self._read(reference.mask, reference.mask_sha256), reference.size)
         except _ChangedFile as error:
             raise unusable(self._directory, str(error)) from error
         except ServiceError as error:
