@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,7 @@ def run(
         make_engine: makes the engine, if it is not the one that the settings ask for.
     """
     settings, notes = load_settings(given(args), environ)
+    settings = settings.model_copy(update={"references": None})  # those that are replaced must not matter
     logs.configure("console")
     startup.configure_libraries()
     for note in notes:
@@ -93,7 +95,7 @@ def run(
     from service.warmup.references.gathering import NotAccepted  # noqa: PLC0415
 
     try:
-        asyncio.run(_accept(args, settings, make_engine or requested_engine))
+        _accept(args, settings, make_engine or requested_engine)
     except NotAccepted as error:
         for problem in error.problems:
             print_error(problem)
@@ -108,22 +110,19 @@ def run(
     return 1
 
 
-async def _accept(
-    args: argparse.Namespace, settings: Settings, make_engine: Callable[[Settings], Engine]
-) -> None:
+def _accept(args: argparse.Namespace, settings: Settings, make_engine: Callable[[Settings], Engine]) -> None:
     from service.warmup.references import acceptance  # noqa: PLC0415 - imports the codecs
 
-    @asynccontextmanager
-    async def cutting(
-        info: EngineInfo | None, precision: Precision | None
-    ) -> AsyncIterator[tuple[EngineInfo, Cut]]:
+    @contextmanager
+    def cutting(info: EngineInfo | None, precision: Precision | None) -> Iterator[tuple[EngineInfo, Cut]]:
         wanted = settings
         if info is not None and precision is not None:
+            gc.collect()  # frees the engine before this one: the parts around it refer to each other
             wanted = settings.model_copy(update={"engine": info.engine, "precision": precision})
-        async with _loaded(wanted, make_engine(wanted)) as opened:
+        with opened_pipeline(wanted, make_engine(wanted)) as opened:
             yield opened
 
-    made = await acceptance.accept(
+    made = acceptance.accept(
         args.directory,
         masks=args.masks,
         max_pixels=settings.max_pixels,
@@ -138,9 +137,12 @@ async def _accept(
     print_line(f"Then start the service with INSPYRENET_REFERENCES={args.directory.resolve()}")
 
 
-@asynccontextmanager
-async def _loaded(settings: Settings, engine: Engine) -> AsyncIterator[tuple[EngineInfo, Cut]]:
-    """The service's own parts around a loaded engine, without HTTP and without probes."""
+@contextmanager
+def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[EngineInfo, Cut]]:
+    """The service's own parts around a loaded engine, without HTTP and without probes.
+
+    The event loop runs only while a picture is cut out; files are read and written between the pictures.
+    """
     from metrics import Metrics  # noqa: PLC0415
     from service.app import build_parts  # noqa: PLC0415 - imports the web server
     from service.imaging.options import Options  # noqa: PLC0415
@@ -149,23 +151,23 @@ async def _loaded(settings: Settings, engine: Engine) -> AsyncIterator[tuple[Eng
 
     lifecycle = Lifecycle(drain_timeout=settings.drain_timeout)
     parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=Metrics())
-    parts.device_thread.start()
 
-    async def cut(data: bytes) -> bytes:
+    async def cut_out(data: bytes) -> bytes:
         with parts.admission.probe_place() as place:
-            cut_out = await parts.pipeline.run(
-                EncodedPicture(data), Options(), place=place, progress=Progress()
-            )
-        return cut_out.body
+            done = await parts.pipeline.run(EncodedPicture(data), Options(), place=place, progress=Progress())
+        return done.body
 
-    try:
-        yield await _load(parts), cut
-    finally:
-        parts.device_thread.stop()
-        parts.codec_pool.shutdown(wait=False, cancel_futures=True)
+    with asyncio.Runner() as runner:
+        try:
+            info = runner.run(_load(parts))
+            yield info, lambda data: runner.run(cut_out(data))
+        finally:
+            parts.device_thread.stop()
+            parts.codec_pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def _load(parts: Parts) -> EngineInfo:
+    """Load the engine as the service does, and decide its precision."""
     from service.inference.device_thread import Kind  # noqa: PLC0415
 
     engine = parts.engine
@@ -173,6 +175,7 @@ async def _load(parts: Parts) -> EngineInfo:
     def report(_: LoadPhase, line: str) -> None:
         print_line(line)
 
+    parts.device_thread.start()
     await parts.preparation.run(lambda: engine.prepare(report))
     info = await parts.device_thread.run(lambda: engine.load(report), kind=Kind.LOAD)
     if not info.settled:

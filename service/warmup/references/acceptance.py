@@ -12,8 +12,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -39,10 +39,10 @@ TOLERANCE = 2 / 255
 
 Precision = Literal["fp32", "bf16"]
 
-Cut = Callable[[bytes], Awaitable[bytes]]
+Cut = Callable[[bytes], bytes]
 """From the bytes of a picture to the PNG of its cut-out, through the service's pipeline."""
 
-Cutting = Callable[[EngineInfo | None, Precision | None], AbstractAsyncContextManager[tuple[EngineInfo, Cut]]]
+Cutting = Callable[[EngineInfo | None, Precision | None], AbstractContextManager[tuple[EngineInfo, Cut]]]
 """Opens a pipeline: with the engine as configured (None, None), or with that engine in that precision."""
 
 _MASKS = re.compile(r"accepted-[a-z0-9_]{8}")
@@ -61,7 +61,7 @@ class _Draft:
     measured: float
 
 
-async def accept(
+def accept(
     directory: Path,
     *,
     masks: Path | None,
@@ -90,13 +90,12 @@ async def accept(
     for remark in remarks:
         report(remark)
     with _new_set(directory) as new:
-        async with cutting(None, None) as (info, cut):
-            drafts = await _cut_all(candidates, new, cut, max_pixels=max_pixels, report=report)
+        info, drafts = _cut_all(candidates, new, cutting, max_pixels=max_pixels, report=report)
         other = _other_precision(info)
         if masks is None and max_error is None and other is not None:
             report(f"The masks were made in {info.precision}. Measuring how they differ in {other}.")
-            async with cutting(info, other) as (_, cut):
-                await _measure_difference(drafts, new, cut, report=report)
+            with cutting(info, other) as (_, cut):
+                _measure_difference(drafts, new, cut, report=report)
         made = Manifest(
             accepted_at=datetime.now(UTC).isoformat(timespec="seconds"),
             references=tuple(_reference(draft, info, max_error) for draft in drafts),
@@ -110,38 +109,42 @@ async def accept(
     return made
 
 
-async def _cut_all(
+def _cut_all(
     candidates: Sequence[Candidate],
     new: _NewSet,
-    cut: Cut,
+    cutting: Cutting,
     *,
     max_pixels: int,
     report: Callable[[str], None],
-) -> list[_Draft]:
-    """Cut every picture out; all pictures that fail are named at the end."""
+) -> tuple[EngineInfo, list[_Draft]]:
+    """Cut every picture out with the engine as configured; all pictures that fail are named at the end.
+
+    The pipeline ends with this function, so that its engine is not in memory beside the one of another precision.
+    """
     drafts, problems = [], []
-    for number, candidate in enumerate(candidates, 1):
-        try:
-            draft = await _cut_one(candidate, new, cut, max_pixels=max_pixels)
-        except ServiceError as error:
-            problems.append(f"{candidate.file}: {error.message}")
-        except NotAMask as error:
-            problems.append(f"{candidate.file}: its mask {error}")
-        except BadMask as error:
-            problems.append(f"{candidate.file}: the engine made no usable mask: {error}")
-        except EngineError as error:
-            problems.append(f"{candidate.file}: the engine failed: {error}")
-        else:
-            drafts.append(draft)
-            report(f"{number}/{len(candidates)} {candidate.file}")
+    with cutting(None, None) as (info, cut):
+        for number, candidate in enumerate(candidates, 1):
+            try:
+                draft = _cut_one(candidate, new, cut, max_pixels=max_pixels)
+            except ServiceError as error:
+                problems.append(f"{candidate.file}: {error.message}")
+            except NotAMask as error:
+                problems.append(f"{candidate.file}: its mask {error}")
+            except BadMask as error:
+                problems.append(f"{candidate.file}: the engine made no usable mask: {error}")
+            except EngineError as error:
+                problems.append(f"{candidate.file}: the engine failed: {error}")
+            else:
+                drafts.append(draft)
+                report(f"{number}/{len(candidates)} {candidate.file}")
     if problems:
         raise NotAccepted(problems)
-    return drafts
+    return info, drafts
 
 
-async def _cut_one(candidate: Candidate, new: _NewSet, cut: Cut, *, max_pixels: int) -> _Draft:
+def _cut_one(candidate: Candidate, new: _NewSet, cut: Cut, *, max_pixels: int) -> _Draft:
     data = new.read(candidate.file)
-    answer = await cut(data)
+    answer = cut(data)
     made = mask_of_answer(answer, candidate.size)
     if made.min() == made.max():
         raise NotAMask(f"is constant ({made.flat[0]} everywhere), so nothing would be compared")
@@ -160,12 +163,12 @@ async def _cut_one(candidate: Candidate, new: _NewSet, cut: Cut, *, max_pixels: 
     return _Draft(candidate, hashlib.sha256(data).hexdigest(), mask_file, mask_sha256, thumbnails, measured)
 
 
-async def _measure_difference(
+def _measure_difference(
     drafts: Sequence[_Draft], new: _NewSet, cut: Cut, *, report: Callable[[str], None]
 ) -> None:
     for number, draft in enumerate(drafts, 1):
         size = draft.candidate.size
-        other = mask_of_answer(await cut(new.read(draft.candidate.file)), size)
+        other = mask_of_answer(cut(new.read(draft.candidate.file)), size)
         draft.measured = mean_error(other, mask_of_answer(new.read(draft.mask_file), size))
         report(f"{number}/{len(drafts)} {draft.candidate.file}: differs by {draft.measured:.4f}")
 
