@@ -35,7 +35,7 @@ def picture(side: int) -> bytes:
 class Judge:
     """Decides whether an answer is a cut-out of the canary.
 
-    It remembers the alpha of the first probe that passed: the reference. A new load or precision needs a new judge.
+    It remembers the alpha of the first probe that passed. A new load or precision needs a new judge.
 
     Args:
         side: of the canary, in pixels.
@@ -43,7 +43,7 @@ class Judge:
 
     def __init__(self, side: int) -> None:
         self._side = side
-        self._reference: npt.NDArray[np.uint8] | None = None
+        self._first_alpha: npt.NDArray[np.uint8] | None = None
 
     def check(self, body: bytes) -> None:
         """Judge an encoded RGBA image.
@@ -69,10 +69,10 @@ class Judge:
             raise ProbeError(
                 Outcome.BAD_OUTPUT, f"the mask is constant (alpha {alpha.min() / 255:.3f} everywhere)"
             )
-        if self._reference is None:
-            self._reference = alpha
+        if self._first_alpha is None:
+            self._first_alpha = alpha
             return
-        drift = float(np.mean(np.abs(alpha.astype(np.int16) - self._reference))) / 255
+        drift = float(np.mean(np.abs(alpha.astype(np.int16) - self._first_alpha))) / 255
         if drift > DRIFT_TOLERANCE:
             raise ProbeError(
                 Outcome.BAD_OUTPUT,

@@ -24,7 +24,7 @@ THUMBNAIL_SIDE = 360
 """Longest side in pixels of the reduced pictures: three fit side by side on a laptop's screen."""
 
 LOOSE = 0.05
-"""A reference with a larger ``max_error`` proves little: the masks of two good networks differ by about that much."""
+"""A reference with a larger ``max_error`` proves little: u2netp's masks differ about that much from the true ones."""
 
 _GENERATOR = '<meta name="generator" content="inspyrenet accept">'
 

@@ -3,8 +3,9 @@
 The target holds one for each load and replaces it after each judgement and after a change of precision. It must stay
 pure: nothing here reads a file, runs a probe or knows the engine.
 
-References are judged in the order of the manifest, over and over. One that failed is judged again next, until it
-passes: so one bad reference among fifty cannot make the state flap.
+References are judged in the order of the manifest, over and over. One that disagreed is judged again next, until it
+agrees: so one bad reference among fifty cannot make the state flap. A probe that failed in another way (no memory, a
+hang) has judged nothing: the rotation stays as it is, and the same reference is next.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Standing(StrEnum):
 class Verdict:
     """The last judgement of one reference."""
 
-    passed: bool
-    error: float | None
-    """The mean absolute alpha error, 0-1; None if there was no mask to measure."""
+    agrees: bool
+    error: float
+    """The mean absolute alpha error, 0-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,16 @@ class Rotation:
 
     # -- what has happened ---------------------------------------------------------------------------------------
 
-    def after_pass(self, name: str, error: float) -> Rotation:
+    def after_agreement(self, name: str, error: float) -> Rotation:
         """The reference agrees; it goes to the end of the queue."""
         queue = (*(other for other in self.queue if other != name), name)
-        return replace(self, queue=queue, verdicts={**self.verdicts, name: Verdict(passed=True, error=error)})
+        return replace(self, queue=queue, verdicts={**self.verdicts, name: Verdict(agrees=True, error=error)})
 
-    def after_failure(self, name: str, error: float | None) -> Rotation:
-        """The reference disagrees, or could not be judged; it is judged again next."""
+    def after_disagreement(self, name: str, error: float) -> Rotation:
+        """The reference disagrees; it is judged again next."""
         queue = (name, *(other for other in self.queue if other != name))
         return replace(
-            self, queue=queue, verdicts={**self.verdicts, name: Verdict(passed=False, error=error)}
+            self, queue=queue, verdicts={**self.verdicts, name: Verdict(agrees=False, error=error)}
         )
 
     def from_the_start(self) -> Rotation:
@@ -92,7 +93,7 @@ class Rotation:
         verdict = self.verdicts.get(name)
         if verdict is None:
             return Standing.PENDING
-        return Standing.PASS if verdict.passed else Standing.FAIL
+        return Standing.PASS if verdict.agrees else Standing.FAIL
 
     def count(self, standing: Standing) -> int:
         """How many references stand so."""
@@ -100,6 +101,8 @@ class Rotation:
 
     @property
     def worst(self) -> tuple[str, float] | None:
-        """The name and the error of the reference with the largest error of the last round; None if none has one."""
-        errors = {name: verdict.error for name, verdict in self.verdicts.items() if verdict.error is not None}
-        return max(errors.items(), key=lambda item: item[1]) if errors else None
+        """The name and the error of the reference with the largest error of the last round; None if none is judged."""
+        if not self.verdicts:
+            return None
+        name = max(self.verdicts, key=lambda one: self.verdicts[one].error)
+        return name, self.verdicts[name].error

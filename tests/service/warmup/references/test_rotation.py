@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.warmup.references.rotation import Gate, Rotation, Standing
 
@@ -21,7 +21,7 @@ def judged(rotation: Rotation, *passed: bool) -> Rotation:
     for value in passed:
         name = rotation.next
         assert name is not None
-        rotation = rotation.after_pass(name, 0.001) if value else rotation.after_failure(name, 0.5)
+        rotation = rotation.after_agreement(name, 0.001) if value else rotation.after_disagreement(name, 0.5)
     return rotation
 
 
@@ -41,7 +41,7 @@ def test_references_are_judged_in_the_order_of_the_manifest_over_and_over() -> N
     assert seen == [*NAMES, *NAMES, "a.jpg"]
 
 
-def test_a_reference_that_failed_is_judged_again_next_until_it_passes() -> None:
+def test_a_reference_that_disagreed_is_judged_again_next_until_it_agrees() -> None:
     rotation = judged(Rotation.of(NAMES, "first"), True, False, False)
     assert rotation.next == "b.jpg"
     assert counts(rotation) == {"pass": 1, "fail": 1, "pending": 1}
@@ -58,10 +58,10 @@ def test_a_change_of_what_serves_makes_all_pending_and_puts_the_gates_references
 
 
 def test_the_worst_is_the_largest_error_of_the_last_judgements() -> None:
-    rotation = Rotation.of(NAMES, "none").after_pass("a.jpg", 0.5).after_pass("b.jpg", 0.2)
+    rotation = Rotation.of(NAMES, "none").after_agreement("a.jpg", 0.5).after_agreement("b.jpg", 0.2)
     assert rotation.worst == ("a.jpg", 0.5)
-    assert rotation.after_pass("a.jpg", 0.1).worst == ("b.jpg", 0.2)
-    assert rotation.after_failure("a.jpg", None).worst == ("b.jpg", 0.2)
+    assert rotation.after_agreement("a.jpg", 0.1).worst == ("b.jpg", 0.2)
+    assert rotation.after_disagreement("b.jpg", 0.6).worst == ("b.jpg", 0.6)
 
 
 def test_without_references_nothing_is_next_and_no_gate_waits() -> None:
@@ -89,21 +89,20 @@ class RotationMachine(RuleBasedStateMachine):
         self.failing: str | None = None
 
     @rule()
-    def passes(self) -> None:
+    def agrees(self) -> None:
         name = self.rotation.next
         assert name is not None
-        self.rotation, self.failing = self.rotation.after_pass(name, 0.0), None
+        self.rotation, self.failing = self.rotation.after_agreement(name, 0.0), None
 
-    @rule(measured=st.booleans())
-    def fails(self, measured: bool) -> None:
+    @rule()
+    def disagrees(self) -> None:
         self.failing = self.rotation.next
         assert self.failing is not None
-        self.rotation = self.rotation.after_failure(self.failing, 0.4 if measured else None)
+        self.rotation = self.rotation.after_disagreement(self.failing, 0.4)
 
-    @precondition(lambda self: self.failing is None)
     @rule()
     def loads(self) -> None:
-        self.rotation = self.rotation.from_the_start()
+        self.rotation, self.failing = self.rotation.from_the_start(), None
 
     @invariant()
     def every_reference_stands_somewhere(self) -> None:
@@ -111,7 +110,7 @@ class RotationMachine(RuleBasedStateMachine):
         assert sorted(self.rotation.queue) == sorted(NAMES)
 
     @invariant()
-    def at_most_one_fails_and_it_is_next(self) -> None:
+    def at_most_one_disagrees_and_it_is_next(self) -> None:
         assert self.rotation.count(Standing.FAIL) == (self.failing is not None)
         assert self.failing in (None, self.rotation.next)
 
