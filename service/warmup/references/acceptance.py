@@ -7,6 +7,7 @@ else is on the disk: at every moment the directory holds the old set or the new 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -198,14 +199,28 @@ def _reference(draft: _Draft, info: EngineInfo, max_error: float | None) -> Refe
 @contextmanager
 def _new_set(directory: Path) -> Iterator[_NewSet]:
     """The files of a set while it is made; unless it is committed, nothing of it stays."""
-    masks = Path(tempfile.mkdtemp(prefix="accepted-", dir=directory))
-    new = _NewSet(directory, masks)
+    with _lock(directory):
+        masks = Path(tempfile.mkdtemp(prefix="accepted-", dir=directory))
+        new = _NewSet(directory, masks)
+        try:
+            masks.chmod(0o755)  # the service may run as another user than the one who accepts
+            yield new
+        finally:
+            if not new.committed:
+                shutil.rmtree(masks, ignore_errors=True)
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Keep a second run out of the directory: each would remove the masks of the other."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        masks.chmod(0o755)  # the service may run as another user than the one who accepts
-        yield new
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise NotAccepted([f"another run of accept is at work in {directory}"]) from error
     finally:
-        if not new.committed:
-            shutil.rmtree(masks, ignore_errors=True)
+        os.close(descriptor)
 
 
 class _NewSet:

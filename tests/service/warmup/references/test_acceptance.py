@@ -293,6 +293,20 @@ def test_a_contact_sheet_that_cannot_be_written_leaves_the_old_set_whole(
     assert files(directory) == before
 
 
+def test_a_second_run_at_the_same_time_is_refused(accepting: Accept, directory: Path) -> None:
+    engines, seen = Engines(), []
+
+    def accept_again(_: int) -> None:
+        with pytest.raises(NotAccepted) as caught:
+            accepting(Engines())
+        seen.append(caught.value.problems)
+
+    engines.on_cut = accept_again
+    accepting(engines)
+    assert set(seen) == {(f"another run of accept is at work in {directory}",)}
+    open_set(directory)
+
+
 def test_the_service_may_run_as_another_user(accepting: Accept, directory: Path) -> None:
     made = accepting(Engines())
     assert (directory / made.references[0].mask).parent.stat().st_mode & 0o777 == 0o755
