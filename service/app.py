@@ -43,7 +43,7 @@ from service.lifecycle import Lifecycle
 from service.settings import Settings
 from service.version import __version__
 from service.warmup.target import EngineTarget
-from supervisor import Supervisor, guarded
+from supervisor import Size, Supervisor, guarded
 
 _log = structlog.get_logger("app")
 
@@ -125,7 +125,8 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
     pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
     target = EngineTarget(
         engine,
-        pipeline=pipeline,
+        # A canary is as large as its model input, whose sides were rounded and may exceed what clients may send.
+        pipeline=Pipeline(engine, max_pixels=max(settings.max_pixels, settings.max_model_pixels)),
         admission=admission,
         device_thread=device_thread,
         preparation=preparation,
@@ -133,6 +134,7 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         lifecycle=lifecycle,
         metrics=metrics,
         canary_side=side,
+        max_pixels=settings.max_pixels,
     )
     supervisor = Supervisor(
         target,
@@ -142,8 +144,10 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         metrics=metrics,
         process_age=process_age,
     )
+    device_errors.on_picture_failed(
+        lambda size: supervisor.request_failed(Size(*engine.model_input_size(*size)))
+    )
     lifecycle.on_drain(supervisor.drain)
-    lifecycle.on_drain(target.drain)
     lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
     return Parts(
         engine=engine,

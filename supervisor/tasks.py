@@ -7,12 +7,12 @@ A target must not be able to end the supervisor, whatever it raises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome, ProbeReport
+from supervisor.protocol import LoadReport, Outcome, ProbeReport, Subject
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Load:
     """A load in progress."""
 
-    task: asyncio.Task[Mapping[str, float] | Failure]
+    task: asyncio.Task[LoadReport | Failure]
     began: float
     """Monotonic seconds."""
 
@@ -31,6 +31,7 @@ class Probe:
     """A probe in progress; times are monotonic seconds."""
 
     task: asyncio.Task[ProbeReport | Failure]
+    subject: Subject
     began: float
     """When it was sent. It may then wait for its turn."""
     started_at: float | None = None

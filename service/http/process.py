@@ -139,9 +139,10 @@ class PictureRequest:
                 raise
             raise self._too_late() from None
         except EngineError as error:
-            self._handler.device_errors.report(error)
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
         except BadMask as error:
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise Unavailable(
                 "The model returned an unusable mask for this picture.", retry_after=30
             ) from error

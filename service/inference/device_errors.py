@@ -6,9 +6,12 @@ is not the fault of the device must not be counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from metrics import Metrics
 from service.engines.protocol import DeviceError, EngineError, OutOfMemory
 from service.errors import Unavailable
+from service.imaging.compose import BadMask
 from service.inference.admission import Admission
 from service.lifecycle import Lifecycle
 
@@ -26,6 +29,24 @@ class DeviceErrors:
         self._metrics = metrics
         self._admission = admission
         self._lifecycle = lifecycle
+        self._listeners: list[Callable[[tuple[int, int]], None]] = []
+
+    def on_picture_failed(self, listener: Callable[[tuple[int, int]], None]) -> None:
+        """Call ``listener`` with the (width, height) in pixels of every client's picture at which the device failed."""
+        self._listeners.append(listener)
+
+    def report_picture(self, error: EngineError | BadMask, size: tuple[int, int] | None) -> None:
+        """Note that the engine failed on a client's picture.
+
+        Args:
+            error: what it raised, or what was wrong with its mask.
+            size: of the picture; None if it failed before that was known, so that the device cannot be the cause.
+        """
+        if isinstance(error, EngineError):
+            self.report(error)
+        if size is not None and (isinstance(error, BadMask) or _kind(error) is not None):
+            for listener in self._listeners:
+                listener(size)
 
     def report(self, error: EngineError) -> None:
         """Note an error of the engine; it is ignored if the device did not cause it."""

@@ -38,8 +38,9 @@ def test_a_stuck_request_shows_in_every_report_and_ends_the_process(tmp_path: Pa
         assert service.metric('http_requests_total{code="504",method="POST",route="/process"}') == 3
         assert service.metric('rejections_total{reason="timeout"}') == 3
         warm = service.ask("/warmup")
-        assert warm.status == 200, "the last finished probe has passed, and is fresh"
+        assert warm.status == 500, "no client gets an answer"
         assert b'"failing"' in warm.body
+        assert b'"job_hung"' in warm.body
 
         service.until(lambda: service.status("/livez") == 503)
         assert time.monotonic() - began > 2.5

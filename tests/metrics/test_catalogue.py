@@ -20,6 +20,11 @@ NAMES = [
     "warmup_last_duration_seconds",
     "warmup_last_attempt_timestamp_seconds",
     "warmup_last_success_timestamp_seconds",
+    "warmup_real_size_last_success_timestamp_seconds",
+    "warmup_real_size_last_duration_seconds",
+    "warmup_sizes",
+    "warmup_references",
+    "warmup_reference_worst_error_ratio",
     "warmup_interval_seconds",
     "warmup_supervisor_up",
     "warmup_supervisor_heartbeat_timestamp_seconds",
@@ -105,8 +110,10 @@ def test_every_series_exists_from_the_start_with_the_value_zero() -> None:
         (
             "warmup_runs_total",
             "outcome",
-            "success timeout oom device_error bad_output bad_size weights_unavailable error skipped",
+            "success timeout oom device_error bad_output bad_size disagrees weights_unavailable error skipped",
         ),
+        ("warmup_sizes", "state", "owed failed refused"),
+        ("warmup_references", "state", "pass fail pending"),
         ("startup_duration_seconds", "phase", "import weights device first_probe total"),
         ("stage_duration_seconds_count", "stage", "queue decode infer compose encode"),
         (
