@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from service.errors import DeadlineExceeded, Unavailable
 from service.inference.admission import Admission
+from service.inference.codec_pool import CodecPool
+from service.inference.jobs import Kind
 from service.inference.place import Place, State
 from tests.service.inference.jobs import BlockingJob
 from tests.support.waiting import let_run, until
@@ -187,11 +188,10 @@ async def test_a_request_whose_device_job_failed_is_not_interrupted_while_it_rep
 
 
 async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
-    admission: Admission, codec_pool: ThreadPoolExecutor
+    admission: Admission, codec_pool: CodecPool
 ) -> None:
     busy, ran = [BlockingJob(), BlockingJob()], []
-    for job in busy:
-        codec_pool.submit(job)
+    occupied = [asyncio.create_task(codec_pool.run(job, kind=Kind.REQUEST)) for job in busy]
 
     async def request() -> None:
         with admission.take_place() as place:
@@ -205,5 +205,6 @@ async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
     await until(lambda: admission.taken == 0)
     for job in busy:
         job.release.set()
-    await asyncio.wrap_future(codec_pool.submit(lambda: None))
+    await asyncio.gather(*occupied)
+    await codec_pool.run(lambda: None, kind=Kind.REQUEST)
     assert ran == []
