@@ -9,11 +9,12 @@ import pytest
 
 from service.engines.protocol import RGB, Alpha
 from service.host.cpu import available_cpus
-from tests.support.photos import encoded
+from service.inference.jobs import Kind
+from tests.support import photos
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine
 
-PHOTO = encoded(40, 30)
+PHOTO = photos.encoded(40, 30)
 CANARY = (64, 64)
 CLIENT_THREADS = max(2, available_cpus())
 
@@ -89,6 +90,20 @@ async def test_every_client_thread_that_hangs_is_late(start: Start) -> None:
     engine.release.set()
     assert await asyncio.gather(*posted) == [200] * (CLIENT_THREADS + 1)
     assert pool.late(0) == 0
+
+
+async def test_pictures_that_must_be_decoded_alone_wait_without_a_thread(start: Start) -> None:
+    service = await start(warmup_interval=3600)
+    pool, avif = service.parts.codec_pool, photos.save(photos.photograph(), "AVIF")
+    decoding = threading.Event()
+    running = asyncio.create_task(pool.run(lambda: decoding.wait(60), kind=Kind.REQUEST, alone=True))
+    posted = [asyncio.create_task(service.post(avif)) for _ in range(CLIENT_THREADS + 1)]
+    await service.until(lambda: service.value("queue_depth") == CLIENT_THREADS + 1)
+    assert (await service.post(PHOTO))[0] == 200
+    assert pool.running == 1
+    decoding.set()
+    assert await running
+    assert [status for status, _, _ in await asyncio.gather(*posted)] == [200] * (CLIENT_THREADS + 1)
 
 
 @pytest.mark.parametrize("endpoint", ["/livez", "/readyz"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.inference.pipeline import EncodedPicture, Progress, StageTimes
+from tests.support import photos
 
 
 def test_the_bytes_of_a_picture_can_be_taken_once() -> None:
@@ -35,3 +36,17 @@ def test_progress_reports_every_stage_and_counts_no_waiting_as_running() -> None
     progress.add("infer", 3.0)
     assert progress.running_seconds == 5.0
     assert reported == [("decode", 2.0), ("queue", 100.0), ("infer", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "alone"), [("AVIF", True), ("JPEG", False), ("PNG", False), ("WEBP", False)]
+)
+def test_a_picture_that_must_be_decoded_alone_is_known_by_its_first_bytes(kind: str, alone: bool) -> None:
+    picture = EncodedPicture(photos.save(photos.photograph(), kind))
+    assert picture.decodes_alone is alone
+    picture.take()
+    assert picture.decodes_alone is False
+
+
+def test_what_is_no_picture_need_not_be_decoded_alone() -> None:
+    assert EncodedPicture(b"").decodes_alone is False
