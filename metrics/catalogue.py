@@ -311,14 +311,27 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.stage_duration_seconds, STAGES)
-        self.queue_depth = self._gauge("queue_depth", "Number of jobs that wait for the GPU thread.")
+        self.queue_depth = self._gauge(
+            "queue_depth",
+            "Number of accepted pictures that wait for their turn at the GPU thread, at most queue_capacity. A picture "
+            "that is being decoded waits; one whose upload has not ended is not accepted yet.",
+        )
         self.queue_capacity = self._gauge(
-            "queue_capacity", "Number of jobs that may wait for the GPU thread."
+            "queue_capacity", "Number of pictures that may wait for the GPU thread."
         )
         self.worker_busy = self._gauge("worker_busy", "1 if the GPU thread runs a job, 0 if it is idle.")
         self.inference_started_timestamp_seconds = self._gauge(
             "inference_started_timestamp_seconds",
             "Unix time in seconds at which the job that now runs in the GPU thread started, 0 if the thread is idle.",
+        )
+        self.codec_jobs_running = self._gauge(
+            "codec_jobs_running",
+            "Number of jobs that now run in the codec threads (decoding and encoding of pictures), for clients and for "
+            "warmup probes.",
+        )
+        self.codec_oldest_job_started_timestamp_seconds = self._gauge(
+            "codec_oldest_job_started_timestamp_seconds",
+            "Unix time in seconds at which the oldest job that now runs in the codec threads started, 0 if none runs.",
         )
         self.device_errors_total = self._counter(
             "device_errors_total",

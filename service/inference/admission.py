@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 from service.errors import Draining, QueueFull, ServiceError
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.place import Place, State
 
 SMOOTHING = 0.3
@@ -48,7 +49,7 @@ class Admission:
         self,
         *,
         device_thread: DeviceThread,
-        codec_pool: Executor,
+        codec_pool: CodecPool,
         queue_size: int,
         request_timeout: float,
         clock: Callable[[], float] = time.monotonic,
@@ -91,14 +92,19 @@ class Admission:
         self._places.add(place)
         return place
 
-    def probe_place(self) -> Place:
-        """A place that does not count, for a probe: a full queue must not keep probes from running."""
+    def probe_place(self, on_running: Callable[[bool], None] = lambda _: None) -> Place:
+        """A place that does not count, for a probe: a full queue must not keep probes from running.
+
+        Args:
+            on_running: as for ``Place``.
+        """
         return Place(
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
             kind=Kind.PROBE,
             on_free=lambda _: None,
             on_device_seconds=lambda _: None,
+            on_running=on_running,
         )
 
     def enqueue(self, place: Place) -> None:
@@ -139,8 +145,11 @@ class Admission:
 
     @property
     def queue_depth(self) -> int:
-        """Requests that hold a place and do not run; at most ``queue_size``."""
-        return min(self.queue_size, max(0, len(self._places) - int(self._device_thread.runs_request)))
+        """Accepted pictures whose turn at the device thread has not come; at most ``queue_size``.
+
+        The scrape's thread reads it too, hence the copy: the set may change meanwhile.
+        """
+        return min(self.queue_size, sum(place.waits_for_turn for place in tuple(self._places)))
 
     @property
     def expected_seconds(self) -> float:

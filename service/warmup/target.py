@@ -30,7 +30,8 @@ from service.imaging.compose import BadMask
 from service.imaging.options import Options
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread

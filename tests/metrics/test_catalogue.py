@@ -39,6 +39,8 @@ NAMES = [
     "queue_capacity",
     "worker_busy",
     "inference_started_timestamp_seconds",
+    "codec_jobs_running",
+    "codec_oldest_job_started_timestamp_seconds",
     "rejections_total",
     "client_disconnects_total",
     "input_pixels",

@@ -7,17 +7,12 @@ reports as EXIF.
 from __future__ import annotations
 
 import re
-import threading
 
 from PIL.AvifImagePlugin import AvifImageFile
 
 from service.imaging.formats.file_format import FileFormat, StrippedFile
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
-
-_ONE_AT_A_TIME = threading.Lock()
-"""libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the
-file claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time."""
 
 
 def _matches(data: bytes) -> bool:
@@ -33,4 +28,6 @@ def _strip(data: bytes) -> StrippedFile:
     return StrippedFile(_EXIF_ITEM.sub(rb"\1skip", data), None, orientation=None)
 
 
-AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, _ONE_AT_A_TIME)
+# libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the file
+# claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time.
+AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, decodes_alone=True)
