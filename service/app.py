@@ -128,9 +128,15 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
     target = EngineTarget(
         engine,
         # A canary is as large as its model input, whose sides were rounded and may exceed what clients may send.
-        pipeline=Pipeline(engine, max_pixels=max(settings.max_pixels, settings.max_model_pixels)),
+        pipeline=Pipeline(
+            engine,
+            max_pixels=max(settings.max_pixels, settings.max_model_pixels),
+            device_errors=device_errors,
+        ),
         admission=admission,
         device_thread=device_thread,
+        codec_pool=codec_pool,
+        request_timeout=settings.request_timeout,
         preparation=preparation,
         device_errors=device_errors,
         lifecycle=lifecycle,

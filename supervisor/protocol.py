@@ -170,12 +170,13 @@ class Target(Protocol):
         """
         ...
 
-    async def probe(self, subject: Subject, on_start: Callable[[], None]) -> ProbeReport:
+    async def probe(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         """Send one picture through the path that clients' pictures take, and check the result.
 
         Args:
             subject: what is to be proved.
-            on_start: call it when the probe gets its turn. The timeout counts from there, not from the call.
+            on_running: call it with True when a thread begins to work for the probe, and with False when that thread
+                has ended. The timeout counts only the time between.
 
         Raises:
             ProbeError: with what was wrong. Any other exception counts as a failed probe too.

@@ -166,7 +166,7 @@ class Supervisor:
         settling = probe is not None and isinstance(probe.subject, Settle)
         if self._evidence.proved and not self._evidence.gate_open and not settling:
             self._open_gate(self.clock.monotonic())
-        cancelled = probe is not None and not probe.decided and probe.started_at is None
+        cancelled = probe is not None and not probe.decided and probe.running_since is None
         if probe is not None and cancelled:
             probe.decided = True
             probe.task.cancel()
@@ -238,8 +238,8 @@ class Supervisor:
         now = self.clock.monotonic()
         moments = [now + HEARTBEAT_SECONDS]
         if self._probe is not None:
-            if self._probe.started_at is not None and not self._probe.decided:
-                moments.append(self._probe.started_at + self._timeout(self._probe.subject))
+            if self._probe.running_since is not None and not self._probe.decided:
+                moments.append(now + self._timeout(self._probe.subject) - self._probe.seconds_run(now))
         elif self._load is None and not self._evidence.draining:
             moments.append(self._evidence.next_due_at(demanded=bool(self._waiters)))
         return max(0.0, min(moments) - now)
@@ -285,13 +285,13 @@ class Supervisor:
     async def _probe_target(self, subject: Subject) -> ProbeReport:
         task = asyncio.current_task()
 
-        def on_start() -> None:
+        def on_running(running: bool) -> None:  # noqa: FBT001 - it has one argument
             probe = self._probe
-            if probe is not None and probe.task is task and probe.started_at is None:
-                probe.started_at = self.clock.monotonic()
+            if probe is not None and probe.task is task:
+                probe.note_running(self.clock.monotonic(), running=running)
                 self._wake.set()  # the loop must now wait no longer than the probe's timeout
 
-        return await self._target.probe(subject, on_start)
+        return await self._target.probe(subject, on_running)
 
     def _follow_probe(self, probe: Probe, now: float) -> None:
         timeout = self._timeout(probe.subject)
@@ -299,7 +299,7 @@ class Supervisor:
             self._probe = None
             if not probe.decided:
                 self._finish_probe(probe, result_of(probe.task), now)
-        elif not probe.decided and probe.started_at is not None and now - probe.started_at >= timeout:
+        elif not probe.decided and probe.running_since is not None and probe.seconds_run(now) >= timeout:
             # The task is not cancelled: its thread cannot be stopped, and only the task shows when the thread ends.
             message = f"the probe still runs after {timeout:g} s"
             self._finish_probe(probe, Failure(Outcome.TIMEOUT, message, Outcome.TIMEOUT.value), now)
@@ -324,7 +324,7 @@ class Supervisor:
                     now,
                     self._jitter(),
                     seconds=seconds,
-                    running_seconds=now - (probe.started_at or now),
+                    running_seconds=probe.seconds_run(now),
                 )
             )
         else:

@@ -34,10 +34,21 @@ class Probe:
     subject: Subject
     began: float
     """When it was sent. It may then wait for its turn."""
-    started_at: float | None = None
-    """When it got its turn; None while it waits."""
+    ran: float = 0.0
+    """Seconds for which threads have worked for it, up to ``running_since``."""
+    running_since: float | None = None
+    """When the thread that works for it now began; None while it waits."""
     decided: bool = False
     """Its outcome is recorded. Its thread may still run: until it ends, no other probe starts."""
+
+    def note_running(self, now: float, *, running: bool) -> None:
+        """A thread begins to work for it, or has ended."""
+        self.ran = self.seconds_run(now)
+        self.running_since = now if running else None
+
+    def seconds_run(self, now: float) -> float:
+        """Seconds for which threads have worked for it, without the waiting between."""
+        return self.ran + (now - self.running_since if self.running_since is not None else 0.0)
 
 
 async def result_or_failure(work: Callable[[], Awaitable[T]]) -> T | Failure:

@@ -35,15 +35,14 @@ class DeviceErrors:
         """Call ``listener`` with the (width, height) in pixels of every client's picture at which the device failed."""
         self._listeners.append(listener)
 
-    def report_picture(self, error: EngineError | BadMask, size: tuple[int, int] | None) -> None:
+    def report_picture(self, error: Exception, size: tuple[int, int] | None) -> None:
         """Note that the engine failed on a client's picture.
 
         Args:
             error: what it raised, or what was wrong with its mask.
             size: of the picture; None if it failed before that was known, so that the device cannot be the cause.
         """
-        if isinstance(error, EngineError):
-            self.report(error)
+        self.report(error)
         if size is not None and (isinstance(error, BadMask) or _kind(error) is not None):
             for listener in self._listeners:
                 listener(size)

@@ -199,7 +199,7 @@ class Pipeline:
         def inferred(end: JobEnd) -> None:
             progress.job_ended(inferring, end)
             if end.abandoned and end.error is not None:
-                self._device_errors.report(end.error)
+                self._device_errors.report_picture(end.error, progress.size)
 
         alpha = await place.run_on_device(inferring.timed("infer", infer), on_start=start, on_end=inferred)
 

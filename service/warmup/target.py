@@ -29,6 +29,7 @@ from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
 from service.imaging.options import Options
 from service.inference.admission import Admission
+from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
@@ -65,6 +66,8 @@ class EngineTarget:
         pipeline: the stages of every picture, also of the canary.
         admission: its gate opens once the engine has passed its proofs; it gives probes a place.
         device_thread: the thread in which the engine runs.
+        codec_pool: asked which of its threads have been busy for too long.
+        request_timeout: seconds after which that is so.
         preparation: prepares each load.
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
@@ -80,6 +83,8 @@ class EngineTarget:
         pipeline: Pipeline,
         admission: Admission,
         device_thread: DeviceThread,
+        codec_pool: CodecPool,
+        request_timeout: float,
         preparation: LoadPreparation,
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
@@ -93,6 +98,8 @@ class EngineTarget:
         self._pipeline = pipeline
         self._admission = admission
         self._device_thread = device_thread
+        self._codec_pool = codec_pool
+        self._request_timeout = request_timeout
         self._preparation = preparation
         self._device_errors = device_errors
         self._lifecycle = lifecycle
@@ -102,7 +109,11 @@ class EngineTarget:
 
     def vitals(self) -> Vitals:
         """What runs now."""
-        return Vitals(job_seconds=self._device_thread.job_seconds)
+        return Vitals(
+            job_seconds=self._device_thread.job_seconds,
+            late_codec_jobs=self._codec_pool.late(self._request_timeout),
+            codec_threads=self._codec_pool.threads,
+        )
 
     def serve(self) -> None:
         """Requests get their turns."""
@@ -211,64 +222,64 @@ class EngineTarget:
 
     # -- probe ---------------------------------------------------------------------------------------------------
 
-    async def probe(self, subject: Subject, on_start: Callable[[], None]) -> ProbeReport:
+    async def probe(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         """Prove one thing.
 
         Raises:
             ProbeError: what failed, and how.
         """
         try:
-            return await self._prove(subject, on_start)
+            return await self._prove(subject, on_running)
         except EngineError as error:
             self._device_errors.report(error)
             raise ProbeError(_outcome(error), str(error)) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
 
-    async def _prove(self, subject: Subject, on_start: Callable[[], None]) -> ProbeReport:
+    async def _prove(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         match subject:
             case Canary():
-                self._check_canary_size(on_start)
-                return await self._pass(self._canaries.small, on_start)
+                self._check_canary_size()
+                return await self._pass(self._canaries.small, on_running)
             case Settle():
-                return await self._settle(on_start)
+                return await self._settle(on_running)
             case AtSize(size):
                 await in_daemon_thread(lambda: self._canaries.make(size), name="canary")
-                return await self._pass(size, on_start)
+                return await self._pass(size, on_running)
             case Reference(name):
                 raise ProbeError(Outcome.ERROR, f"there is no reference {name}")
 
-    def _check_canary_size(self, on_start: Callable[[], None]) -> None:
+    def _check_canary_size(self) -> None:
         width, height = self._canaries.small_model_input
         if min(width, height) < 1:
-            on_start()
             raise ProbeError(
                 Outcome.BAD_SIZE,
                 f"a canary of {self._canaries.small} pixels becomes a model input of {width}x{height}: "
                 "height and width must be > 0",
             )
 
-    async def _pass(self, size: Size, on_start: Callable[[], None]) -> ProbeReport:
+    async def _pass(self, size: Size, on_running: Callable[[bool], None]) -> ProbeReport:
         """Send the canary of this size and judge its cut-out."""
         progress = Progress()
-        with self._admission.probe_place() as place:
+        with self._admission.probe_place(on_running) as place:
             cut_out = await self._pipeline.run(
-                EncodedPicture(self._canaries.picture(size)),
-                Options(),
-                place=place,
-                progress=progress,
-                on_start=on_start,
+                EncodedPicture(self._canaries.picture(size)), Options(), place=place, progress=progress
             )
             await place.run_in_codec_pool(self._canaries.judge(size).check, cut_out.body)
         return ProbeReport(progress.running_seconds)
 
-    async def _settle(self, on_start: Callable[[], None]) -> ProbeReport:
+    async def _settle(self, on_running: Callable[[bool], None]) -> ProbeReport:
         """Settle the precision; if that fails, the precision that has passed its proof stays in use."""
         before = self.info
         if before is None:
             raise RuntimeError("load() has to succeed before anything is settled")
         try:
-            after = await self._device_thread.run(self._engine.settle, kind=Kind.PROBE, on_start=on_start)
+            after = await self._device_thread.run(
+                self._engine.settle,
+                kind=Kind.PROBE,
+                on_start=lambda: on_running(True),  # noqa: FBT003 - it has one argument
+                on_end=lambda _: on_running(False),  # noqa: FBT003 - it has one argument
+            )
         except Exception as error:
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"

@@ -100,9 +100,9 @@ class FakeTarget:
         self.loads.append(call := Call(report))
         return await call.future
 
-    async def probe(self, subject: Subject, on_start: Callable[[], None]) -> ProbeReport:
+    async def probe(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         self.subjects.append(subject)
-        self.probes.append(call := Call(on_start))
+        self.probes.append(call := Call(on_running))
         return await call.future
 
     def vitals(self) -> Vitals:
@@ -168,7 +168,13 @@ class World:
         await let_run()
 
     async def start_probe(self) -> None:
-        self.target.probes[-1].callback()
+        """A thread begins to work for the current probe."""
+        self.target.probes[-1].callback(True)
+        await let_run()
+
+    async def pause_probe(self) -> None:
+        """The thread has ended, and the probe waits for the next one."""
+        self.target.probes[-1].callback(False)
         await let_run()
 
     @property

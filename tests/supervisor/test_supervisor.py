@@ -319,6 +319,22 @@ async def test_a_probe_that_times_out_fails_at_once_and_no_other_starts_until_it
     assert world.snapshot.state is State.READY
 
 
+async def test_the_time_for_which_a_probe_waits_between_its_threads_does_not_count_as_running(
+    world: World,
+) -> None:
+    await world.becomes_ready()
+    await world.advance(INTERVAL)
+    for _ in range(3):
+        await world.start_probe()
+        await world.advance(TIMEOUT / 4)
+        await world.pause_probe()
+        await world.advance(10)
+    assert world.snapshot.outcome is Outcome.SUCCESS
+    await world.start_probe()
+    await world.advance(TIMEOUT / 4)
+    assert world.snapshot.outcome is Outcome.TIMEOUT
+
+
 async def test_a_success_after_the_timeout_does_not_count(world: World) -> None:
     await world.load()
     await world.start_probe()
