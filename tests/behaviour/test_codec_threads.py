@@ -15,12 +15,12 @@ from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine
 
 PHOTO = photos.encoded(40, 30)
-CANARY = (64, 64)
+CLIENT = (30, 40)
 CLIENT_THREADS = max(2, available_cpus())
 
 
 class SlowToCompose(ScriptedEngine):
-    """Blocks the codec thread of every client's picture until the test releases it; a canary passes at once."""
+    """Blocks the codec thread of every client's picture until the test releases it; canaries pass at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class SlowToCompose(ScriptedEngine):
         self.release = threading.Event()
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
-        if image.shape[:2] != CANARY:
+        if image.shape[:2] == CLIENT:
             self.blocked += 1
             assert self.release.wait(60)
         return super().foreground(image, alpha)
