@@ -12,7 +12,7 @@ from service.host.cpu import available_cpus
 from service.inference.jobs import Kind
 from tests.support import photos
 from tests.support.running_service import Service, Start
-from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import Hold, ScriptedEngine
 
 PHOTO = photos.encoded(40, 30)
 CLIENT = (30, 40)
@@ -115,3 +115,17 @@ async def test_slow_codec_work_alone_ends_nothing(start: Start, endpoint: str) -
         assert response.status == 200
     engine.release.set()
     assert await asyncio.gather(*posted) == [200] * CLIENT_THREADS
+
+
+async def test_a_canary_whose_codec_thread_hangs_is_a_failed_probe_and_post_warmup_says_so(
+    start: Start,
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, warmup_timeout=0.2, warmup_interval=0.05)
+    engine.foreground = lambda image, alpha: (hold(image), image)[1]  # type: ignore[method-assign]
+    await service.until(hold.reached.is_set)
+    assert await warmth(service, "POST") == 500
+    assert service.value("warmup_runs_total", outcome="timeout") == 1
+    assert (await service.post(PHOTO, "/process?output=mask"))[0] == 200, "clients have threads of their own"
+    hold.release.set()
+    await service.until(lambda: service.value("warmup_success") == 1)
