@@ -112,14 +112,17 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
     side = safe_canary_size(settings.warmup_size)
     if side != settings.warmup_size:
         _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
-    codec_pool = ThreadPoolExecutor(max(2, available_cpus()), thread_name_prefix="codec")
+    codec_threads = max(2, available_cpus())
+    codec_pool = ThreadPoolExecutor(codec_threads, thread_name_prefix="codec")
     device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
     preparation = LoadPreparation(load_timeout=settings.load_timeout)
     admission = Admission(
         device_thread=device_thread,
         codec_pool=codec_pool,
+        codec_threads=codec_threads,
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
+        model_input_size=engine.model_input_size,
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
     pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
@@ -200,6 +203,7 @@ def bind_metrics(parts: Parts) -> None:
     metrics.set_build_info(version=__version__, torch=version("torch"))
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)
+    metrics.expected_wait_seconds.set_function(lambda: admission.expected_wait)
     metrics.worker_busy.set_function(lambda: float(device_thread.busy))
     metrics.inference_started_timestamp_seconds.set_function(lambda: device_thread.started_at)
     metrics.device_memory_bytes.labels(kind="allocated").set_function(lambda: engine.memory()["allocated"])

@@ -18,6 +18,7 @@ from service.imaging import compose, decode, encode
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
 from service.inference.place import Place
+from service.inference.service_time import Stage
 
 T = TypeVar("T")
 
@@ -138,9 +139,10 @@ class Pipeline:
             encode.check_output_size(width, height, options.format)
             return picture
 
-        picture = await place.run_in_codec_pool(progress.timed("decode", decode_picture))
+        picture = await place.run_in_codec_pool(progress.timed("decode", decode_picture), stage=Stage.DECODE)
         height, width = picture.rgb.shape[:2]
         progress.size = (width, height)
+        place.note_size(width, height)
         waiting_since = time.perf_counter()
 
         def start() -> None:
@@ -161,4 +163,4 @@ class Pipeline:
             pixels = progress.timed("compose", compose_pixels)()
             return progress.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
 
-        return CutOut(await place.run_in_codec_pool(finish), options.format.content_type)
+        return CutOut(await place.run_in_codec_pool(finish, stage=Stage.FINISH), options.format.content_type)

@@ -7,7 +7,8 @@ to the threads through it. The place must stay taken until the last thread that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from concurrent.futures import Future as ConcurrentFuture
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from service.errors import ServiceError
 from service.inference.device_thread import DeviceThread, Kind
+from service.inference.service_time import Stage, Work
 from service.inference.thread_results import contained
 
 T = TypeVar("T")
@@ -51,7 +53,9 @@ class Place:
         device_thread: computes masks.
         kind: decides the turn at the device thread.
         on_free: called once, when the request has ended and no thread works for it any more.
-        on_device_seconds: called with the running time of its job in the device thread, if that did not fail.
+        on_size: called when the picture is decoded, with its size in pixels; may raise to refuse it.
+        on_seconds: called with the running time of each job that did not fail.
+        key: whose request it is: requests with the same API key have the same; None without keys.
     """
 
     __slots__ = (
@@ -60,11 +64,16 @@ class Place:
         "_device_thread",
         "_interruption",
         "_kind",
-        "_on_device_seconds",
         "_on_free",
+        "_on_seconds",
+        "_on_size",
         "_task",
         "_working",
+        "decoded",
+        "key",
+        "on_device",
         "state",
+        "work",
     )
 
     def __init__(
@@ -74,14 +83,24 @@ class Place:
         device_thread: DeviceThread,
         kind: Kind,
         on_free: Callable[[Place], None],
-        on_device_seconds: Callable[[float], None],
+        on_size: Callable[[Place, int, int], None],
+        on_seconds: Callable[[Work, Stage, float], None],
+        key: Hashable = None,
     ) -> None:
         self.state = State.UPLOADING
+        self.key = key
+        self.work = Work()
+        """What is known of its picture."""
+        self.decoded = False
+        """Whether its picture is decoded."""
+        self.on_device = False
+        """Whether its job runs in the device thread now."""
         self._codec_pool = codec_pool
         self._device_thread = device_thread
         self._kind = kind
         self._on_free = on_free
-        self._on_device_seconds = on_device_seconds
+        self._on_size = on_size
+        self._on_seconds = on_seconds
         self._working: _Thread | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
@@ -136,9 +155,27 @@ class Place:
             self.state = State.RELEASED
             self._free_if_unused()
 
-    async def run_in_codec_pool(self, fn: Callable[..., T], *args: Any) -> T:
-        """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends."""
-        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def note_size(self, width: int, height: int) -> None:
+        """The picture is decoded and has this size.
+
+        Raises:
+            ServiceError: pictures of this size are refused for the time being.
+        """
+        self.decoded = True
+        self._on_size(self, width, height)
+
+    async def run_in_codec_pool(self, fn: Callable[..., T], *args: Any, stage: Stage | None = None) -> T:
+        """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends.
+
+        Args:
+            fn: the job.
+            *args: passed to it.
+            stage: as what its running time counts; None if it says nothing of other pictures.
+        """
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        if stage is not None:
+            fn = _timed(fn, loop, partial(self._on_seconds, self.work, stage))
         job = self._codec_pool.submit(contained(fn), *args)
         self._working = _Thread.CODEC
         job.add_done_callback(partial(self._report_codec_end, result))
@@ -158,10 +195,14 @@ class Place:
             fn: the job.
             on_start: called in the event loop when the turn comes.
         """
+
+        def started() -> None:
+            self.on_device = True
+            if on_start is not None:
+                on_start()
+
         self._working = _Thread.DEVICE
-        return await self._device_thread.run(
-            fn, kind=self._kind, on_start=on_start, on_end=self._device_ended
-        )
+        return await self._device_thread.run(fn, kind=self._kind, on_start=started, on_end=self._device_ended)
 
     def _report_codec_end(self, result: asyncio.Future[T], job: ConcurrentFuture[T]) -> None:
         """In the pool's thread."""
@@ -185,8 +226,9 @@ class Place:
     def _device_ended(self, seconds: float | None) -> None:
         if self.state is State.QUEUED:
             self.state = State.FINISHING
+        self.on_device = False
         if seconds is not None:
-            self._on_device_seconds(seconds)
+            self._on_seconds(self.work, Stage.INFER, seconds)
         self._thread_ended()
 
     def _thread_ended(self) -> None:
@@ -196,3 +238,19 @@ class Place:
     def _free_if_unused(self) -> None:
         if self.state is State.RELEASED and self._working is None:
             self._on_free(self)
+
+
+def _timed(
+    fn: Callable[..., T], loop: asyncio.AbstractEventLoop, report: Callable[[float], None]
+) -> Callable[..., T]:
+    """``fn``, changed so that the loop gets to know its running time, even if nobody waits for its result."""
+
+    def run(*args: Any) -> T:
+        start = time.perf_counter()
+        value = fn(*args)
+        seconds = time.perf_counter() - start
+        with suppress(RuntimeError):  # the loop is closed: the process is ending
+            loop.call_soon_threadsafe(report, seconds)
+        return value
+
+    return run

@@ -18,9 +18,17 @@ from service.errors import Undecodable
 
 _NO_LOCK = nullcontext()
 
+HEADER_STEPS = 256
+"""Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
+
 
 class Malformed(Exception):
     """The structure of a file is broken, or it is built to be expensive."""
+
+
+def no_size(_: bytes) -> tuple[int, int]:
+    """For a format whose first bytes do not say the size."""
+    raise Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class FileFormat:
     """Pillow's decoder."""
     decoding_lock: AbstractContextManager[object] = _NO_LOCK
     """Held while pixels are decoded."""
+    header_size: Callable[[bytes], tuple[int, int]] = no_size
+    """(width, height) as stored, from the first bytes of a file, in at most ``HEADER_STEPS`` steps. Raises
+    ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it. It need not find every oddity of a file:
+    pictures are judged by ``strip`` and by the decoder."""
 
     def strip_metadata(self, data: bytes) -> StrippedFile:
         """Read the size and the orientation of a file, and copy it without its metadata.
