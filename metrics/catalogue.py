@@ -319,6 +319,11 @@ class Metrics:
         self.queue_capacity = self._gauge(
             "queue_capacity", "Number of pictures that may wait for the GPU thread."
         )
+        self.expected_wait_seconds = self._gauge(
+            "expected_wait_seconds",
+            "Time in seconds that a picture would wait for those ahead of it if it joined the queue now, as far as "
+            "recent pictures say.",
+        )
         self.worker_busy = self._gauge("worker_busy", "1 if the GPU thread runs a job, 0 if it is idle.")
         self.inference_started_timestamp_seconds = self._gauge(
             "inference_started_timestamp_seconds",

@@ -122,6 +122,7 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         codec_pool=codec_pool,
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
+        model_input_size=engine.model_input_size,
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
     pipeline = Pipeline(engine, max_pixels=settings.max_pixels, device_errors=device_errors)
@@ -212,6 +213,7 @@ def bind_metrics(parts: Parts) -> None:
     metrics.set_build_info(version=__version__, torch=version("torch"))
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)
+    metrics.expected_wait_seconds.set_function(lambda: admission.expected_wait)
     metrics.worker_busy.set_function(lambda: float(device_thread.busy))
     metrics.inference_started_timestamp_seconds.set_function(lambda: device_thread.started_at)
     metrics.codec_jobs_running.set_function(lambda: float(codec_pool.running))

@@ -42,6 +42,7 @@ CLOSE_SECONDS = 1.0
 """How long ``close`` waits for cancelled tasks. A target that ignores its cancellation must not delay the exit."""
 
 _NOT_RUNNING = "the warmup supervisor is not running"
+_STILL_RUNS = "the probe that timed out still runs"
 
 _log = structlog.get_logger("supervisor")
 
@@ -134,7 +135,7 @@ class Supervisor:
         if self._evidence.load_failed or self._evidence.within_duty(self.clock.monotonic()):
             return self.snapshot()
         if self._probe is not None and self._probe.decided:
-            return self._skip("the probe that timed out still runs")
+            return self._skip(_STILL_RUNS)
         if not self.alive:
             return self._skip(_NOT_RUNNING)
         waiter: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
@@ -177,10 +178,10 @@ class Supervisor:
         self._log_state_change()
         self._wake.set()
 
-    def release_waiters(self) -> None:
+    def release_waiters(self, reason: str = _NOT_RUNNING) -> None:
         """Let every waiting ``demand`` return, because no probe will run. The guard calls this when it ends."""
         if self._waiters:
-            self._answer(self._skip(_NOT_RUNNING))
+            self._answer(self._skip(reason))
 
     async def close(self) -> None:
         """Drain, and cancel the load and the probe. Call it after the last ``run`` has ended."""
@@ -333,6 +334,8 @@ class Supervisor:
         # Callers get their answer first, because the recorder may raise, for example if the log's disk is full.
         if isinstance(subject, Canary) or (failure is not None and isinstance(subject, Settle)):
             self._answer(self.snapshot())
+        elif not probe.task.done():  # no canary can follow until its thread ends
+            self.release_waiters(_STILL_RUNS)
         self._recorder.probe_finished(subject, failure, seconds=seconds, evidence=self._evidence)
         if self._evidence.was_proved and not before.was_proved:
             self._recorder.first_success(probe_seconds=seconds, process_seconds=self._process_age())

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ from aiohttp import (
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+from service.imaging.header import HEADER_BYTES, Header, read_header
 from service.inference.pipeline import EncodedPicture
 
 if TYPE_CHECKING:
@@ -121,24 +123,58 @@ async def send_continue(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
-async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio.Timeout) -> Body:
+class _HeaderWatch:
+    """Reads the picture's header as soon as enough of the picture has arrived.
+
+    It looks again each time twice as many bytes are there: a body that comes byte by byte costs no more.
+    """
+
+    def __init__(self, on_header: Callable[[Header], None]) -> None:
+        self._on_header = on_header
+        self._next_look = 1
+        self._reported: Header | None = None
+
+    def look(self, buffer: BytesIO) -> None:
+        """Call it with what has arrived of the picture; it raises what the caller of ``read`` wants raised."""
+        if buffer.tell() < self._next_look:
+            return
+        self._next_look = 2 * buffer.tell()
+        with buffer.getbuffer() as arrived:
+            header = read_header(bytes(arrived[:HEADER_BYTES]))
+        if header is not None and header != self._reported:
+            self._reported = header
+            self._on_header(header)
+        if buffer.tell() >= HEADER_BYTES or (header is not None and header.size is not None):
+            self._next_look = sys.maxsize
+
+
+async def read(
+    request: web.Request,
+    *,
+    max_upload_bytes: int,
+    deadline: asyncio.Timeout,
+    on_header: Callable[[Header], None] = lambda _: None,
+) -> Body:
     """Read the whole body.
 
     Args:
         request: its headers have passed ``check_headers``.
         max_upload_bytes: limit on the picture.
         deadline: when the body must be complete; not yet entered.
+        on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
+            say more. What it raises ends the reading.
 
     Raises:
         BadRequest: the body is empty, malformed, or has no picture or more than one.
         BodyTimeout: the body did not arrive in time.
         TooLarge: the body is longer than the limit.
     """
+    watch = _HeaderWatch(on_header)
     try:
         async with deadline:
             if is_multipart(request):
-                return await _read_form(request, max_upload_bytes)
-            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes)), ())
+                return await _read_form(request, max_upload_bytes, watch)
+            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes, watch)), ())
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
@@ -157,12 +193,13 @@ def too_slow() -> BodyTimeout:
     )
 
 
-async def _read_raw(request: web.Request, max_upload_bytes: int) -> bytes:
+async def _read_raw(request: web.Request, max_upload_bytes: int, watch: _HeaderWatch) -> bytes:
     buffer = BytesIO()  # takes small pieces well, and getvalue() makes no copy
     while chunk := await request.content.readany():
         if buffer.tell() + len(chunk) > max_upload_bytes:
             raise _too_large(max_upload_bytes)
         buffer.write(chunk)
+        watch.look(buffer)
     if not buffer.tell():
         raise BadRequest("The body is empty. Send an image file.")
     return buffer.getvalue()
@@ -212,7 +249,7 @@ class _FormReader(MultipartReader):
         return part
 
 
-async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
+async def _read_form(request: web.Request, max_upload_bytes: int, watch: _HeaderWatch) -> Body:
     image: bytes | None = None
     fields: list[tuple[str, str]] = []
     parts = 0
@@ -230,7 +267,7 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
         if part.name in IMAGE_FIELDS:
             if image is not None:
                 raise BadRequest("The form has more than one image. Send one file part called 'image'.")
-            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes))
+            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes), watch)
         elif part.filename is not None:
             raise BadRequest(
                 f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
@@ -258,12 +295,16 @@ def _check_encoding(part: BodyPartReader) -> None:
             raise BadRequest(f"A form part has a {header}. Send the part without one.")
 
 
-async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge) -> bytes:
+async def _read_part(
+    part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge, watch: _HeaderWatch | None = None
+) -> bytes:
     buffer = BytesIO()
     while chunk := await part.read_chunk(CHUNK_BYTES):
         if buffer.tell() + len(chunk) > limit:
             raise too_long
         buffer.write(chunk)
+        if watch is not None:
+            watch.look(buffer)
     return buffer.getvalue()
 
 

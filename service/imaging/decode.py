@@ -49,10 +49,10 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     file_format = recognise(data)
     stripped = file_format.strip_metadata(data)
     if stripped.size is not None:
-        _check_size(stripped.size, max_pixels)
+        check_size(stripped.size, max_pixels)
     try:
         image = file_format.open(BytesIO(stripped.data))
-        _check_size(image.size, max_pixels)
+        check_size(image.size, max_pixels)
         orientation = stripped.orientation
         if orientation is None:
             orientation = exif_orientation(image.info.get("exif", b""))
@@ -68,7 +68,12 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         ) from error
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a picture by its size in pixels.
+
+    Raises:
+        BadDimensions: a side is zero, or width x height is above ``max_pixels``.
+    """
     width, height = size
     if width <= 0 or height <= 0:
         raise BadDimensions("The image has no pixels: its width or height is zero.")

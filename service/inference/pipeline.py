@@ -22,6 +22,7 @@ from service.imaging.picture import Picture, Pixels
 from service.inference.device_errors import DeviceErrors
 from service.inference.jobs import JobEnd
 from service.inference.place import Place
+from service.inference.service_time import Stage
 
 T = TypeVar("T")
 
@@ -180,11 +181,13 @@ class Pipeline:
 
         picture = await place.run_in_codec_pool(
             decoding.timed("decode", decode_picture),
+            stage=Stage.DECODE,
             alone=encoded.decodes_alone,
             on_end=partial(progress.job_ended, decoding),
         )
         height, width = picture.rgb.shape[:2]
         progress.size = (width, height)
+        place.note_size(width, height)
         waiting_since = time.perf_counter()
 
         def start() -> None:
@@ -210,5 +213,7 @@ class Pipeline:
             pixels = finishing.timed("compose", compose_pixels)()
             return finishing.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
 
-        body = await place.run_in_codec_pool(finish, on_end=partial(progress.job_ended, finishing))
+        body = await place.run_in_codec_pool(
+            finish, stage=Stage.FINISH, on_end=partial(progress.job_ended, finishing)
+        )
         return CutOut(body, options.format.content_type)

@@ -7,7 +7,7 @@ to the threads through it. The place must stay taken until the last thread that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from functools import partial
 from types import TracebackType
@@ -17,6 +17,7 @@ from service.errors import ServiceError
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import JobEnd, Kind, OnEnd
+from service.inference.service_time import Stage, Work
 
 T = TypeVar("T")
 
@@ -49,7 +50,9 @@ class Place:
         device_thread: computes masks.
         kind: decides the turn at the device thread, and the threads of the codec pool.
         on_free: called once, when the request has ended and no thread works for it any more.
-        on_device_seconds: called with the running time of its job in the device thread, if that did not fail.
+        on_size: called when the picture is decoded, with its size in pixels; may raise to refuse it.
+        on_seconds: called with the running time of each job that did not fail.
+        key: whose request it is: requests with the same API key have the same; None without keys.
         on_running: called in the event loop with True when a thread begins to work for the request, and with False when
             that thread has ended. In between, it waits for nothing; outside, it waits or no work is left.
     """
@@ -61,12 +64,17 @@ class Place:
         "_had_turn",
         "_interruption",
         "_kind",
-        "_on_device_seconds",
         "_on_free",
         "_on_running",
+        "_on_seconds",
+        "_on_size",
         "_task",
         "_working",
+        "decoded",
+        "key",
+        "on_device",
         "state",
+        "work",
     )
 
     def __init__(
@@ -76,15 +84,25 @@ class Place:
         device_thread: DeviceThread,
         kind: Kind,
         on_free: Callable[[Place], None],
-        on_device_seconds: Callable[[float], None],
+        on_size: Callable[[Place, int, int], None],
+        on_seconds: Callable[[Work, Stage, float], None],
+        key: Hashable = None,
         on_running: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.state = State.UPLOADING
+        self.key = key
+        self.work = Work()
+        """What is known of its picture."""
+        self.decoded = False
+        """Whether its picture is decoded."""
+        self.on_device = False
+        """Whether its job runs in the device thread now."""
         self._codec_pool = codec_pool
         self._device_thread = device_thread
         self._kind = kind
         self._on_free = on_free
-        self._on_device_seconds = on_device_seconds
+        self._on_size = on_size
+        self._on_seconds = on_seconds
         self._on_running = on_running
         self._had_turn = False
         self._working: _Thread | None = None
@@ -146,14 +164,29 @@ class Place:
             self.state = State.RELEASED
             self._free_if_unused()
 
+    def note_size(self, width: int, height: int) -> None:
+        """The picture is decoded and has this size.
+
+        Raises:
+            ServiceError: pictures of this size are refused for the time being.
+        """
+        self.decoded = True
+        self._on_size(self, width, height)
+
     async def run_in_codec_pool(
-        self, fn: Callable[..., T], *args: Any, alone: bool = False, on_end: OnEnd | None = None
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        stage: Stage | None = None,
+        alone: bool = False,
+        on_end: OnEnd | None = None,
     ) -> T:
         """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends.
 
         Args:
             fn: the job.
             args: for ``fn``.
+            stage: as what its running time counts; None if it says nothing of other pictures.
             alone: never run it beside another such job.
             on_end: called in the event loop, exactly once, when the thread has finished it or will never see it; also
                 if the request has ended before.
@@ -164,7 +197,7 @@ class Place:
             kind=self._kind,
             alone=alone,
             on_start=partial(self._on_running, True),  # noqa: FBT003 - it has one argument
-            on_end=partial(self._codec_ended, on_end),
+            on_end=partial(self._codec_ended, stage, on_end),
         )
 
     async def run_on_device(
@@ -187,13 +220,15 @@ class Place:
 
     # The state changes before the result is delivered: the request's next step finds its thread ended.
 
-    def _codec_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
+    def _codec_ended(self, stage: Stage | None, on_end: OnEnd | None, end: JobEnd) -> None:
         if self.state is State.FINISHING:
             self.state = State.ANSWERING
+        if stage is not None:
+            self._note_seconds(stage, end)
         self._thread_ended(on_end, end)
 
     def _device_began(self, on_start: Callable[[], None] | None) -> None:
-        self._had_turn = True
+        self._had_turn = self.on_device = True
         self._on_running(True)  # noqa: FBT003 - it has one argument
         if on_start is not None:
             on_start()
@@ -201,9 +236,13 @@ class Place:
     def _device_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
         if self.state is State.QUEUED:
             self.state = State.FINISHING
-        if end.seconds is not None and end.error is None:
-            self._on_device_seconds(end.seconds)
+        self.on_device = False
+        self._note_seconds(Stage.INFER, end)
         self._thread_ended(on_end, end)
+
+    def _note_seconds(self, stage: Stage, end: JobEnd) -> None:
+        if end.seconds is not None and end.error is None:
+            self._on_seconds(self.work, stage, end.seconds)
 
     def _thread_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
         self._working = None

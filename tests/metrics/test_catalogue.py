@@ -37,6 +37,7 @@ NAMES = [
     "stage_duration_seconds",
     "queue_depth",
     "queue_capacity",
+    "expected_wait_seconds",
     "worker_busy",
     "inference_started_timestamp_seconds",
     "codec_jobs_running",

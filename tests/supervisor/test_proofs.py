@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -185,6 +186,17 @@ async def test_a_proof_at_a_real_size_has_failed_when_a_request_would_have_got_i
     await world.start_probe()
     await world.advance(REQUEST_TIMEOUT)
     assert (world.snapshot.state, world.snapshot.outcome) == (State.FAILING, Outcome.TIMEOUT)
+
+
+async def test_a_demand_is_answered_when_a_proof_at_a_real_size_hangs_because_no_canary_can_follow(
+    world: World,
+) -> None:
+    await world.becomes_ready(report=ON_CPU)
+    await world.advance(CALM)
+    await world.start_probe()
+    task = asyncio.create_task(world.supervisor.demand())
+    await world.advance(REQUEST_TIMEOUT)
+    assert task.result().not_run == "the probe that timed out still runs"
 
 
 async def test_a_request_that_failed_before_a_load_is_of_no_consequence(world: World) -> None:

@@ -15,9 +15,17 @@ from PIL.ImageFile import ImageFile
 
 from service.errors import Undecodable
 
+HEADER_STEPS = 256
+"""Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
+
 
 class Malformed(Exception):
     """The structure of a file is broken, or it is built to be expensive."""
+
+
+def no_size(_: bytes) -> tuple[int, int]:
+    """For a format whose first bytes do not say the size."""
+    raise Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,10 @@ class FileFormat:
     """Raises ``Malformed``, ``struct.error`` or ``IndexError`` for a broken file; callers use ``strip_metadata``."""
     open: Callable[[BytesIO], ImageFile]
     """Pillow's decoder."""
+    header_size: Callable[[bytes], tuple[int, int]] = no_size
+    """(width, height) as stored, from the first bytes of a file, in at most ``HEADER_STEPS`` steps. Raises
+    ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it. It need not find every oddity of a file:
+    pictures are judged by ``strip`` and by the decoder."""
     decodes_alone: bool = False
     """Whether no other such file may be decoded at the same time, because the header does not bound its memory."""
 

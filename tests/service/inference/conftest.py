@@ -39,7 +39,13 @@ async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
 def admission(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
     """An admission that is open, with three places and a deadline of 10 s."""
     admission = Admission(
-        device_thread=device_thread, codec_pool=codec_pool, queue_size=2, request_timeout=10, clock=clock
+        device_thread=device_thread,
+        codec_pool=codec_pool,
+        queue_size=2,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+        uniform=lambda: 0.0,
     )
     admission.open()
     return admission

@@ -1,0 +1,116 @@
+"""What a picture's header says decides whether it is let in: its size, and the time that pictures of its size take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import zlib
+from collections import Counter
+
+import pytest
+
+from service.engines.protocol import RGB, Alpha
+from service.http.slow_clients import SlowClients
+from tests.behaviour.test_overload import taking
+from tests.support.photos import encoded
+from tests.support.raw_http import head, read_answer
+from tests.support.running_service import Service, Start
+from tests.support.scripted_engine import Hold, ScriptedEngine
+
+SMALL, LARGE = (20, 20), (200, 200)
+
+
+def slow_when_large(image: RGB) -> Alpha:
+    return taking(0.4 if image.shape[0] == LARGE[1] else 0.004)(image)
+
+
+async def statuses(service: Service, pictures: list[bytes]) -> Counter[int]:
+    answers = await asyncio.gather(*(service.post(picture) for picture in pictures))
+    return Counter(status for status, _, _ in answers)
+
+
+@pytest.mark.timing
+async def test_small_pictures_are_not_refused_because_large_ones_came_before(start: Start) -> None:
+    engine = ScriptedEngine()
+    service = await start(engine, request_timeout=2.0)
+    engine.on_infer = slow_when_large
+    for _ in range(5):
+        assert (await service.post(encoded(*LARGE)))[0] == 200
+    assert await statuses(service, [encoded(*SMALL)] * 16) == {200: 16}
+
+
+@pytest.mark.timing
+async def test_large_pictures_after_small_ones_are_refused_instead_of_timing_out(start: Start) -> None:
+    engine = ScriptedEngine()
+    service = await start(engine, request_timeout=2.0)
+    engine.on_infer = slow_when_large
+    for _ in range(5):
+        assert (await service.post(encoded(*SMALL)))[0] == 200
+    seen = await statuses(service, [encoded(*LARGE)] * 12)
+    assert set(seen) == {200, 429}, seen
+    assert (await service.post(encoded(*LARGE)))[0] == 200, "one at a time is always let in, and measured"
+
+
+def claimed_png(width: int, height: int) -> bytes:
+    """The first bytes of a PNG file that says it has this size."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 1_000_000)
+        + b"IDAT"
+    )
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("prefix", "content_type"),
+    [(b"", "image/png"), (FORM, "multipart/form-data; boundary=b")],
+    ids=["raw", "form"],
+)
+async def test_a_picture_of_too_many_pixels_is_refused_while_its_body_is_on_the_way(
+    start: Start, prefix: bytes, content_type: str
+) -> None:
+    service = await start(max_pixels=5000)
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(head(1_000_000, f"Content-Type: {content_type}") + prefix + claimed_png(200, 100))
+    if prefix:
+        writer.write(bytes(600_000))  # aiohttp hands over a piece of a part when the next piece is there
+    async with asyncio.timeout(5):
+        answer = await read_answer(reader)
+    assert answer is not None
+    assert answer.status == 422
+    assert "200 x 100" in json.loads(answer.body)["error"]["message"]
+    writer.close()
+    await service.until(lambda: service.admission.taken == 0)
+
+
+@pytest.mark.timing
+async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_place(start: Start) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, queue_size=2, request_timeout=4.0, slow_clients=SlowClients(min_age=0.0))
+    picture = encoded()
+    engine.on_infer = taking(1.2)
+    assert (await service.post(picture))[0] == 200
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(head(len(picture)) + picture[:10])
+    await service.until(lambda: service.admission.taken == 1)
+    engine.on_infer = hold
+    first = asyncio.create_task(service.post(picture))
+    await service.until(hold.reached.is_set)
+    second = asyncio.create_task(service.post(picture))
+    await service.until(lambda: service.admission.full and service.admission.owed == 2)
+    assert (await service.post(picture))[0] == 429
+    assert service.value("rejections_total", reason="timeout") == 0, "the upload was not evicted"
+    hold.release.set()
+    await asyncio.gather(first, second)
+    writer.write(picture[10:])
+    answer = await read_answer(reader)
+    assert answer is not None
+    assert answer.status == 200
+    writer.close()
