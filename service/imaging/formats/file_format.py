@@ -18,7 +18,7 @@ from service.errors import Undecodable
 
 _NO_LOCK = nullcontext()
 
-HEADER_STEPS = 256
+HEADER_STEPS = 64
 """Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
 
 
