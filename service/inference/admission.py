@@ -13,7 +13,6 @@ Everything runs in the event loop's thread, so there are no locks.
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Hashable
@@ -89,7 +88,7 @@ class Admission:
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
         self._refused_size: Callable[[Size], ServiceError | None] | None = None
-        self._next_trial = -math.inf
+        self._next_trial: float | None = None
         self._drain_until: float | None = None
 
     def take_place(self, *, key: Hashable = None, make_room: Callable[[], None] = lambda: None) -> Place:
@@ -318,8 +317,11 @@ class Admission:
         seconds = self.times.proved_total(work)
         if seconds <= self._request_timeout or work.tried or work.size is None:
             return
-        if self._clock() >= self._next_trial and not self.expected_wait:
-            self._next_trial = self._clock() + max(TRIAL_SECONDS, TRIAL_DUTY * seconds)
+        now = self._clock()
+        due = self._next_trial is not None and now >= self._next_trial and not self.expected_wait
+        if due or self._next_trial is None:
+            self._next_trial = now + max(TRIAL_SECONDS, TRIAL_DUTY * seconds)
+        if due:
             work.tried = True
             return
         width, height = work.size

@@ -26,6 +26,9 @@ REMEMBERED = 5
 REACH = 4
 """How far beyond the largest measured size a time counts as proved: a wrong proof would refuse what can be served."""
 
+JOBS_OF_A_PROOF = 2
+"""A class of sizes with fewer jobs proves nothing: the first job after a load is slow."""
+
 SMOOTHING = 0.3
 """Weight of the newest job in the recent time of any size: about the last five jobs count."""
 
@@ -89,7 +92,7 @@ class TimeModel:
         self._typical: list[tuple[int, float]] = []
         """(pixels, median seconds) of each class; both rise."""
         self._fastest: list[tuple[int, float]] = []
-        """(pixels, least seconds) of each class; both rise."""
+        """(pixels, least seconds) of each class with enough jobs; both rise."""
 
     def note(self, pixels: int, seconds: float) -> None:
         """A job of this size took so long; ``pixels`` is at least 1."""
@@ -105,7 +108,9 @@ class TimeModel:
                 del self._classes[size_class]
         self._typical = _rising(medians[size_class] for size_class in self._classes)
         self._fastest = _rising(
-            (_median(jobs)[0], min(jobs, key=_seconds)[1]) for jobs in self._classes.values()
+            (_median(jobs)[0], min(map(_seconds, jobs)))
+            for jobs in self._classes.values()
+            if len(jobs) >= JOBS_OF_A_PROOF
         )
 
     def expected(self, pixels: int) -> float:
@@ -113,13 +118,15 @@ class TimeModel:
         return _interpolate(self._typical, pixels)
 
     def proved(self, pixels: int) -> float:
-        """Seconds that a job of this size takes at least, as far as measured sizes say; 0 before the first job.
+        """Seconds that a job of this size takes at least, as far as measured sizes say; 0 while they say nothing.
 
-        A job that took long may have been disturbed, but one that was fast shows what is possible.
+        A job that took long may have been the first of its kind, or disturbed. One that was fast shows what is
+        possible.
         """
-        return (
-            _interpolate(self._fastest, min(pixels, REACH * self._fastest[-1][0])) if self._fastest else 0.0
-        )
+        if not self._fastest:
+            return 0.0
+        near = min(pixels, REACH * self._fastest[-1][0])
+        return min(self.expected(near), _interpolate(self._fastest, near))
 
 
 _pixels: Callable[[tuple[int, float]], int] = itemgetter(0)

@@ -11,7 +11,9 @@ from collections import Counter
 import pytest
 
 from service.engines.protocol import RGB, Alpha
+from service.errors import Unavailable
 from service.http.slow_clients import SlowClients
+from service.inference.service_time import Stage, Work
 from tests.behaviour.test_overload import taking
 from tests.support.photos import encoded
 from tests.support.raw_http import head, read_answer
@@ -114,3 +116,67 @@ async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_
     assert answer is not None
     assert answer.status == 200
     writer.close()
+
+
+def claimed_avif(width: int, height: int) -> bytes:
+    """The first bytes of an AVIF file that says it has this size."""
+    extent = struct.pack(">I4sIII", 20, b"ispe", 0, width, height)
+    brands = struct.pack(">I4s4sI4s", 20, b"ftyp", b"avif", 0, b"mif1")
+    return brands + struct.pack(">I4s", 8 + len(extent), b"meta") + extent
+
+
+async def test_a_picture_that_cannot_be_decoded_in_time_is_refused_in_words_while_its_body_is_on_the_way(
+    start: Start,
+) -> None:
+    """Two AVIF of 12 megapixels took 30 s, so one of 48 takes two minutes."""
+    service = await start(request_timeout=60.0)
+    for _ in range(2):
+        service.admission.times.note(Work(size=(4000, 3000), input_format="AVIF"), Stage.DECODE, 30.0)
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(head(1_000_000) + claimed_avif(8000, 6000))
+    async with asyncio.timeout(5):
+        answer = await read_answer(reader)
+    assert answer is not None
+    assert answer.status == 422
+    error = json.loads(answer.body)["error"]
+    assert error["code"] == "bad_dimensions"
+    assert error["message"].startswith(
+        "The image is 8000 x 6000 pixels. At the speed that was measured here it takes 120 s, and a request may take "
+        "60 s. Send it with at most "
+    )
+    assert "retry-after" not in answer.headers
+    assert service.value("rejections_total", reason="dimensions") == 1
+    writer.close()
+
+
+async def test_a_size_that_is_refused_for_the_time_being_is_refused_by_the_header(start: Start) -> None:
+    service = await start()
+    service.admission.limit_sizes(
+        lambda size: Unavailable("The device failed on it.") if size[0] > 100 else None
+    )
+    assert (await service.post(encoded(200, 50)))[0] == 503
+    assert (await service.post(encoded(50, 200)))[0] == 200
+
+
+async def test_requests_of_one_key_leave_half_of_the_places_to_another_that_waits(start: Start) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, queue_size=3, api_keys="one,two")
+    engine.on_infer = hold
+    picture = encoded()
+
+    async def post(key: str) -> int:
+        headers = {"Content-Type": "image/png", "X-Api-Key": key}
+        return (await service.post(picture, headers=headers))[0]
+
+    running = asyncio.create_task(post("one"))
+    await service.until(hold.reached.is_set)
+    held = [asyncio.create_task(post("one")) for _ in range(3)]
+    await service.until(lambda: service.admission.full)
+    assert await post("two") == 429
+    held.pop().cancel()
+    await service.until(lambda: not service.admission.full)
+    assert await post("one") == 429
+    other = asyncio.create_task(post("two"))
+    await service.until(lambda: service.admission.full)
+    hold.release.set()
+    assert await asyncio.gather(running, *held, other) == [200] * 4

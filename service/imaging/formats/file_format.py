@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 
 from service.errors import Undecodable
 
-HEADER_STEPS = 256
+HEADER_STEPS = 64
 """Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -12,6 +13,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
 from service.http import body
+from service.imaging.header import Header
+from tests.support.photos import encoded
+from tests.support.waiting import let_run
 
 LIMIT = 1000
 RAW = {"Content-Type": "image/png"}
@@ -32,11 +36,18 @@ def request(headers: dict[str, str], content: bytes = b"", *, ended: bool = True
     return make_mocked_request("POST", "/process", headers, payload=stream)
 
 
-async def read(headers: dict[str, str], content: bytes, *, seconds: float = 20) -> body.Body:
+async def read(
+    headers: dict[str, str],
+    content: bytes,
+    *,
+    seconds: float = 20,
+    on_header: Callable[[Header], None] = lambda _: None,
+) -> body.Body:
     return await body.read(
         request(headers, content, ended=seconds == 20),
         max_upload_bytes=LIMIT,
         deadline=asyncio.timeout(seconds),
+        on_header=on_header,
     )
 
 
@@ -131,3 +142,43 @@ async def test_a_body_that_is_longer_than_declared_is_too_large(
 async def test_a_body_that_stops_is_a_timeout(headers: dict[str, str]) -> None:
     with pytest.raises(BodyTimeout):
         await read(headers, b"--x\r\n", seconds=0.01)
+
+
+@pytest.mark.parametrize("headers", [RAW, FORM], ids=["raw", "form"])
+async def test_the_header_of_the_picture_is_reported_once(headers: dict[str, str]) -> None:
+    picture = encoded(20, 10)
+    content = picture if headers is RAW else part('name="image"', picture) + b"--x--\r\n"
+    found: list[Header] = []
+    await read(headers, content, on_header=found.append)
+    assert found == [Header("PNG", (20, 10))]
+
+
+async def test_a_picture_that_comes_byte_by_byte_is_looked_at_a_few_times_only() -> None:
+    picture, found = encoded(20, 10), list[Header]()
+    sent = request(RAW, ended=False)
+    reading = asyncio.create_task(
+        body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=found.append)
+    )
+    with mock.patch("service.http.body.read_header", wraps=body.read_header) as look:
+        for at in range(len(picture)):
+            sent.content.feed_data(picture[at : at + 1])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        sent.content.feed_eof()
+        await reading
+    assert found == [Header("PNG", None), Header("PNG", (20, 10))]
+    assert look.call_count <= 7
+
+
+async def test_what_the_header_says_can_end_the_reading_before_the_body_is_there() -> None:
+    def refuse(_: Header) -> None:
+        raise TooLarge("no")
+
+    sent = request(RAW, encoded(20, 10)[:40], ended=False)
+    reading = asyncio.create_task(
+        body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=refuse)
+    )
+    await let_run()
+    assert reading.done()
+    with pytest.raises(TooLarge):
+        await reading

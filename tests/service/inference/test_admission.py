@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import BadDimensions, Draining, QueueFull, Unavailable
 from service.inference.admission import HEADROOM, TRIAL_SECONDS, Admission
@@ -160,7 +163,7 @@ async def test_a_picture_too_slow_for_its_deadline_is_refused_in_words_once_that
     admission: Admission, clock: FakeClock
 ) -> None:
     await serve_for(admission, clock, 12.0, (1000, 1000))
-    await serve_for(admission, clock, 12.0, (1000, 1000))  # tried: one slow picture may be an accident
+    await serve_for(admission, clock, 12.0, (1000, 1000))  # the first one may have been an accident
     with admission.take_place() as place:
         with pytest.raises(BadDimensions, match="takes 12 s, and a request may take 10 s") as refused:
             admission.header_read(place, "PNG", (1000, 1000))
@@ -173,6 +176,8 @@ async def test_a_picture_too_slow_for_its_deadline_is_tried_again_later(
 ) -> None:
     await serve_for(admission, clock, 12.0, (1000, 1000))
     await serve_for(admission, clock, 12.0, (1000, 1000))
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (1000, 1000))
     clock.now += TRIAL_SECONDS
     queued(admission, (10, 10))
     with admission.take_place() as place, pytest.raises(BadDimensions):
@@ -278,6 +283,38 @@ async def test_a_job_slower_than_the_deadline_does_not_refuse_all_later_requests
     await serve_for(admission, clock, 60.0)
     with admission.take_place() as place:
         admission.enqueue(place)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.floats(0, 5)), max_size=60))
+async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
+    steps: list[tuple[str, bool, float]],
+) -> None:
+    """Random requests and ends of two keys; a key waits at least as long as its shortest hint, a second."""
+    clock = FakeClock()
+    admission = Admission(
+        device_thread=DeviceThread(hang_timeout=300, load_timeout=600, clock=clock),
+        codec_pool=ThreadPoolExecutor(1),
+        codec_threads=1,
+        queue_size=6,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+    )
+    held: dict[str, list[Place]] = {"a": [], "b": []}
+    refused_at = {"a": -100.0, "b": -100.0}
+    for key, asks, pause in steps * 3:
+        clock.now += pause
+        if not asks:
+            if held[key]:
+                held[key].pop().release()
+            continue
+        other = "b" if key == "a" else "a"
+        try:
+            held[key].append(admission.take_place(key=key))
+        except QueueFull:
+            refused_at[key] = clock.now
+        else:
+            assert len(held[key]) <= 3 or clock.now - refused_at[other] > 1.0
 
 
 async def test_uploads_are_not_work_until_their_body_is_in(admission: Admission, clock: FakeClock) -> None:

@@ -1,4 +1,4 @@
-"""What ``Retry-After`` says: the refused come back as fast as they can be served, spread, each key in its own line."""
+"""``Retry-After``: the refused come back as fast as they can be served, spread, and each key in a line of its own."""
 
 from __future__ import annotations
 
