@@ -36,10 +36,13 @@ OUTCOMES = (
     "device_error",
     "bad_output",
     "bad_size",
+    "disagrees",
     "weights_unavailable",
     "error",
     "skipped",
 )
+SIZE_STATES = ("owed", "failed", "refused")
+REFERENCE_STATES = ("pass", "fail", "pending")
 STARTUP_PHASES = ("import", "weights", "device", "first_probe", "total")
 STAGES = ("queue", "decode", "infer", "compose", "encode")
 REJECTIONS = (
@@ -99,6 +102,7 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
         self._register_probe_metrics()
+        self._register_proof_metrics()
         self._register_supervisor_metrics()
         self._register_request_metrics()
         self._register_worker_metrics()
@@ -170,7 +174,8 @@ class Metrics:
     def _register_probe_metrics(self) -> None:
         self.warmup_success = self._gauge(
             "warmup_success",
-            "1 if the last finished warmup probe passed, 0 if it failed or if no probe has finished yet.",
+            "1 if the last finished warmup probe passed, 0 if it failed or if no probe has finished yet. It stays 0 "
+            "while a reference or a picture of a real size fails, until that passes again.",
         )
         self.warmup_runs_total = self._counter(
             "warmup_runs_total",
@@ -200,6 +205,37 @@ class Metrics:
         self.warmup_last_success_timestamp_seconds = self._gauge(
             "warmup_last_success_timestamp_seconds",
             "Unix time in seconds at which the last successful warmup probe ended, 0 if none has succeeded.",
+        )
+
+    def _register_proof_metrics(self) -> None:
+        self.warmup_real_size_last_success_timestamp_seconds = self._gauge(
+            "warmup_real_size_last_success_timestamp_seconds",
+            "Unix time in seconds at which the last successful proof at the size of a photograph ended, 0 if none has "
+            "succeeded.",
+        )
+        self.warmup_real_size_last_duration_seconds = self._gauge(
+            "warmup_real_size_last_duration_seconds",
+            "Duration of the last successful proof at the size of a photograph in seconds, with the wait for the GPU "
+            "thread.",
+        )
+        self.warmup_sizes = self._gauge(
+            "warmup_sizes",
+            "Number of picture sizes in a state: owed (a request failed, and the proof at its size has not ended), "
+            "failed (1 if pictures of the size of a photograph fail), refused (pictures of this size or larger are "
+            "refused).",
+            ["state"],
+        )
+        _create_series(self.warmup_sizes, SIZE_STATES)
+        self.warmup_references = self._gauge(
+            "warmup_references",
+            "Number of the operator's reference pictures by the state of their last judgement: pass, fail, pending.",
+            ["state"],
+        )
+        _create_series(self.warmup_references, REFERENCE_STATES)
+        self.warmup_reference_worst_error_ratio = self._gauge(
+            "warmup_reference_worst_error_ratio",
+            "Largest mean difference (0 to 1) between the mask of a reference picture and the accepted one, in the "
+            "last round.",
         )
 
     def _register_supervisor_metrics(self) -> None:
@@ -275,9 +311,13 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.stage_duration_seconds, STAGES)
-        self.queue_depth = self._gauge("queue_depth", "Number of jobs that wait for the GPU thread.")
+        self.queue_depth = self._gauge(
+            "queue_depth",
+            "Number of accepted pictures that wait for their turn at the GPU thread, at most queue_capacity. A picture "
+            "that is being decoded waits; one whose upload has not ended is not accepted yet.",
+        )
         self.queue_capacity = self._gauge(
-            "queue_capacity", "Number of jobs that may wait for the GPU thread."
+            "queue_capacity", "Number of pictures that may wait for the GPU thread."
         )
         self.expected_wait_seconds = self._gauge(
             "expected_wait_seconds",
@@ -288,6 +328,15 @@ class Metrics:
         self.inference_started_timestamp_seconds = self._gauge(
             "inference_started_timestamp_seconds",
             "Unix time in seconds at which the job that now runs in the GPU thread started, 0 if the thread is idle.",
+        )
+        self.codec_jobs_running = self._gauge(
+            "codec_jobs_running",
+            "Number of jobs that now run in the codec threads (decoding and encoding of pictures), for clients and for "
+            "warmup probes.",
+        )
+        self.codec_oldest_job_started_timestamp_seconds = self._gauge(
+            "codec_oldest_job_started_timestamp_seconds",
+            "Unix time in seconds at which the oldest job that now runs in the codec threads started, 0 if none runs.",
         )
         self.device_errors_total = self._counter(
             "device_errors_total",

@@ -89,7 +89,7 @@ class PictureRequest:
         self._handler = handler
         self._http = http
         self._place = place
-        self._progress = Progress()
+        self._progress = Progress(on_stage=self._record_stage)
 
     async def answer(self) -> web.StreamResponse:
         """Read the body, run the picture, write the answer."""
@@ -148,14 +148,16 @@ class PictureRequest:
                 raise
             raise self._too_late() from None
         except EngineError as error:
-            self._handler.device_errors.report(error)
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
         except BadMask as error:
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise Unavailable(
                 "The model returned an unusable mask for this picture.", retry_after=30
             ) from error
         finally:
-            self._record_progress()
+            if self._progress.size is not None:
+                self._handler.metrics.input_pixels.observe(math.prod(self._progress.size))
 
     def _too_late(self) -> DeadlineExceeded:
         when = "while the picture was being worked on" if self._progress.running else "before its turn came"
@@ -164,12 +166,9 @@ class PictureRequest:
             retry_after=self._handler.admission.expected_wait or 1,
         )
 
-    def _record_progress(self) -> None:
-        metrics = self._handler.metrics
-        for stage, seconds in self._progress.seconds.items():
-            metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
-        if self._progress.size is not None:
-            metrics.input_pixels.observe(math.prod(self._progress.size))
+    def _record_stage(self, stage: str, seconds: float) -> None:
+        """Called when a stage ends, which may be after the client has had its answer or has left."""
+        self._handler.metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
 
     async def _respond(self, cut_out: CutOut) -> web.StreamResponse:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""

@@ -15,7 +15,7 @@ from PIL import AvifImagePlugin, Image
 from service.errors import BadDimensions, ServiceError, Undecodable
 from service.imaging import colour
 from service.imaging.formats.exif import exif_orientation
-from service.imaging.formats.recognise import recognise
+from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
 
@@ -27,6 +27,11 @@ def configure_pillow() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 2
 
 
+def decodes_alone(data: bytes) -> bool:
+    """Whether no other such file may be decoded at the same time. The first bytes tell; the caller must see to it."""
+    return any(file_format.decodes_alone and file_format.matches(data) for file_format in FORMATS)
+
+
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode the first frame of an image file.
 
@@ -34,7 +39,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     grey pixels become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
-    result included. No file takes more than one of ``max_pixels`` pixels does.
+    result included. No file takes more than one of ``max_pixels`` pixels does, except where ``decodes_alone``.
 
     Raises:
         UnsupportedType: not an image, or a format outside the allow-list.
@@ -51,8 +56,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         orientation = stripped.orientation
         if orientation is None:
             orientation = exif_orientation(image.info.get("exif", b""))
-        with file_format.decoding_lock:
-            image.load()
+        image.load()
         return _upright_picture(image, orientation)
     except ServiceError:
         raise

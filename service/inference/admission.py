@@ -16,11 +16,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.place import Place, State
 from service.inference.return_times import ReturnTimes
 from service.inference.service_time import ServiceTimes, Stage, Work
@@ -50,7 +51,6 @@ class Admission:
     Args:
         device_thread: gives the turns; its gate follows ``open`` and ``refuse``.
         codec_pool: decodes, composes and encodes beside it.
-        codec_threads: how many threads it has.
         queue_size: requests that may hold a place besides the one that runs.
         request_timeout: seconds; a request is refused if its expected wait and work exceed ``HEADROOM`` of it.
         model_input_size: the engine's; (width, height) of a picture -> that of the model input.
@@ -62,8 +62,7 @@ class Admission:
         self,
         *,
         device_thread: DeviceThread,
-        codec_pool: Executor,
-        codec_threads: int,
+        codec_pool: CodecPool,
         queue_size: int,
         request_timeout: float,
         model_input_size: Callable[[int, int], Size],
@@ -75,7 +74,7 @@ class Admission:
         self.times = ServiceTimes()
         self._device_thread = device_thread
         self._codec_pool = codec_pool
-        self._codec_threads = codec_threads
+
         self._request_timeout = request_timeout
         self._model_input_size = model_input_size
         self._clock = clock
@@ -131,10 +130,13 @@ class Admission:
         self._places.add(place)
         return place
 
-    def probe_place(self) -> Place:
+    def probe_place(self, on_running: Callable[[bool], None] = lambda _: None) -> Place:
         """A place that does not count, for a probe: a full queue must not keep probes from running.
 
         No size is refused to a probe, because a probe has to find out when a size can be served again.
+
+        Args:
+            on_running: as for ``Place``.
         """
         return Place(
             codec_pool=self._codec_pool,
@@ -143,6 +145,7 @@ class Admission:
             on_free=lambda _: None,
             on_size=self._note_size,
             on_seconds=self.times.note_size,
+            on_running=on_running,
         )
 
     def header_read(self, place: Place, input_format: str, size: Size | None) -> None:
@@ -205,8 +208,11 @@ class Admission:
 
     @property
     def queue_depth(self) -> int:
-        """Requests that hold a place and do not run; at most ``queue_size``."""
-        return min(self.queue_size, max(0, len(self._places) - int(self._device_thread.runs_request)))
+        """Accepted pictures whose turn at the device thread has not come; at most ``queue_size``.
+
+        The scrape's thread reads it too, hence the copy: the set may change meanwhile.
+        """
+        return min(self.queue_size, sum(place.waits_for_turn for place in tuple(self._places)))
 
     @property
     def expected_wait(self) -> float:
@@ -224,7 +230,7 @@ class Admission:
                 codecs += self.times.expected(place.work, Stage.DECODE)
             if place.state in {State.QUEUED, State.FINISHING}:
                 codecs += self.times.expected(place.work, Stage.FINISH)
-        return max(device, codecs / self._codec_threads)
+        return max(device, codecs / self._codec_pool.threads)
 
     # -- whether requests are served -----------------------------------------------------------------------------
 
@@ -326,5 +332,5 @@ class Admission:
     def _return_time(self, key: Hashable, *, not_before: float | None = None) -> float:
         """When a client that is refused now should come back; see ``ReturnTimes``."""
         codecs = self.times.recent(Stage.DECODE) + self.times.recent(Stage.FINISH)
-        seconds = max(self.times.recent(Stage.INFER), codecs / self._codec_threads)
+        seconds = max(self.times.recent(Stage.INFER), codecs / self._codec_pool.threads)
         return self._returns.book(key, seconds=seconds, not_before=not_before)

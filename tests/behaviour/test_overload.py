@@ -159,7 +159,7 @@ async def main():
     used = peak() - before
     await server.close()
     assert set(statuses) <= {200, 429} and statuses.count(429) > 20, statuses
-    pool = app[PARTS].codec_pool._max_workers
+    pool = app[PARTS].codec_pool.threads + 1  # and the probes' own
     pixels = SIDE * SIDE
     places = (QUEUE + 1) * (UPLOAD + (3 + 4 + 1) * pixels)
     work = pool * (24 * pixels + 3 * UPLOAD + (16 << 20))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-import threading
 from itertools import islice
 
 from PIL.AvifImagePlugin import AvifImageFile
@@ -21,10 +20,6 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
 _SPATIAL_EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{8})", re.DOTALL)
 """A property box: length, name, version and flags, width, height."""
-
-_ONE_AT_A_TIME = threading.Lock()
-"""libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the
-file claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time."""
 
 
 def _matches(data: bytes) -> bool:
@@ -54,4 +49,6 @@ def _header_size(data: bytes) -> tuple[int, int]:
     return max(sizes, key=math.prod)
 
 
-AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, _ONE_AT_A_TIME, _header_size)
+# libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the file
+# claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time.
+AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, _header_size, decodes_alone=True)

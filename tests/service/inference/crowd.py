@@ -11,13 +11,14 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from service.errors import QueueFull
 from service.inference.admission import Admission
-from service.inference.device_thread import DeviceThread, Kind, OnEnd
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import JobEnd, Kind, OnEnd
 
 
 class SimulatedDevice:
@@ -54,7 +55,7 @@ class SimulatedDevice:
             self.busy_seconds += seconds
             self.runs_request = False
             if on_end is not None:
-                on_end(seconds)
+                on_end(JobEnd(seconds, None, abandoned=False))
             return seconds
 
 
@@ -83,8 +84,7 @@ def make_admission(device: SimulatedDevice, *, queue_size: int, seed: int = 0) -
     loop = asyncio.get_running_loop()
     admission = Admission(
         device_thread=cast("DeviceThread", device),
-        codec_pool=ThreadPoolExecutor(1),  # never starts a thread
-        codec_threads=1,
+        codec_pool=CodecPool(threads=1, hang_timeout=60),  # not started
         queue_size=queue_size,
         request_timeout=60,
         model_input_size=lambda width, height: (width, height),

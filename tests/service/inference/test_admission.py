@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.errors import BadDimensions, Draining, QueueFull, Unavailable
 from service.inference.admission import HEADROOM, Admission
+from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread, Kind
 from service.inference.place import Place
 from service.inference.return_times import GRACE_SECONDS, LONGEST_SECONDS
@@ -242,7 +242,9 @@ async def test_a_probe_tells_the_time_of_its_size_but_not_of_recent_pictures(
         assert admission.expected_wait == pytest.approx(2.0)
 
 
-async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(admission: Admission) -> None:
+async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(
+    admission: Admission, clock: FakeClock
+) -> None:
     blocking = BlockingJob()
 
     async def decode() -> None:
@@ -255,9 +257,10 @@ async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(admis
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
+    clock.now += 2.0
     blocking.release.set()
     await until(lambda: admission.taken == 0)
-    assert admission.times.recent(Stage.DECODE) > 0
+    assert admission.times.recent(Stage.DECODE) == pytest.approx(2.0)
 
 
 async def test_a_key_gets_no_more_than_half_of_the_places_while_another_waits(
@@ -293,8 +296,7 @@ async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
     clock = FakeClock()
     admission = Admission(
         device_thread=DeviceThread(hang_timeout=300, load_timeout=600, clock=clock),
-        codec_pool=ThreadPoolExecutor(1),
-        codec_threads=1,
+        codec_pool=CodecPool(threads=1, hang_timeout=300),
         queue_size=6,
         request_timeout=10,
         model_input_size=lambda width, height: (width, height),
