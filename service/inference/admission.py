@@ -18,25 +18,20 @@ import time
 from collections.abc import Callable, Hashable
 from functools import partial
 
-from service.errors import BadDimensions, Draining, QueueFull, ServiceError
+from service.errors import Draining, QueueFull, ServiceError
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
 from service.inference.place import Place, State
 from service.inference.return_times import ReturnTimes
 from service.inference.service_time import ServiceTimes, Stage, Work
+from service.inference.too_slow import TooSlow
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
 HEADROOM = 0.8
 """Share of the deadline that the expected wait and the work on the picture may take. Estimates are not exact."""
-
-TRIAL_SECONDS = 300.0
-"""Of the pictures that look too slow for their deadline alone, one is let in so often, so that a wrong or outdated
-figure corrects itself; and no more often than every ``TRIAL_DUTY`` times the seconds that it takes."""
-
-TRIAL_DUTY = 20
 
 
 def draining() -> Draining:
@@ -88,7 +83,13 @@ class Admission:
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
         self._refused_size: Callable[[Size], ServiceError | None] | None = None
-        self._next_trial: float | None = None
+        self._too_slow = TooSlow(
+            self.times,
+            deadline=request_timeout,
+            aim=HEADROOM * request_timeout,
+            model_input_size=model_input_size,
+            clock=clock,
+        )
         self._drain_until: float | None = None
 
     def take_place(self, *, key: Hashable = None, make_room: Callable[[], None] = lambda: None) -> Place:
@@ -217,10 +218,11 @@ class Admission:
     def expected_wait(self) -> float:
         """Seconds that a request which joined the queue now would wait for those ahead of it.
 
-        The device thread and the codec pool work side by side, so the busier one of them counts.
+        The device thread and the codec pool work side by side, so the busier one of them counts. The scrape's thread
+        reads it too, hence the copy: the set may change meanwhile.
         """
         device = codecs = 0.0
-        for place in tuple(self._places):  # the scrape's thread asks too, and the set may change meanwhile
+        for place in tuple(self._places):
             if place.needs_device:
                 seconds = self.times.expected(place.work, Stage.INFER)
                 device += max(0.0, seconds - self._device_thread.job_seconds) if place.on_device else seconds
@@ -310,36 +312,8 @@ class Admission:
         """Whether the request can be served in time, by all that is known of it."""
         if (error := self._size_refusal(place.work)) is not None:
             raise error
-        self._check_deadline_alone(place.work)
+        self._too_slow.check(place.work, idle=not self.expected_wait)
         self._check_wait(place.key, self.times.expected_total(place.work), alone=place.work.tried)
-
-    def _check_deadline_alone(self, work: Work) -> None:
-        seconds = self.times.proved_total(work)
-        if seconds <= self._request_timeout or work.tried or work.size is None:
-            return
-        now = self._clock()
-        due = self._next_trial is not None and now >= self._next_trial and not self.expected_wait
-        if due or self._next_trial is None:
-            self._next_trial = now + max(TRIAL_SECONDS, TRIAL_DUTY * seconds)
-        if due:
-            work.tried = True
-            return
-        width, height = work.size
-        raise BadDimensions(
-            f"The image is {width} x {height} pixels. At the speed that was measured here it takes {seconds:.0f} s, "
-            f"and a request may take {self._request_timeout:g} s. {self._advice(work)}"
-        )
-
-    def _advice(self, work: Work) -> str:
-        """What would be served, in words: the largest size of that ratio that fits the deadline."""
-        width, height = work.size or (1, 1)
-        for percent in range(90, 0, -10):
-            smaller = max(1, width * percent // 100), max(1, height * percent // 100)
-            model_input = self._model_input_size(*smaller)
-            tried = Work(smaller, model_input, work.input_format, work.output)
-            if self.times.expected_total(tried) <= HEADROOM * self._request_timeout:
-                return f"Send it with at most {smaller[0]} x {smaller[1]} pixels."
-        return "No picture of this ratio can be served in time at present."
 
     def _check_wait(self, key: Hashable, own: float, *, alone: bool = False) -> None:
         """Whether the work ahead and ``own`` seconds of work fit the deadline, or the grace while draining."""

@@ -1,4 +1,4 @@
-"""``Retry-After``: the refused come back as fast as they can be served, spread, and each key in a line of its own."""
+"""What ``Retry-After`` says: the refused come back as fast as they can be served, spread, each key in its own line."""
 
 from __future__ import annotations
 
