@@ -11,6 +11,7 @@ import signal
 import sys
 
 from service.host.allocator import reexec_with_malloc_settings
+from service.host.descriptors import raise_descriptor_limit
 from service.host.garbage_collection import defer_garbage_collection
 
 
@@ -18,6 +19,7 @@ def prepare_to_serve() -> None:
     """Prepare the process for serving, before anything large is imported."""
     reexec_with_malloc_settings()  # first, because it starts the program again
     exit_on_sigterm()
+    raise_descriptor_limit()
     defer_garbage_collection()  # before the imports, which make most of the objects that stay
 
 

@@ -18,6 +18,7 @@ from aiohttp import (
     BadContentDispositionHeader,
     BadContentDispositionParam,
     BodyPartReader,
+    HttpVersion11,
     MultipartReader,
     hdrs,
     web,
@@ -115,8 +116,12 @@ def check_headers(request: web.BaseRequest, max_upload_bytes: int) -> None:
 
 
 async def send_continue(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
+    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed.
+
+    HTTP/1.0 knows no interim answer.
+    """
+    wanted = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
+    if wanted and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
@@ -142,9 +147,6 @@ async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
-        # Mark the end of the body. Otherwise aiohttp reads on, fails, and closes the connection before the answer is
-        # written.
-        request.content.feed_eof()
         raise BadRequest(
             "The body is malformed. It does not match its Content-Type or its boundary."
         ) from error
