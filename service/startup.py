@@ -11,6 +11,7 @@ import signal
 import sys
 
 from service.host.allocator import reexec_with_malloc_settings
+from service.host.descriptors import raise_descriptor_limit
 from service.host.garbage_collection import defer_garbage_collection
 
 
@@ -18,6 +19,7 @@ def prepare_to_serve() -> None:
     """Prepare the process for serving, before anything large is imported."""
     reexec_with_malloc_settings()  # first, because it starts the program again
     exit_on_sigterm()
+    raise_descriptor_limit()
     defer_garbage_collection()  # before the imports, which make most of the objects that stay
 
 
@@ -30,12 +32,10 @@ def exit_on_sigterm() -> None:
 
 
 def configure_libraries() -> None:
-    """Change what Pillow, aiohttp's logger and ``warnings`` keep for the whole process; it may be called again."""
+    """Change what Pillow and aiohttp's logger keep for the whole process; it may be called again."""
     # What a function configures is imported when it is called, because the health check imports this module.
-    from service.http.body import ignore_header_warnings  # noqa: PLC0415
     from service.http.connection import configure_logging  # noqa: PLC0415
     from service.imaging.decode import configure_pillow  # noqa: PLC0415
 
     configure_pillow()  # before the first picture: Pillow's own limits would refuse some that the settings allow
     configure_logging()  # before the first connection: aiohttp would log what clients sent
-    ignore_header_warnings()  # before the first request: such a warning quotes the client's header
