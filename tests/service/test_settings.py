@@ -35,6 +35,7 @@ DEFAULTS = {
     "INSPYRENET_API_KEYS": (),
     "INSPYRENET_API_KEYS_FILE": None,
     "INSPYRENET_CORS_ORIGINS": (),
+    "INSPYRENET_MALLOC_TUNING": "on",
     "INSPYRENET_LOG_FORMAT": "auto",
 }
 
@@ -95,6 +96,7 @@ def test_every_variable_is_read() -> None:
         "INSPYRENET_MAX_PIXELS": ("10000", 10_000),
         "INSPYRENET_MAX_MODEL_PIXELS": ("1048576", 1_048_576),
         "INSPYRENET_CORS_ORIGINS": ("*", ("*",)),
+        "INSPYRENET_MALLOC_TUNING": ("off", "off"),
         "INSPYRENET_LOG_FORMAT": ("json", "json"),
     }
     settings = load(**{name: text for name, (text, _) in given_text.items()})
@@ -128,6 +130,7 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_CORS_ORIGINS", "https://shop.example/path", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "https://*.shop.example", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
         ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
         ("PORT", "http", "a whole number from 0 to 65535"),
     ],
