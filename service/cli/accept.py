@@ -163,12 +163,12 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
             yield info, lambda data: runner.run(cut_out(data))
         finally:
             parts.device_thread.stop()
-            parts.codec_pool.shutdown(wait=False, cancel_futures=True)
+            parts.codec_pool.stop()
 
 
 async def _load(parts: Parts) -> EngineInfo:
     """Load the engine as the service does, and decide its precision."""
-    from service.inference.device_thread import Kind  # noqa: PLC0415
+    from service.inference.jobs import Kind  # noqa: PLC0415
 
     engine = parts.engine
 
@@ -176,6 +176,7 @@ async def _load(parts: Parts) -> EngineInfo:
         print_line(line)
 
     parts.device_thread.start()
+    parts.codec_pool.start()
     await parts.preparation.run(lambda: engine.prepare(report))
     info = await parts.device_thread.run(lambda: engine.load(report), kind=Kind.LOAD)
     if not info.settled:

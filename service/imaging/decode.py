@@ -16,7 +16,7 @@ from service.errors import BadDimensions, ServiceError, Undecodable
 from service.imaging import colour
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, StrippedFile
-from service.imaging.formats.recognise import recognise
+from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
 
@@ -28,6 +28,11 @@ def configure_pillow() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 2
 
 
+def decodes_alone(data: bytes) -> bool:
+    """Whether no other such file may be decoded at the same time. The first bytes tell; the caller must see to it."""
+    return any(file_format.decodes_alone and file_format.matches(data) for file_format in FORMATS)
+
+
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode the first frame of an image file.
 
@@ -35,7 +40,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     grey pixels become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
-    result included. No file takes more than one of ``max_pixels`` pixels does.
+    result included. No file takes more than one of ``max_pixels`` pixels does, except where ``decodes_alone``.
 
     Raises:
         UnsupportedType: not an image, or a format outside the allow-list.
@@ -45,13 +50,12 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     file_format = recognise(data)
     stripped = file_format.strip_metadata(data)
     if stripped.size is not None:
-        _check_size(stripped.size, max_pixels)
+        check_size(stripped.size, max_pixels)
     try:
         image = file_format.open(BytesIO(stripped.data))
-        _check_size(image.size, max_pixels)
+        check_size(image.size, max_pixels)
         orientation = _orientation(stripped, image)
-        with file_format.decoding_lock:
-            image.load()
+        image.load()
         return _upright_picture(image, orientation)
     except ServiceError:
         raise
@@ -93,7 +97,12 @@ def _undecodable(file_format: FileFormat) -> Undecodable:
     )
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a picture by its size in pixels.
+
+    Raises:
+        BadDimensions: a side is zero, or width x height is above ``max_pixels``.
+    """
     width, height = size
     if width <= 0 or height <= 0:
         raise BadDimensions("The image has no pixels: its width or height is zero.")

@@ -14,6 +14,9 @@ import numpy as np
 
 from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
 
+LONGEST_SIDE = 256
+"""Pixels of a model input: small, so that proofs at the size of a photograph take little time."""
+
 
 def disc(image: RGB) -> Alpha:
     """A soft mask that depends on the picture: how far each pixel is from the mean colour."""
@@ -26,6 +29,7 @@ class ScriptedEngine:
     """Loads at once and answers with ``disc``, unless a test replaces one of the functions.
 
     Attributes:
+        on_size: the size of the model input; a picture's own size up to 256 pixels a side.
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
         on_settle: if set, the load leaves the precision open, and this is called when it is settled.
         settled_precision: the precision after that.
@@ -39,7 +43,10 @@ class ScriptedEngine:
         self.on_prepare: Callable[[], None] = lambda: None
         self.on_load: Callable[[], None] = lambda: None
         self.on_infer: Callable[[RGB], Alpha] = disc
-        self.on_size: Callable[[int, int], tuple[int, int]] = lambda width, height: (width, height)
+        self.on_size: Callable[[int, int], tuple[int, int]] = lambda width, height: (
+            min(width, LONGEST_SIDE),
+            min(height, LONGEST_SIDE),
+        )
         self.seen: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.device = "cpu"

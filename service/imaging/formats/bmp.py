@@ -17,9 +17,13 @@ def _matches(data: bytes) -> bool:
     return data.startswith(b"BM") and data[14:18] in _HEADER_LENGTHS
 
 
-def _strip(data: bytes) -> StrippedFile:
+def _size(data: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from("<HH" if data[14] == _OS2_HEADER_LENGTH else "<ii", data, 18)
-    return StrippedFile(data, (width, abs(height)))  # a negative height means that the top row comes first
+    return width, abs(height)  # a negative height means that the top row comes first
 
 
-BMP = FileFormat("BMP", _matches, _strip, BmpImageFile)
+def _strip(data: bytes) -> StrippedFile:
+    return StrippedFile(data, _size(data))
+
+
+BMP = FileFormat("BMP", _matches, _strip, BmpImageFile, header_size=_size)

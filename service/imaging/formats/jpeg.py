@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import Undecodable
 from service.imaging.formats.exif import exif_orientation
-from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 
 MAX_SCANS = 100
 """Each scan is a pass over the whole image. Encoders write about ten."""
@@ -90,4 +90,17 @@ def _image_end(data: bytes, at: int) -> int:
     return len(data)  # the file ends early; the decoder reports it
 
 
-JPEG = FileFormat("JPEG", _matches, _strip, JpegImageFile)
+def _header_size(data: bytes) -> tuple[int, int]:
+    at = 2
+    for _ in range(HEADER_STEPS):
+        prefix, marker, length = struct.unpack_from(">BBH", data, at)
+        if prefix != 0xFF or marker in _WITHOUT_LENGTH or marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            break
+        if marker in _FRAME_HEADERS:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 + length
+    raise Malformed
+
+
+JPEG = FileFormat("JPEG", _matches, _strip, JpegImageFile, header_size=_header_size)

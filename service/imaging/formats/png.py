@@ -44,10 +44,14 @@ def _strip(data: bytes) -> StrippedFile:
         at = end
         if name == b"IEND":
             break
+    return StrippedFile(b"".join(kept), _size(data), orientation)
+
+
+def _size(data: bytes) -> tuple[int, int]:
     if data[12:16] != b"IHDR":
         raise Malformed
     width, height = struct.unpack_from(">II", data, 16)
-    return StrippedFile(b"".join(kept), (width, height), orientation)
+    return width, height
 
 
 def _decompresses(iccp: bytes) -> bool:
@@ -61,4 +65,4 @@ def _decompresses(iccp: bytes) -> bool:
     return decompressor.eof
 
 
-PNG = FileFormat("PNG", _matches, _strip, PngImageFile)
+PNG = FileFormat("PNG", _matches, _strip, PngImageFile, header_size=_size)

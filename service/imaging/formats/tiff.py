@@ -7,11 +7,12 @@ every tag lies within the file, no list is long, and no tile is larger than the 
 from __future__ import annotations
 
 import struct
+from itertools import islice
 
 from PIL.TiffImagePlugin import TiffImageFile
 
 from service.imaging.formats.exif import ORIENTATION_TAG, valid_orientation
-from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 from service.imaging.formats.tiff_directory import Directory
 
 MAX_VALUES = 1 << 17
@@ -70,4 +71,16 @@ def _strip(data: bytes) -> StrippedFile:
     return StrippedFile(bytes(cleaned), (width, length), orientation)
 
 
-TIFF = FileFormat("TIFF", _matches, _strip, TiffImageFile)
+def _header_size(data: bytes) -> tuple[int, int]:
+    """Only if the directory is at the beginning; many encoders write it behind the pixels."""
+    directory = Directory(data)
+    numbers: dict[int, int] = {}
+    for entry in islice(directory, HEADER_STEPS):
+        if entry.tag in (_WIDTH, _LENGTH):
+            numbers.setdefault(entry.tag, directory.number(entry))
+    if len(numbers) < 2:
+        raise Malformed
+    return numbers[_WIDTH], numbers[_LENGTH]
+
+
+TIFF = FileFormat("TIFF", _matches, _strip, TiffImageFile, header_size=_header_size)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from service.engines.protocol import EngineInfo
 from service.errors import ServiceError
@@ -20,23 +21,9 @@ from service.imaging.decode import upright_size
 from service.warmup.references import manifest as manifests
 from service.warmup.references.manifest import FILE_NAME, Reference, unusable
 from service.warmup.references.masks import NotAMask, check_mask_file, mask_of_answer, mean_error
-from supervisor.protocol import Outcome, ProbeError
+from supervisor.protocol import MaskError, Outcome, ProbeError
 
 _LONGEST_NAME = 80  # characters, so that the figures fit into the longest message that the supervisor keeps
-
-
-class Disagreement(ProbeError):
-    """The mask of a reference is not the accepted one.
-
-    Attributes:
-        error: the mean absolute alpha error, 0-1.
-        max_error: the largest error that was accepted.
-    """
-
-    def __init__(self, message: str, *, error: float, max_error: float) -> None:
-        super().__init__(Outcome.DISAGREES, message)
-        self.error = error
-        self.max_error = max_error
 
 
 class _ChangedFile(Exception):
@@ -93,9 +80,9 @@ class ReferenceSet:
         """The names of the references, in the order of the manifest."""
         return tuple(self._references)
 
-    def max_error(self, name: str) -> float:
-        """The largest error at which the mask of a reference still agrees, 0-1."""
-        return self._references[name].max_error
+    def names_for_gate(self, gate: Literal["none", "first", "all"]) -> tuple[str, ...]:
+        """The names of the references that the first ``ready`` after a load waits for."""
+        return {"none": (), "first": self.names[:1], "all": self.names}[gate]
 
     def verify(self) -> None:
         """Check the hash and the size of every picture and every mask; one file at a time is in memory.
@@ -129,7 +116,7 @@ class ReferenceSet:
         except _ChangedFile as error:
             raise _changed_since(error) from error
 
-    def judge(self, name: str, answer: bytes, *, info: EngineInfo) -> float:
+    def judge(self, name: str, answer: bytes, *, info: EngineInfo) -> MaskError:
         """Compare the mask that the pipeline made of a picture with the accepted one.
 
         Args:
@@ -138,11 +125,12 @@ class ReferenceSet:
             info: the engine that made it.
 
         Returns:
-            The mean absolute alpha error, 0-1.
+            How far it is from the accepted one.
 
         Raises:
-            Disagreement: the error is too large, or the engine is only a fallback for the one that was accepted.
-            ProbeError: the answer is no mask of this picture, or the accepted mask changed since the start.
+            ProbeError: ``disagrees``, with both figures: it is too far, or the engine is only a fallback for the one
+                that was accepted. ``bad_output``: the answer is no mask of this picture. ``error``: the accepted mask
+                changed since the start.
         """
         reference = self._references[name]
         shown = _shown(name)
@@ -156,15 +144,15 @@ class ReferenceSet:
             raise _changed_since(error) from error
         except NotAMask as error:
             raise ProbeError(Outcome.ERROR, f"the accepted mask of {shown} {error}") from error
-        error_ratio = mean_error(found, accepted)
-        if info.engine != reference.engine or error_ratio > reference.max_error:
-            raise Disagreement(
-                f"the mask of {shown} differs from the accepted one by {error_ratio:.4f} in the mean; "
-                f"at most {reference.max_error:.4f} is accepted{_difference(reference, info)}",
-                error=error_ratio,
-                max_error=reference.max_error,
+        measured = MaskError(mean_error(found, accepted), reference.max_error)
+        if info.engine != reference.engine or measured.error > measured.max_error:
+            raise ProbeError(
+                Outcome.DISAGREES,
+                f"the mask of {shown} differs from the accepted one by {measured.error:.4f} in the mean; "
+                f"at most {measured.max_error:.4f} is accepted{_difference(reference, info)}",
+                mask_error=measured,
             )
-        return error_ratio
+        return measured
 
     def _check_engine_in_use(self, engine: str) -> None:
         for reference in self._references.values():

@@ -17,7 +17,8 @@ from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError
 from service.server import requested_engine
 from service.settings import Settings
 from service.warmup.references import manifest
-from service.warmup.references.reference_set import Disagreement, ReferenceSet
+from service.warmup.references.reference_set import ReferenceSet
+from supervisor.protocol import ProbeError
 from tests.support import photos
 from tests.support.programs import ROOT
 from tests.support.scripted_engine import ScriptedEngine, disc
@@ -176,7 +177,7 @@ def mask_of(settings: Settings, directory: Path, name: str) -> float:
     """The error of a picture with the engine that the settings ask for, as the service will measure it."""
     references = ReferenceSet.open(directory, engine=settings.engine, max_pixels=10**6)
     with accept.opened_pipeline(settings, requested_engine(settings)) as (info, cut):
-        return references.judge(name, cut(references.encoded(name)), info=info)
+        return references.judge(name, cut(references.encoded(name)), info=info).error
 
 
 @pytest.fixture
@@ -229,5 +230,5 @@ def test_a_mask_that_moves_disagrees(directory: Path) -> None:
     references = ReferenceSet.open(directory, engine="inspyrenet", max_pixels=10**6)
     with accept.opened_pipeline(Settings(), scripted(on_infer=inverted)(Settings())) as (info, cut):
         answer = cut(references.encoded("b.jpg"))
-    with pytest.raises(Disagreement, match=r"the mask of b\.jpg differs from the accepted one by 0\.\d{4}"):
+    with pytest.raises(ProbeError, match=r"the mask of b\.jpg differs from the accepted one by 0\.\d{4}"):
         references.judge("b.jpg", answer, info=info)

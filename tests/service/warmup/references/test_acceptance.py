@@ -115,7 +115,7 @@ def test_the_set_that_is_made_is_one_that_the_service_takes(accepting: Accept, d
     assert references.names == ("a.png", "b.png", "c.png")
     with Engines().cutting(None, None) as (info, cut):
         for name in references.names:
-            assert references.judge(name, cut(references.encoded(name)), info=info) == 0
+            assert references.judge(name, cut(references.encoded(name)), info=info).error == 0
 
 
 def test_the_manifest_holds_what_the_contract_lists(accepting: Accept, directory: Path) -> None:

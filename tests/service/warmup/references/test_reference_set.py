@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.engines.protocol import ConfigurationError
-from service.warmup.references.reference_set import Disagreement, ReferenceSet
+from service.warmup.references.reference_set import ReferenceSet
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome, ProbeError
+from supervisor.protocol import MaskError, Outcome, ProbeError
 from tests.support import photos
 from tests.support.reference_sets import (
     HEIGHT,
@@ -74,12 +74,15 @@ def test_a_set_that_fits_its_files_is_opened_and_verified(directory: Path) -> No
     references.check_engine(INFO)
     assert references.names == (NAME,)
     assert references.encoded(NAME) == photos.encoded(WIDTH, HEIGHT)
-    assert references.max_error(NAME) == 2 / 255
 
 
-def test_names_are_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+def test_names_and_those_of_the_gate_are_in_the_order_of_the_manifest(tmp_path: Path) -> None:
     write_manifest(tmp_path, [make_reference(tmp_path, name) for name in ("b.png", "a.png")])
-    assert opened(tmp_path).names == ("b.png", "a.png")
+    references = opened(tmp_path)
+    assert references.names == ("b.png", "a.png")
+    assert references.names_for_gate("none") == ()
+    assert references.names_for_gate("first") == ("b.png",)
+    assert references.names_for_gate("all") == ("b.png", "a.png")
 
 
 @pytest.mark.parametrize("file", [NAME, "masks/photo.png"])
@@ -196,28 +199,28 @@ def test_a_mask_within_the_accepted_error_agrees_and_its_error_is_returned(
     directory: Path, moved: int
 ) -> None:
     answer = cut_out(ramp() + np.uint8(moved))
-    assert opened(directory).judge(NAME, answer, info=INFO) == pytest.approx(moved / 255)
+    assert opened(directory).judge(NAME, answer, info=INFO) == MaskError(pytest.approx(moved / 255), 2 / 255)
 
 
 def test_a_grey_mask_is_judged_like_a_cut_out(directory: Path) -> None:
-    assert opened(directory).judge(NAME, photos.save(ramp(), "PNG"), info=INFO) == 0
+    assert opened(directory).judge(NAME, photos.save(ramp(), "PNG"), info=INFO).error == 0
 
 
 def test_a_mask_beyond_the_accepted_error_disagrees_with_the_picture_and_both_figures(
     directory: Path,
 ) -> None:
-    with pytest.raises(Disagreement) as caught:
+    with pytest.raises(ProbeError) as caught:
         opened(directory).judge(NAME, cut_out(ramp() + np.uint8(TOO_FAR)), info=INFO)
     assert caught.value.outcome is Outcome.DISAGREES
     assert caught.value.message == (
         "the mask of photo.png differs from the accepted one by 0.0118 in the mean; at most 0.0078 is accepted"
     )
-    assert (caught.value.error, caught.value.max_error) == (pytest.approx(3 / 255), 2 / 255)
+    assert caught.value.mask_error == MaskError(pytest.approx(3 / 255), 2 / 255)
 
 
 def test_other_weights_are_named_if_the_mask_disagrees_and_no_matter_if_it_agrees(directory: Path) -> None:
     references, other = opened(directory), replace(INFO, weights_hash="sha256:" + "cd" * 32)
-    assert references.judge(NAME, cut_out(ramp()), info=other) == 0
+    assert references.judge(NAME, cut_out(ramp()), info=other).error == 0
     _, message = failure(lambda: references.judge(NAME, cut_out(255 - ramp()), info=other))
     assert message.endswith("(accepted with the weights sha256:abababababab; sha256:cdcdcdcdcdcd serve)")
 
