@@ -16,7 +16,7 @@ from aiohttp import web
 
 from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
-from service.engines.protocol import ConfigurationError
+from service.engines.protocol import ConfigurationError, Engine
 from service.host.descriptors import descriptor_limit
 from service.http import connection
 from service.http.listener import Listener, connection_limit
@@ -72,7 +72,16 @@ def build_app(settings: Settings) -> web.Application:
     Raises:
         ConfigurationError: the settings ask for an engine that cannot work here.
     """
-    engine = build_engine(
+    return create_app(settings, engine=requested_engine(settings))
+
+
+def requested_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for; nothing is loaded yet.
+
+    Raises:
+        ConfigurationError: it cannot work here.
+    """
+    return build_engine(
         engine=settings.engine,
         mode=settings.mode,
         resize=settings.resize,
@@ -81,7 +90,6 @@ def build_app(settings: Settings) -> web.Application:
         precision=settings.precision,
         max_model_pixels=settings.max_model_pixels,
     )
-    return create_app(settings, engine=engine)
 
 
 async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:

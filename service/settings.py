@@ -115,6 +115,19 @@ class Settings(BaseModel):
         "unsafe side is raised to a safe one, with a warning",
     )
 
+    references: Annotated[Path | None, Takes("DIRECTORY", "the path of a directory that can be read")] = (
+        Field(
+            None,
+            description="directory of reference pictures, made by ./inspyrenet accept: the service is warm only while "
+            "it makes the masks that were accepted for them; none = no references",
+        )
+    )
+    references_gate: Literal["none", "first", "all"] = Field(
+        "first",
+        description="the references that must pass before the service is ready for the first time after a load; the "
+        "others are judged behind it, one a probe",
+    )
+
     queue_size: Annotated[int, *_whole("REQUESTS", ge=1)] = Field(
         16,
         description="requests that may wait for the model; one more is answered 429 at once. This limits memory too",
@@ -195,7 +208,7 @@ class Settings(BaseModel):
             raise ValueError("a key that no header can carry")
         return keys
 
-    @field_validator("api_keys_file", mode="before")
+    @field_validator("api_keys_file", "references", mode="before")
     @classmethod
     def _empty_is_no_file(cls, value: object) -> object:
         return None if value == "" else value
@@ -205,6 +218,14 @@ class Settings(BaseModel):
     def _file_can_be_read(cls, path: Path | None) -> Path | None:
         # A missing file must not mean "no keys, open to all".
         if path is not None and (path.is_dir() or not os.access(path, os.R_OK)):
+            raise ValueError("cannot be read")
+        return path
+
+    @field_validator("references")
+    @classmethod
+    def _directory_can_be_read(cls, path: Path | None) -> Path | None:
+        # A missing directory must not mean "no references, ready without them".
+        if path is not None and not (path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
             raise ValueError("cannot be read")
         return path
 

@@ -88,9 +88,14 @@ def _shorten(text: str) -> str:
 def _remarks(settings: Settings) -> list[str]:
     """Combinations that work, but may not do what the operator wants."""
     limits = {"request_timeout": settings.request_timeout, "warmup_timeout": settings.warmup_timeout}
-    return [
+    remarks = [
         f"{variable('hang_timeout')} = {settings.hang_timeout:g} is below {variable(field)} = {limit:g}: "
         "a job that slow ends the process first"
         for field, limit in limits.items()
         if settings.hang_timeout < limit
     ]
+    if settings.references is None and settings.references_gate == "all":
+        remarks.append(
+            f"{variable('references_gate')} = all has no effect: {variable('references')} names no directory"
+        )
+    return remarks

@@ -26,6 +26,7 @@ examples:
   ./inspyrenet                               serve on port 8080
   ./inspyrenet --engine auto                 serve with InSPyReNet if its weights can be had, else with u2netp
   ./inspyrenet weights --mode base           download and verify the official checkpoint beforehand
+  ./inspyrenet accept pictures/              accept the masks of ten photographs, to be judged by them
   ./inspyrenet check --ready                 exit code 0 if the service on this machine is warm
   ./inspyrenet probe https://cutout.example  test from anywhere that a service works
 
@@ -67,6 +68,12 @@ COMMANDS: Mapping[str, Command] = {
             "weights",
             "get a checkpoint onto the disk",
             "service.cli.weights",
+            lambda *_: startup.exit_on_sigterm(),
+        ),
+        Command(
+            "accept",
+            "make pictures the references of a service",
+            "service.cli.accept",
             lambda *_: startup.exit_on_sigterm(),
         ),
         Command("check", "ask a running service whether it is alive or ready", "service.cli.check"),

@@ -15,6 +15,7 @@ from PIL import AvifImagePlugin, Image
 from service.errors import BadDimensions, ServiceError, Undecodable
 from service.imaging import colour
 from service.imaging.formats.exif import exif_orientation
+from service.imaging.formats.file_format import FileFormat, StrippedFile
 from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
@@ -53,9 +54,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     try:
         image = file_format.open(BytesIO(stripped.data))
         check_size(image.size, max_pixels)
-        orientation = stripped.orientation
-        if orientation is None:
-            orientation = exif_orientation(image.info.get("exif", b""))
+        orientation = _orientation(stripped, image)
         image.load()
         return _upright_picture(image, orientation)
     except ServiceError:
@@ -63,9 +62,39 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     # Pillow has no common base for what damaged files raise (OSError, SyntaxError, ValueError, EOFError, struct.error,
     # zlib.error, ...). A MemoryError here comes from a false claim of the file, because the pixels were checked to fit.
     except Exception as error:
-        raise Undecodable(
-            f"The {file_format.name} image cannot be decoded. It is damaged, incomplete, or of an unusual kind."
-        ) from error
+        raise _undecodable(file_format) from error
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the first frame, turned upright, from the header; no pixel is decoded.
+
+    Raises:
+        UnsupportedType: as ``decode``.
+        Undecodable: the header is damaged.
+    """
+    file_format = recognise(data)
+    try:
+        stripped = file_format.strip_metadata(data)
+        image = file_format.open(BytesIO(stripped.data))
+        orientation = _orientation(stripped, image)
+    except ServiceError:
+        raise
+    except Exception as error:  # as in decode
+        raise _undecodable(file_format) from error
+    width, height = stripped.size or image.size
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _orientation(stripped: StrippedFile, image: Image.Image) -> int:
+    if stripped.orientation is not None:
+        return stripped.orientation
+    return exif_orientation(image.info.get("exif", b""))
+
+
+def _undecodable(file_format: FileFormat) -> Undecodable:
+    return Undecodable(
+        f"The {file_format.name} image cannot be decoded. It is damaged, incomplete, or of an unusual kind."
+    )
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:

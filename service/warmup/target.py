@@ -27,7 +27,7 @@ from service.engines.protocol import (
 from service.errors import ServiceError, Unavailable
 from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
-from service.imaging.options import Options
+from service.imaging.options import Options, Output
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
@@ -39,6 +39,7 @@ from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
 from service.warmup.canaries import Canaries
 from service.warmup.real_size import real_size
+from service.warmup.references.reference_set import Gate, ReferenceSet
 from service.warmup.stopwatch import PhaseStopwatch
 from supervisor.protocol import (
     AtSize,
@@ -72,6 +73,8 @@ class EngineTarget:
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
         metrics: what is loaded is recorded here.
+        references: pictures of the operator with accepted masks; None if there are none.
+        references_gate: which of them requests wait for.
         canary_side: side of the small canary in pixels.
         max_pixels: the largest picture that a client may send.
     """
@@ -89,6 +92,8 @@ class EngineTarget:
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        references: ReferenceSet | None,
+        references_gate: Gate,
         canary_side: int,
         max_pixels: int,
     ) -> None:
@@ -106,6 +111,8 @@ class EngineTarget:
         self._metrics = metrics
         self._canaries = Canaries(engine, side=canary_side)
         self._max_pixels = max_pixels
+        self._references = references
+        self._references_gate = references_gate
 
     def vitals(self) -> Vitals:
         """What runs now."""
@@ -184,6 +191,8 @@ class EngineTarget:
             real=real_size(self._engine.model_input_size, max_pixels=self._max_pixels),
             settled=info.settled,
             real_gates=info.device.startswith("cuda"),
+            references=self._references.names if self._references else (),
+            gate_references=self._references.gate(self._references_gate) if self._references else (),
         )
 
     async def _load(self, stopwatch: PhaseStopwatch, report: Callable[[str, str], None]) -> EngineInfo:
@@ -196,7 +205,20 @@ class EngineTarget:
 
         await in_daemon_thread(self._canaries.make_small, name="canary")
         await self._preparation.run(lambda: self._engine.prepare(phase_began))
-        return await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+        verified = asyncio.create_task(self._verify_references(), name="references")
+        try:
+            info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            await verified
+        finally:
+            verified.cancel()
+        if self._references is not None:
+            self._references.check_engine(info)
+        return info
+
+    async def _verify_references(self) -> None:
+        """Beside the load, because it reads every picture and every mask."""
+        if self._references is not None:
+            await in_daemon_thread(self._references.verify, name="references")
 
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
@@ -247,7 +269,7 @@ class EngineTarget:
                 await in_daemon_thread(lambda: self._canaries.make(size), name="canary")
                 return await self._pass(size, on_running)
             case Reference(name):
-                raise ProbeError(Outcome.ERROR, f"there is no reference {name}")
+                return await self._judge_reference(name, on_running)
 
     def _check_canary_size(self) -> None:
         width, height = self._canaries.small_model_input
@@ -267,6 +289,20 @@ class EngineTarget:
             )
             await place.run_in_codec_pool(self._canaries.judge(size).check, cut_out.body)
         return ProbeReport(progress.running_seconds)
+
+    async def _judge_reference(self, name: str, on_running: Callable[[bool], None]) -> ProbeReport:
+        """Cut a picture of the operator and compare its mask with the accepted one."""
+        references, info = self._references, self.info
+        if references is None or info is None:
+            raise RuntimeError("there are no references, or nothing is loaded")
+        data = await in_daemon_thread(lambda: references.encoded(name), name="reference")
+        progress = Progress()
+        with self._admission.probe_place(on_running) as place:
+            mask = await self._pipeline.run(
+                EncodedPicture(data), Options(output=Output.MASK), place=place, progress=progress
+            )
+            measured = await place.run_in_codec_pool(lambda: references.judge(name, mask.body, info=info))
+        return ProbeReport(progress.running_seconds, measured)
 
     async def _settle(self, on_running: Callable[[bool], None]) -> ProbeReport:
         """Settle the precision; if that fails, the precision that has passed its proof stays in use."""

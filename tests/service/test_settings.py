@@ -36,6 +36,8 @@ DEFAULTS = {
     "INSPYRENET_API_KEYS_FILE": None,
     "INSPYRENET_CORS_ORIGINS": (),
     "INSPYRENET_MALLOC_TUNING": "on",
+    "INSPYRENET_REFERENCES": None,
+    "INSPYRENET_REFERENCES_GATE": "first",
     "INSPYRENET_LOG_FORMAT": "auto",
 }
 
@@ -97,6 +99,7 @@ def test_every_variable_is_read() -> None:
         "INSPYRENET_MAX_MODEL_PIXELS": ("1048576", 1_048_576),
         "INSPYRENET_CORS_ORIGINS": ("*", ("*",)),
         "INSPYRENET_MALLOC_TUNING": ("off", "off"),
+        "INSPYRENET_REFERENCES_GATE": ("all", "all"),
         "INSPYRENET_LOG_FORMAT": ("json", "json"),
     }
     settings = load(**{name: text for name, (text, _) in given_text.items()})
@@ -104,7 +107,11 @@ def test_every_variable_is_read() -> None:
     assert {name: read[name] for name in given_text} == {
         name: value for name, (_, value) in given_text.items()
     }
-    assert DEFAULTS.keys() - given_text.keys() == {"INSPYRENET_API_KEYS", "INSPYRENET_API_KEYS_FILE"}
+    assert DEFAULTS.keys() - given_text.keys() == {
+        "INSPYRENET_API_KEYS",
+        "INSPYRENET_API_KEYS_FILE",
+        "INSPYRENET_REFERENCES",
+    }
 
 
 @pytest.mark.parametrize(
@@ -131,6 +138,8 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_CORS_ORIGINS", "https://*.shop.example", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
         ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
+        ("INSPYRENET_REFERENCES", "/nowhere/references", "the path of a directory that can be read"),
+        ("INSPYRENET_REFERENCES_GATE", "some", "none, first or all"),
         ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
         ("PORT", "http", "a whole number from 0 to 65535"),
     ],
@@ -170,6 +179,14 @@ def test_all_variables_may_be_empty_at_once() -> None:
 
 def test_a_list_of_nothing_but_space_is_empty() -> None:
     assert load(INSPYRENET_CORS_ORIGINS=" ") == Settings()
+
+
+def test_a_directory_of_references_must_be_there(tmp_path: Path) -> None:
+    assert load(INSPYRENET_REFERENCES=str(tmp_path)).references == tmp_path
+    file = tmp_path / "references.json"
+    file.write_text("{}")
+    assert problems(INSPYRENET_REFERENCES=str(file))  # a file
+    assert problems(INSPYRENET_REFERENCES=str(tmp_path / "missing"))
 
 
 def test_a_file_of_keys_must_be_there(tmp_path: Path) -> None:
