@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,12 +158,12 @@ async def test_the_references_are_judged_again_after_the_precision_is_settled(
 
 
 async def test_a_set_that_does_not_fit_its_files_ends_the_start(start: Start, accepted: Path) -> None:
-    with (accepted / NAMES[3]).open("ab") as file:
-        file.write(b"x")
+    changed = await asyncio.to_thread((accepted / NAMES[3]).read_bytes)
+    await asyncio.to_thread((accepted / NAMES[3]).write_bytes, changed + b"x")
     service = await start(references=accepted, wait=False)
     await service.until(lambda: service.parts.lifecycle.draining)
     assert service.parts.lifecycle.exit_code == 2
-    (accepted / NAMES[3]).unlink()
+    await asyncio.to_thread((accepted / NAMES[3]).unlink)
     with pytest.raises(ConfigurationError, match=r"photo 3\.png, which references\.json lists, is missing"):
         await start(references=accepted)
 
