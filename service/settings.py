@@ -217,7 +217,7 @@ class Settings(BaseModel):
     @classmethod
     def _file_can_be_read(cls, path: Path | None) -> Path | None:
         # A missing file must not mean "no keys, open to all".
-        if path is not None and (path.is_dir() or not os.access(path, os.R_OK)):
+        if path is not None and (_is_directory(path) or not os.access(path, os.R_OK)):
             raise ValueError("cannot be read")
         return path
 
@@ -225,7 +225,7 @@ class Settings(BaseModel):
     @classmethod
     def _directory_can_be_read(cls, path: Path | None) -> Path | None:
         # A missing directory must not mean "no references, ready without them".
-        if path is not None and not (path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
+        if path is not None and not (_is_directory(path) and os.access(path, os.R_OK | os.X_OK)):
             raise ValueError("cannot be read")
         return path
 
@@ -254,6 +254,10 @@ class Settings(BaseModel):
     def weights_kind(self) -> str:
         """``official``, ``dummy``, or ``file`` if ``weights`` is a path."""
         return self.weights if self.weights in ("official", "dummy") else "file"
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # Path.is_dir raises an error if the path is too long
 
 
 def variable(field: str) -> str:

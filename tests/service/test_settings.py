@@ -139,6 +139,7 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
         ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
         ("INSPYRENET_REFERENCES", "/nowhere/references", "the path of a directory that can be read"),
+        ("INSPYRENET_REFERENCES", "x" * 90 + "/" + "\ud800", "the path of a directory that can be read"),
         ("INSPYRENET_REFERENCES_GATE", "some", "none, first or all"),
         ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
         ("PORT", "http", "a whole number from 0 to 65535"),
@@ -195,6 +196,13 @@ def test_a_file_of_keys_must_be_there(tmp_path: Path) -> None:
     file.write_text("open-sesame\n")
     assert load(INSPYRENET_API_KEYS_FILE=str(file)).api_keys_file == file
     assert problems(INSPYRENET_API_KEYS_FILE=str(tmp_path))  # a directory
+
+
+@pytest.mark.parametrize("name", ["INSPYRENET_REFERENCES", "INSPYRENET_API_KEYS_FILE"])
+def test_a_path_that_no_file_system_can_have_is_refused_in_words(name: str) -> None:
+    [line] = problems(**{name: "x" * 5000})
+    assert line.startswith(f"{name}: got ")
+    assert "takes the path of a" in line
 
 
 def test_a_checkpoint_may_appear_later() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,15 @@ def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
         "INSPYRENET_HANG_TIMEOUT = 90 is below INSPYRENET_WARMUP_TIMEOUT = 120: "
         "a job that slow ends the process first",
     )
+
+
+def test_a_gate_without_references_is_remarked_upon(tmp_path: Path) -> None:
+    gate = {"INSPYRENET_REFERENCES_GATE": "all"}
+    _, notes = load_settings({}, gate)
+    assert notes == (
+        "INSPYRENET_REFERENCES_GATE = all has no effect: INSPYRENET_REFERENCES names no directory",
+    )
+    assert load_settings({}, gate | {"INSPYRENET_REFERENCES": str(tmp_path)})[1] == ()
 
 
 def outcome(**environ: str) -> tuple[Settings | None, tuple[str, ...]]:
