@@ -122,7 +122,13 @@ async def test_a_canary_whose_codec_thread_hangs_is_a_failed_probe_and_post_warm
 ) -> None:
     engine, hold = ScriptedEngine(), Hold()
     service = await start(engine, warmup_timeout=0.2, warmup_interval=0.05)
-    engine.foreground = lambda image, alpha: (hold(image), image)[1]  # type: ignore[method-assign]
+
+    def foreground(image: RGB, _: Alpha) -> RGB:
+        if image.shape[:2] == (64, 64):
+            hold(image)
+        return image
+
+    engine.foreground = foreground  # type: ignore[method-assign]
     await service.until(hold.reached.is_set)
     assert await warmth(service, "POST") == 500
     assert service.value("warmup_runs_total", outcome="timeout") == 1
