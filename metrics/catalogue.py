@@ -59,6 +59,7 @@ REJECTIONS = (
     "other",
 )
 DISCONNECT_STAGES = ("upload", "queue", "run", "response")
+ACCEPT_PAUSES = ("limit", "resources")
 DEVICE_ERRORS = ("oom", "sticky", "other")
 DEVICE_MEMORY = ("allocated", "reserved")
 ENGINE_LABELS = (
@@ -298,6 +299,23 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.client_disconnects_total, DISCONNECT_STAGES)
+        self.connections = self._gauge("connections", "Number of open connections from clients.")
+        self.connections_limit = self._gauge(
+            "connections_limit",
+            "Number of connections that may be open at a time. It follows from the limit of open files.",
+        )
+        self.connections_dropped_total = self._counter(
+            "connections_dropped_total",
+            "Number of idle connections that were closed to make room for new ones, because all connections were in "
+            "use.",
+        )
+        self.accept_pauses_total = self._counter(
+            "accept_pauses_total",
+            "Number of times that new connections had to wait, by reason: limit (all connections were in use), "
+            "resources (the system had no descriptor or no memory for another one).",
+            ["reason"],
+        )
+        _create_series(self.accept_pauses_total, ACCEPT_PAUSES)
         self.input_pixels = self._histogram(
             "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )

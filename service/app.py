@@ -29,7 +29,7 @@ from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
 from service.http.exposition import MetricsHandler
 from service.http.health import LivenessHandler, ReadinessHandler
-from service.http.middleware import common_headers, render_errors, track_requests
+from service.http.middleware import common_headers, follow_connection, render_errors, track_requests
 from service.http.process import ProcessHandler
 from service.http.slow_clients import SlowClients
 from service.http.warmup import WarmupHandlers
@@ -98,7 +98,7 @@ def create_app(
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[track_requests(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[follow_connection, track_requests(metrics), cors.middleware(), render_errors(metrics)],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts

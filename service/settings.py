@@ -168,6 +168,11 @@ class Settings(BaseModel):
         description="comma-separated origins whose web pages may call the service, or * for all; none = only its own "
         "pages",
     )
+    malloc_tuning: Literal["on", "off"] = Field(
+        "on",
+        description="on = the program starts itself again with variables that make the C library, torch, oneDNN and "
+        "NumPy keep memory for the next picture, except where the environment decides already; off = it changes none",
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         description="json = one object per line, with Cloud Logging's keys; auto = console on a terminal, else json",

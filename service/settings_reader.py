@@ -1,7 +1,7 @@
 """Reads the settings from flags and environment variables, and explains each error in one line.
 
 The commands ``serve`` and ``weights`` call :func:`load_settings`. A variable whose name starts with ``INSPYRENET_``
-must never be ignored silently, and no line may show an API key.
+must never be ignored silently unless it is empty, which counts as unset. No line may show an API key.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ def load_settings(
 ) -> tuple[Settings, tuple[str, ...]]:
     """Settings from flags and environment: a flag beats ``INSPYRENET_*``, which beats ``PORT``.
 
+    An empty variable counts as unset, because templates of deployments cannot leave a variable out.
+
     Args:
-        argv_overrides: field name -> text, as given by flags.
+        argv_overrides: field name -> text, as given by flags; an empty text is a value.
         environ: environment variables.
 
     Returns:
@@ -35,7 +37,7 @@ def load_settings(
     notes: list[str] = []
     problems: list[str] = []
 
-    ours = {name: value for name, value in environ.items() if name.upper().startswith(PREFIX)}
+    ours = {name: value for name, value in environ.items() if value and name.upper().startswith(PREFIX)}
     if injected := sorted(name for name, value in ours.items() if is_injected(name, value)):
         notes.append(f"ignoring what Kubernetes injects for a Service: {', '.join(injected)}")
     known = {variable(field): field for field in Settings.model_fields}

@@ -31,7 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "warmup": ("warmup_interval", "warmup_timeout", "warmup_size"),
     "time": ("request_timeout", "read_timeout", "load_timeout", "hang_timeout", "drain_timeout"),
     "limits": ("queue_size", "max_upload_bytes", "max_pixels", "max_model_pixels"),
-    "logging": ("log_format",),
+    "process": ("malloc_tuning", "log_format"),
 }
 """The flags in groups, as the help shows them: every setting except the keys, because other users of a machine can read
 the command lines of its processes."""

@@ -131,6 +131,9 @@ class Engine(Protocol):
         """The colours of the foreground alone: at soft edges, the background's share of each colour is removed.
 
         Pure CPU work. It may run on any thread beside the device thread, and on several threads at the same time.
+
+        Raises:
+            OutOfMemory: there was not enough main memory.
         """
         ...
 
@@ -148,7 +151,7 @@ class WeightsUnavailable(EngineError):
 
 
 class OutOfMemory(EngineError):
-    """The device has too little memory for this image."""
+    """There was too little memory for this image: on the device, or in the machine."""
 
 
 class DeviceError(EngineError):

@@ -6,16 +6,17 @@ file of keys can change without a restart. Comparisons must take constant time, 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from service.errors import Unauthorized, Unavailable
+from service.http.beside_loop import run_beside_loop
 
 _log = structlog.get_logger("keys")
 
@@ -50,7 +51,7 @@ class ApiKeys:
         if not self._fixed and self._file is None:
             return None
         if self._file is not None:
-            await asyncio.to_thread(self._refresh, self._file)
+            await run_beside_loop(partial(self._refresh, self._file))
             if self._from_file is None and not self._fixed:
                 raise Unavailable(
                     "The service cannot read its file of API keys. Try again later.", retry_after=5

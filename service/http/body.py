@@ -7,25 +7,18 @@ parts must stay bounded, and nothing in a body may make Python remember it after
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
-from aiohttp import (
-    BadContentDispositionHeader,
-    BadContentDispositionParam,
-    BodyPartReader,
-    MultipartReader,
-    hdrs,
-    web,
-)
+from aiohttp import BodyPartReader, HttpVersion11, MultipartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+from service.http import content_disposition, parameters
+from service.http.content_disposition import Disposition, UnknownCharset
 from service.imaging.header import HEADER_BYTES, Header, read_header
 from service.inference.pipeline import EncodedPicture
 
@@ -52,8 +45,7 @@ _MALFORMED = (
     AssertionError,
 )
 
-_EXTENDED = re.compile(r"\*[^=;]*=")
-_KNOWN_CHARSET = re.compile(r"\*=\s*(?:utf-8|iso-8859-1)'", re.IGNORECASE)
+_CONTROLS = bytes(b"_"[0] if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
 _PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
 
 
@@ -64,16 +56,6 @@ class Body:
     image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
     """Form fields other than the picture, in order, duplicates kept."""
-
-
-def ignore_header_warnings() -> None:
-    """Turn off aiohttp's warnings about malformed headers of a multipart part. Start-up calls this once.
-
-    Such a warning quotes the client's header. Each new one would add a line to the log and an entry to the table of
-    warnings that Python keeps for ever. The client gets an error response that says what is wrong.
-    """
-    warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
-    warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 
 def is_multipart(request: web.BaseRequest) -> bool:
@@ -117,8 +99,12 @@ def check_headers(request: web.BaseRequest, max_upload_bytes: int) -> None:
 
 
 async def send_continue(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
+    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed.
+
+    HTTP/1.0 knows no interim answer.
+    """
+    wanted = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
+    if wanted and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
@@ -178,9 +164,6 @@ async def read(
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
-        # Mark the end of the body. Otherwise aiohttp reads on, fails, and closes the connection before the answer is
-        # written.
-        request.content.feed_eof()
         raise BadRequest(
             "The body is malformed. It does not match its Content-Type or its boundary."
         ) from error
@@ -218,7 +201,12 @@ class _LimitedStream:
         return self._count(await self._content.read(n))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        return self._count(await self._content.readline(max_line_length=max_line_length))
+        line = self._count(await self._content.readline(max_line_length=max_line_length))
+        if max_line_length is None:
+            return line
+        # A line of a part's header. aiohttp refuses control characters, but a file name may hold any byte.
+        text = line.rstrip(b"\r\n")
+        return text.translate(_CONTROLS) + line[len(text) :]
 
     def unread_data(self, data: bytes) -> None:
         self._left += len(data)
@@ -232,20 +220,28 @@ class _LimitedStream:
 
 
 class _FormReader(MultipartReader):
-    """Checks the name of a part before aiohttp decodes it.
+    """Reads the name of each part itself: aiohttp must not see it.
 
-    Python keeps the name of every unknown character set that it was asked for, as long as the process runs. A client
-    that invents such names would fill the memory.
+    aiohttp gives up the name of a part with an unusual file name, and warns in the client's words. It looks up any
+    character set that a client names, and Python keeps such names as long as the process runs. It takes a field called
+    ``_charset_`` for its own.
     """
+
+    disposition = Disposition(None, is_file=False)
+    """Of the part that was fetched last."""
 
     async def fetch_next_part(self) -> MultipartReader | BodyPartReader:
         part = await super().fetch_next_part()
-        disposition = part.headers.get(hdrs.CONTENT_DISPOSITION, "")
-        for extended in _EXTENDED.finditer(disposition):
-            if not _KNOWN_CHARSET.match(disposition, extended.start()):
-                raise BadRequest(
-                    "The name of a form part must be plain, or encoded in UTF-8 (RFC 8187, without continuations)."
-                )
+        if not isinstance(part, BodyPartReader):
+            return part
+        headers = part.headers.copy()
+        try:
+            self.disposition = content_disposition.parse(headers.pop(hdrs.CONTENT_DISPOSITION, ""))
+        except UnknownCharset:
+            raise BadRequest(
+                "The name of a form part must be plain, or encoded in UTF-8 (RFC 8187, without continuations)."
+            ) from None
+        part.headers = type(part.headers)(headers)
         return part
 
 
@@ -261,25 +257,22 @@ async def _read_form(request: web.Request, max_upload_bytes: int, watch: _Header
         parts += 1
         if parts > MAX_PARTS:
             raise BadRequest(f"The form has more than {MAX_PARTS} parts.")
-        if isinstance(part, MultipartReader) or part.name is None:
+        name = reader.disposition.name
+        if isinstance(part, MultipartReader) or name is None:
             raise BadRequest("Every part of the form must have a name and no parts of its own.")
         _check_encoding(part)
-        if part.name in IMAGE_FIELDS:
+        if name in IMAGE_FIELDS:
             if image is not None:
                 raise BadRequest("The form has more than one image. Send one file part called 'image'.")
             image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes), watch)
-        elif part.filename is not None:
+        elif reader.disposition.is_file:
             raise BadRequest(
                 f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
             )
-        else:
-            value = await _read_part(
-                part, MAX_FIELD_BYTES, BadRequest(f"A form field is longer than {MAX_FIELD_BYTES} bytes.")
-            )
-            try:
-                fields.append((part.name, value.decode()))
-            except UnicodeDecodeError:
-                raise BadRequest("A form field is not UTF-8 text.") from None
+        elif name not in parameters.IGNORED_FIELDS:
+            fields.append((name, await _read_text(part)))
+    while await stream.read(CHUNK_BYTES):
+        pass  # what follows the last boundary; the connection can be used again once all of it has been read
     if not parts:
         raise BadRequest("The form is empty. Send a file part called 'image'.")
     if image is None:
@@ -293,6 +286,14 @@ def _check_encoding(part: BodyPartReader) -> None:
     for header in ("Content-Transfer-Encoding", "Content-Encoding"):
         if part.headers.get(header, "").strip().lower() not in _PLAIN_ENCODINGS:
             raise BadRequest(f"A form part has a {header}. Send the part without one.")
+
+
+async def _read_text(part: BodyPartReader) -> str:
+    too_long = BadRequest(f"A form field is longer than {MAX_FIELD_BYTES} bytes.")
+    try:
+        return (await _read_part(part, MAX_FIELD_BYTES, too_long)).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("A form field is not UTF-8 text.") from None
 
 
 async def _read_part(

@@ -33,6 +33,7 @@ def problems(flags: dict[str, str] | None = None, /, **environ: str) -> tuple[st
         ({}, {"PORT": "1"}, 1),
         ({}, {"PORT": ""}, 8080),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 2),
+        ({}, {"PORT": "1", "INSPYRENET_PORT": ""}, 1),
         ({"port": "3"}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 3),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "tcp://10.0.0.7:80"}, 1),
     ],
@@ -76,6 +77,16 @@ def test_all_problems_are_reported_at_once() -> None:
 )
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one(name: str) -> None:
     assert problems(**{name: "5"}) == (f"{name}: no such setting; did you mean INSPYRENET_WARMUP_INTERVAL?",)
+
+
+def test_an_empty_variable_is_no_variable_even_if_its_name_is_unknown() -> None:
+    assert load_settings({}, {"INSPYRENET_NONSENSE": "", "INSPYRENET_API_KEY": ""}) == (Settings(), ())
+
+
+def test_an_empty_flag_is_a_value_and_not_the_default() -> None:
+    assert problems({"mode": ""}, INSPYRENET_MODE="fast") == (
+        "--mode: got ''; takes base, fast or base-nightly",
+    )
 
 
 def test_an_unknown_variable_like_no_other_points_to_the_help() -> None:

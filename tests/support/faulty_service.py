@@ -140,5 +140,5 @@ def main(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    startup.prepare_to_serve()
+    startup.prepare_to_serve([], os.environ)
     main(Path(sys.argv[1]))

@@ -16,13 +16,15 @@ from aiohttp import TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
-from service.http import connection
 from service.http.slow_clients import SlowClients
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
+from service.server import listen
+from service.server import start as run
 from service.settings import Settings
 from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
@@ -77,6 +79,19 @@ class Service:
             return response.status, await response.read(), response.headers
 
 
+class OurServer(TestServer):
+    """aiohttp's server for tests, but with the service's own connections."""
+
+    async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any) -> None:
+        if self.runner is not None:
+            return
+        assert not kwargs
+        listener = listen("127.0.0.1", 0)
+        self.host, self.port = listener.getsockname()
+        self.runner = await run(self.app, listener)
+        self._root = URL.build(scheme="http", host=self.host, port=self.port)
+
+
 class Start(Protocol):
     """The fixture ``start``: starts a service around an engine, and waits until it is ready unless told not to."""
 
@@ -122,8 +137,8 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
                 Settings(**settings), engine=engine, registry=registry, slow_clients=slow_clients
             )
         )
-        server = TestServer(application)
-        await server.start_server(**connection.OPTIONS)
+        server = OurServer(application)
+        await server.start_server()
         # Without a limit on simultaneous connections.
         client = await aiohttp_client(server, connector=TCPConnector(limit=0))
         service = Service(client, engine, registry)

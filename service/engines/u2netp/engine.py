@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.engines import out_of_memory
 from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, ReportPhase
 from service.engines.u2netp import weights
 from service.host.cpu import available_cpus
@@ -101,10 +102,11 @@ class U2netpEngine:
 
         if self._model is None:
             raise RuntimeError("prepare() has to succeed before infer()")
-        square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-        mask = network.predict(self._model, square)
-        trim_heap()
-        return refine.refine(image, square, mask)
+        with out_of_memory.main_memory():
+            square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+            mask = network.predict(self._model, square)
+            trim_heap()
+            return refine.refine(image, square, mask)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         """The foreground's colours; see :func:`service.engines.unmixing.estimate_foreground`."""

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
 
 _ALIGNMENT = 16
@@ -34,6 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         WeightsUnavailable: what is wrong with the file.
+        MemoryError, RuntimeError: there is not enough main memory, as ``out_of_memory`` recognises it.
     """
     try:
         with path.open("rb") as file:
@@ -112,6 +114,8 @@ def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
             "which are never loaded"
         ) from error
     except Exception as error:  # unpickling invalid data can raise any exception
+        if says_no_memory(error):
+            raise
         raise WeightsUnavailable(damaged) from error
 
 

@@ -10,9 +10,12 @@ import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
 from service.http import body
+from service.http.parameters import IGNORED_FIELDS
 from service.imaging.header import Header
 from tests.support.photos import encoded
 from tests.support.waiting import let_run
@@ -182,3 +185,48 @@ async def test_what_the_header_says_can_end_the_reading_before_the_body_is_there
     assert reading.done()
     with pytest.raises(TooLarge):
         await reading
+
+
+@pytest.mark.parametrize(
+    "file_name",
+    [
+        "2*3=6.jpg",
+        "a(1).jpg",
+        '"2*3=6.jpg"',
+        '""',
+        "",
+        '"\x00\x01\r\x7f.jpg"',
+        '"\\"',
+        '"caf\xe9.jpg"',
+        "a;b=c",
+        '"a"b"c"',
+    ],
+)
+async def test_a_file_name_is_the_senders_business(file_name: str) -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=image; filename=" + file_name.encode("latin-1")
+    received = await read(FORM, form + b"\r\n\r\npicture\r\n--x--\r\n")
+    assert received.image.take() == b"picture"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_may_be_a_file_name(name: bytes) -> None:
+    name = name.replace(b"\n", b"")  # it would end the header
+    form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="' + name
+    received = asyncio.run(read(FORM, form + b'"\r\n\r\npicture\r\n--x--\r\n'))
+    assert received.image.take() == b"picture"
+
+
+@pytest.mark.parametrize("name", sorted(IGNORED_FIELDS))
+async def test_a_field_that_browsers_and_frameworks_add_is_ignored(name: str) -> None:
+    form = part(f'name="{name}"', b"\xe2\x9c\x93 \xff") + part('name="image"; filename="a"') + b"--x--\r\n"
+    received = await read(FORM, form)
+    assert received.image.take() == b"picture"
+    assert received.fields == ()
+
+
+async def test_a_form_is_read_to_its_end_even_behind_its_last_boundary() -> None:
+    form = part('name="image"') + b"--x--\r\n" + b"epilogue\r\n" * 10
+    sent = request(FORM, form)
+    received = await body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20))
+    assert received.image.take() == b"picture"
+    assert sent.content.at_eof()

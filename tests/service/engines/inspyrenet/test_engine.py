@@ -117,10 +117,10 @@ def test_a_load_reports_its_phases_in_order_and_returns_what_it_loaded(checkpoin
 def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_in_the_calling_thread(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.engines.inspyrenet import session
+    from service.engines.inspyrenet import torch_settings
 
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr(session, "available_cpus", lambda: 3)
+    monkeypatch.setattr(torch_settings, "available_cpus", lambda: 3)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: given.append((count, threading.get_ident())))
     start(engine(checkpoint))
     assert given == [(3, threading.get_ident())]
@@ -162,9 +162,7 @@ def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_until_it_
     assert start(built).engine == "inspyrenet"
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("could not create a primitive"), torch.OutOfMemoryError("no")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("could not create a primitive"), RuntimeError("a bug")])
 def test_a_self_check_that_cannot_be_made_leaves_fp32_and_says_so(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights.state_dict import assign_weights, read_checkpoint
+from tests.support.scarce_memory import spare_memory
 
 
 @pytest.fixture
@@ -49,6 +51,15 @@ def test_safetensors_are_recognised_by_name_or_by_content(
 ) -> None:
     safetensors.torch.save_file(network.state_dict(), tmp_path / name)
     assert read_checkpoint(tmp_path / name).keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_shortage_of_memory_is_not_called_a_damaged_file(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"weight": torch.ones(1 << 24)}, path, _use_new_zipfile_serialization=zipped)
+    with spare_memory(16_000_000), pytest.raises((MemoryError, RuntimeError)) as raised:
+        read_checkpoint(path)
+    assert says_no_memory(raised.value)
 
 
 def test_a_checkpoint_is_mapped_until_its_tensors_are_deleted(tmp_path: Path) -> None:
