@@ -48,11 +48,13 @@ async def test_gauges_show_the_state_of_the_worker_and_the_device(start: Start, 
     service = await start(engine, queue_size=3)
     assert service.value("queue_capacity") == 3
     assert (service.value("worker_busy"), service.value("queue_depth")) == (0, 0)
+    assert service.value("expected_wait_seconds") == 0
     assert service.value("inference_started_timestamp_seconds") == 0
     engine.on_infer = hold
     posted = [asyncio.create_task(service.post(photo)) for _ in range(2)]
     await service.until(lambda: hold.reached.is_set() and service.value("queue_depth") == 1)
     assert service.value("worker_busy") == 1
+    assert service.value("expected_wait_seconds") > 0, "the first probe has told how long a picture takes"
     assert service.value("inference_started_timestamp_seconds") > 0
     assert service.value("device_memory_bytes", kind="allocated") == 300 + len(engine.seen)
     assert service.value("device_memory_bytes", kind="reserved") == 4000
