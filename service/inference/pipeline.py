@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from service.engines.protocol import Alpha, Engine, OutOfMemory
+from service.engines.protocol import Alpha, Engine, EngineInfo, OutOfMemory
 from service.imaging import compose, decode, encode
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
@@ -80,6 +80,8 @@ class CutOut:
 
     body: bytes
     content_type: str
+    made_by: EngineInfo
+    """The engine and the weights that made its mask."""
 
 
 class Pipeline:
@@ -149,10 +151,13 @@ class Pipeline:
             if on_start is not None:
                 on_start()
 
-        def infer() -> Alpha:
-            return engine.infer(picture.rgb)
+        def infer() -> tuple[Alpha, EngineInfo]:
+            alpha, made_by = engine.infer(picture.rgb), engine.info
+            if made_by is None:
+                raise RuntimeError("an engine that is not loaded made a mask")
+            return alpha, made_by
 
-        alpha = await place.run_on_device(progress.timed("infer", infer), on_start=start)
+        alpha, made_by = await place.run_on_device(progress.timed("infer", infer), on_start=start)
 
         def compose_pixels() -> Pixels:
             return compose.compose(picture, alpha, options, engine.foreground)
@@ -161,4 +166,5 @@ class Pipeline:
             pixels = progress.timed("compose", compose_pixels)()
             return progress.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
 
-        return CutOut(await place.run_in_codec_pool(finish), options.format.content_type)
+        body = await place.run_in_codec_pool(finish)
+        return CutOut(body, options.format.content_type, made_by)

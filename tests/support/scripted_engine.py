@@ -14,6 +14,9 @@ import numpy as np
 
 from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
 
+WEIGHTS_HASH = "sha256:0123456789abcdef"
+"""Of weights that do not exist."""
+
 
 def disc(image: RGB) -> Alpha:
     """A soft mask that depends on the picture: how far each pixel is from the mean colour."""
@@ -29,6 +32,7 @@ class ScriptedEngine:
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
         on_settle: if set, the load leaves the precision open, and this is called when it is settled.
         settled_precision: the precision after that.
+        weights_hash: what the next load reports.
         seen: sizes (width, height) of the pictures that reached the device thread.
         threads: names of the threads in which ``infer`` ran.
     """
@@ -43,6 +47,8 @@ class ScriptedEngine:
         self.seen: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.device = "cpu"
+        self.weights_hash = WEIGHTS_HASH
+        self.info: EngineInfo | None = None
         self.on_settle: Callable[[], None] | None = None
         self.settled_precision = "bf16"
 
@@ -55,7 +61,7 @@ class ScriptedEngine:
         report(LoadPhase.WEIGHTS, "reading")
         report(LoadPhase.DEVICE, "setting up")
         self.on_load()
-        return EngineInfo(
+        self.info = EngineInfo(
             engine=self.name,
             fallback=False,
             fallback_reason="",
@@ -65,10 +71,11 @@ class ScriptedEngine:
             precision="fp32",
             precision_reason="asked for",
             weights="dummy",
-            weights_hash="",
+            weights_hash=self.weights_hash,
             weights_note="scripted",
             settled=self.on_settle is None,
         )
+        return self.info
 
     def settle(self) -> EngineInfo:
         assert self.on_settle is not None
@@ -80,9 +87,10 @@ class ScriptedEngine:
             info = self.load(lambda *_: None)
         finally:
             self.on_settle = on_settle
-        return replace(
+        self.info = replace(
             info, precision=self.settled_precision, precision_reason="it was checked", settled=True
         )
+        return self.info
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return self.on_size(width, height)
