@@ -108,6 +108,14 @@ def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
     )
 
 
+def test_settings_that_the_chosen_engine_does_not_use_are_remarked_upon() -> None:
+    given = {"INSPYRENET_WEIGHTS": "/w.pth", "INSPYRENET_MODE": "base", "INSPYRENET_PORT": "1"}
+    _, notes = load_settings({"precision": "bf16"}, given | {"INSPYRENET_ENGINE": "u2netp"})
+    assert notes == ("the engine u2netp does not use INSPYRENET_MODE, INSPYRENET_WEIGHTS, --precision",)
+    for engine in ("inspyrenet", "auto"):
+        assert load_settings({"engine": engine}, given)[1] == ()
+
+
 def outcome(**environ: str) -> tuple[Settings | None, tuple[str, ...]]:
     try:
         return load_settings({}, environ)

@@ -91,7 +91,7 @@ def state_hash(state: dict[str, torch.Tensor]) -> str:
     hasher = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        hasher.update(memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        hasher.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{hasher.hexdigest()}"
 
 
