@@ -1,9 +1,9 @@
 """The hashes of a checkpoint file, and how to notice that the file has changed since they were computed.
 
 ``requested`` and ``official`` call it before each load. A hash must be that of the bytes that are loaded, so it is
-never remembered from an earlier start: a file can change behind its size and time, and a note can be forged. This costs
-no time at a start. The file is read beside the import of torch, which takes longer, and the load then finds it in the
-page cache.
+never remembered from an earlier start: a file can change behind its size and time, and a note can be forged. It takes
+0.7 s of a core for both hashes of an official checkpoint, beside the import of torch, which takes longer; and the load
+then finds the file in the page cache.
 """
 
 from __future__ import annotations
