@@ -216,7 +216,6 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_c
     """Every path that the service answers."""
     process = ProcessHandler(
         settings=settings,
-        engine=parts.engine,
         pipeline=parts.pipeline,
         admission=parts.admission,
         device_errors=parts.device_errors,

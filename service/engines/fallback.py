@@ -34,6 +34,12 @@ class EngineWithFallback:
         """The name of the engine in use."""
         return self._engine.name
 
+    @property
+    def info(self) -> EngineInfo | None:
+        """What is loaded of the engine in use."""
+        info = self._engine.info
+        return None if info is None else self._with_fallback(info)
+
     def prepare(self, report: ReportPhase) -> None:
         """Prepare the preferred engine; if it has no weights, switch to the fallback and prepare that."""
         try:

@@ -16,7 +16,7 @@ from service.engines.protocol import RGB, Alpha
 from service.version import __version__
 from tests.support.photos import encoded
 from tests.support.running_service import Start
-from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.scripted_engine import WEIGHTS_HASH, Hold, ScriptedEngine
 from tests.support.service_process import live
 
 TORCH = version("torch")  # read here, because reading the file would block the event loop
@@ -33,7 +33,7 @@ async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: S
 
 async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -> None:
     service = await start()
-    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": ""}
+    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": WEIGHTS_HASH}
     loaded |= {"precision": "fp32", "precision_reason": "asked for"}
     assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
     assert service.value("build_info", version=__version__, torch=TORCH) == 1

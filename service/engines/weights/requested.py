@@ -14,7 +14,7 @@ from service.engines.package_config import ModeConfig
 from service.engines.protocol import ReportLine, WeightsUnavailable
 from service.engines.weights import official
 from service.engines.weights.checkpoint_file import Checkpoint
-from service.engines.weights.hashing import file_hash
+from service.engines.weights.hashing import file_hashes
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _operators_file(path: Path) -> Checkpoint:
             f"INSPYRENET_WEIGHTS={path}: there is {found} at that path. Set it to official, to dummy, or to the path "
             "of a checkpoint"
         )
-    digest, fingerprint = file_hash(path, "sha256")
+    digests, fingerprint = file_hashes(path, "sha256")
     return Checkpoint(
-        "file", path, f"sha256:{digest}", "unverified: a file given by the operator", fingerprint
+        "file", path, f"sha256:{digests['sha256']}", "unverified: a file given by the operator", fingerprint
     )

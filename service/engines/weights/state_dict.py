@@ -1,11 +1,12 @@
-"""Reads a checkpoint file into a dictionary of tensors, and copies such a dictionary into a network.
+"""Reads a checkpoint file into a dictionary of tensors, copies such a dictionary into a network, and hashes one.
 
-The engine's load calls both, in the device thread. Importing this module imports torch. Code in a checkpoint must never
-run, and after the load no tensor may still map the file.
+The engine's load calls these, in the device thread. Importing this module imports torch. Code in a checkpoint must
+never run, and after the load no tensor may still map the file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
 from contextlib import suppress
@@ -83,6 +84,15 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
         )
     network.load_state_dict(_in_one_block(state), strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
+
+
+def state_hash(state: dict[str, torch.Tensor]) -> str:
+    """``sha256:<hex>`` of the names, types, shapes and bytes of all tensors, in the order of their names."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        hasher.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{hasher.hexdigest()}"
 
 
 @torch.no_grad()
