@@ -35,6 +35,7 @@ from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
+from service.public_text import public_reason
 from service.warmup.canary import Judge, picture
 from service.warmup.proof_plan import Proof, ProofPlan
 from service.warmup.stopwatch import PhaseStopwatch
@@ -158,7 +159,10 @@ class EngineTarget:
                 retry_after=5,
             )
         )
-        return LoadError(outcome, str(error) or type(error).__name__)
+        reason = public_reason(error) or type(error).__name__
+        if reason != str(error):
+            _log.error("the model could not be loaded", error=str(error))  # for everyone, it is shortened
+        return LoadError(outcome, reason)
 
     def _set_info(self, info: EngineInfo) -> None:
         self.info = info
@@ -186,12 +190,25 @@ class EngineTarget:
             return await self._probe(on_start)
         except EngineError as error:
             self._device_errors.report(error)
-            raise ProbeError(_outcome(error), str(error)) from error
+            raise self._probe_failed(_outcome(error), error) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
+        except Exception as error:
+            if isinstance(error, ProbeError) or public_reason(error) == str(error):
+                raise
+            raise self._probe_failed(Outcome.ERROR, error) from error
         finally:
             if self._plan.gate_opens_after_probe:
                 self._open_gate()
+
+    @staticmethod
+    def _probe_failed(outcome: Outcome, error: Exception) -> ProbeError:
+        reason = public_reason(error)
+        if reason != str(error):
+            _log.error("the probe failed", error=str(error), exc_info=error)  # for everyone, it is shortened
+        return ProbeError(
+            outcome, reason if isinstance(error, EngineError) else f"{type(error).__name__}: {reason}"
+        )
 
     def _check_canary_size(self, on_start: Callable[[], None]) -> None:
         width, height = self._engine.model_input_size(self._side, self._side)
@@ -249,7 +266,7 @@ class EngineTarget:
         try:
             after = await self._device_thread.run(self._engine.settle, kind=Kind.PROBE)
         except Exception as error:
-            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            why = error.public if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"
             self._plan = self._plan.after_settling(changed=False, on_cuda=_on_cuda(before))
             self._set_info(replace(before, precision_reason=reason, settled=True))

@@ -82,7 +82,8 @@ class InspyrenetEngine:
         session = _import_session()
 
         device = session.set_up_device(self._device)
-        report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
+        report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.name}")
+        _log.info("reading %s", self._checkpoint.source)
         network = session.read_network(self._checkpoint, self._mode)
         report(LoadPhase.DEVICE, f"setting up {device}")
         self._session = session.Session(network, device, self._precision)

@@ -59,9 +59,11 @@ def file_hash(path: Path, algorithm: str) -> tuple[str, Fingerprint]:
             return remembered, fingerprint
         digest = _compute_digest(path, algorithm)
         if Fingerprint.of(path) != fingerprint:
-            raise WeightsUnavailable(f"{path} changed while it was read; is another program writing to it?")
+            raise WeightsUnavailable(
+                f"{path} changed while it was read; is another program writing to it?", path
+            )
     except OSError as error:
-        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
+        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}", path) from error
     _remember(remembered_in, {algorithm: digest, **file_state})
     return digest, fingerprint
 
