@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,11 +83,11 @@ def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 async def test_a_fallback_says_why_without_the_path(start: Start, unusable: Path) -> None:
-    engine = build_engine(
-        engine="auto", mode="base", resize="dynamic", weights=str(unusable), device="cpu", precision="fp32",
-        max_model_pixels=1 << 20,
+    build = partial(
+        build_engine, engine="auto", mode="base", resize="dynamic", weights=str(unusable), device="cpu",
+        precision="fp32", max_model_pixels=1 << 20,
     )  # fmt: skip
-    service = await start(engine)
+    service = await start(await asyncio.to_thread(build))
     async with service.client.get("/warmup") as response:
         answer = await response.json()
     assert answer["fallback"] is True
