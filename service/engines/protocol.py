@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from service.public_text import without_paths
 
 RGB = npt.NDArray[np.uint8]
 """An image: H x W x 3, uint8, C-contiguous, sRGB."""
@@ -154,7 +157,21 @@ class Engine(Protocol):
 
 
 class EngineError(Exception):
-    """An expected failure of the engine. The message may be shown to an operator."""
+    """An expected failure of the engine.
+
+    Args:
+        message: what happened and what to do, for the operator, with paths.
+        paths: those that the message names.
+    """
+
+    def __init__(self, message: str, *paths: Path) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+    @property
+    def public(self) -> str:
+        """The message without paths; for everyone."""
+        return without_paths(str(self), self.paths)
 
 
 class WeightsUnavailable(EngineError):

@@ -37,6 +37,7 @@ from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
+from service.public_text import public_reason
 from service.warmup.canaries import Canaries
 from service.warmup.real_size import real_size
 from service.warmup.references.reference_set import Gate, ReferenceSet
@@ -227,7 +228,10 @@ class EngineTarget:
                 retry_after=5,
             )
         )
-        return LoadError(outcome, str(error) or type(error).__name__)
+        reason = public_reason(error) or type(error).__name__
+        if reason != str(error):
+            _log.error("the model could not be loaded", error=str(error))  # for everyone, it is shortened
+        return LoadError(outcome, reason)
 
     def _set_info(self, info: EngineInfo) -> None:
         self.info = info
@@ -254,9 +258,22 @@ class EngineTarget:
             return await self._prove(subject, on_running)
         except EngineError as error:
             self._device_errors.report(error)
-            raise ProbeError(_outcome(error), str(error)) from error
+            raise self._probe_failed(_outcome(error), error) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
+        except Exception as error:
+            if isinstance(error, ProbeError) or public_reason(error) == str(error):
+                raise
+            raise self._probe_failed(Outcome.ERROR, error) from error
+
+    @staticmethod
+    def _probe_failed(outcome: Outcome, error: Exception) -> ProbeError:
+        reason = public_reason(error)
+        if reason != str(error):
+            _log.error("the probe failed", error=str(error), exc_info=error)  # for everyone, it is shortened
+        return ProbeError(
+            outcome, reason if isinstance(error, EngineError) else f"{type(error).__name__}: {reason}"
+        )
 
     async def _prove(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         match subject:
@@ -317,7 +334,7 @@ class EngineTarget:
                 on_end=lambda _: on_running(False),  # noqa: FBT003 - it has one argument
             )
         except Exception as error:
-            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            why = error.public if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"
             self._set_info(replace(before, precision_reason=reason, settled=True))
             raise

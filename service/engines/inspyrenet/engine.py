@@ -86,7 +86,8 @@ class InspyrenetEngine:
         session = _import_session()
 
         device = session.set_up_device(self._device)
-        report(LoadPhase.WEIGHTS, f"reading {checkpoint.source}")
+        report(LoadPhase.WEIGHTS, f"reading {checkpoint.name}")
+        _log.info("reading %s", checkpoint.source)
         network = session.read_network(checkpoint, self._mode)
         weights_hash = checkpoint.hash or session.hash_weights(network)
         report(LoadPhase.DEVICE, f"setting up {device}")

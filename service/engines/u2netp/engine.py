@@ -52,7 +52,8 @@ class U2netpEngine:
 
     def prepare(self, report: ReportPhase) -> None:
         """Read and verify the weights."""
-        report(LoadPhase.WEIGHTS, f"reading {self._path}")
+        report(LoadPhase.WEIGHTS, f"reading {self._path.name}")
+        _log.info("reading %s", self._path)
         self._model = np.frombuffer(weights.read_verified(self._path), np.uint8)
 
     def load(self, report: ReportPhase) -> EngineInfo:

@@ -30,8 +30,13 @@ class Checkpoint:
 
     @property
     def source(self) -> str:
-        """The path, or ``dummy weights``; for messages."""
+        """The path, or ``dummy weights``; for messages to the operator."""
         return str(self.path) if self.path else "dummy weights"
+
+    @property
+    def name(self) -> str:
+        """The name of the file, or ``dummy weights``; for messages to everyone."""
+        return self.path.name if self.path else "dummy weights"
 
     def check_unchanged(self) -> None:
         """Make sure that the file is still the one whose hash was computed.
@@ -47,5 +52,6 @@ class Checkpoint:
             unchanged = False
         if not unchanged:
             raise WeightsUnavailable(
-                f"{self.path} changed after it had been hashed. It is not loaded; the next attempt hashes it again"
+                f"{self.path} changed after it had been hashed. It is not loaded; the next attempt hashes it again",
+                self.path,
             )

@@ -50,9 +50,11 @@ def file_hashes(path: Path, *algorithms: str) -> tuple[dict[str, str], Fingerpri
         fingerprint = Fingerprint.of(path)
         digests = _compute_digests(path, algorithms)
         if Fingerprint.of(path) != fingerprint:
-            raise WeightsUnavailable(f"{path} changed while it was read; is another program writing to it?")
+            raise WeightsUnavailable(
+                f"{path} changed while it was read; is another program writing to it?", path
+            )
     except OSError as error:
-        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
+        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}", path) from error
     return digests, fingerprint
 
 

@@ -75,7 +75,9 @@ def fetch(config: ModeConfig, *, report: ReportLine, progress: bool = True) -> C
     except WeightsUnavailable as error:
         raise WeightsUnavailable(
             f"{problem}, and it could not be downloaded: {error}. To bring it by hand, download {config.url} "
-            f"elsewhere and save it as {path}"
+            f"elsewhere and save it as {path}",
+            path,
+            *error.paths,
         ) from error
     return _verify(path, config)
 
@@ -90,6 +92,7 @@ def _verify(path: Path, config: ModeConfig) -> Checkpoint:
         digests, fingerprint = file_hashes(path, "sha256", "md5")
         if digests["md5"] != config.md5:
             raise WeightsUnavailable(
-                f"{path} has the MD5 {digests['md5']}, but upstream publishes {config.md5}: it is not loaded"
+                f"{path} has the MD5 {digests['md5']}, but upstream publishes {config.md5}: it is not loaded",
+                path,
             )
     return Checkpoint("official", path, f"sha256:{digests['sha256']}", note, fingerprint)

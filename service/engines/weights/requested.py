@@ -53,7 +53,8 @@ class Weights:
             except WeightsUnavailable as error:
                 raise WeightsUnavailable(
                     f"{error}. Run `./inspyrenet weights` where there is a network, set INSPYRENET_WEIGHTS to the path "
-                    "of a checkpoint, or set INSPYRENET_ENGINE to u2netp or auto"
+                    "of a checkpoint, or set INSPYRENET_ENGINE to u2netp or auto",
+                    *error.paths,
                 ) from error
         return _operators_file(Path(self.spec).expanduser())
 
@@ -63,7 +64,8 @@ def _operators_file(path: Path) -> Checkpoint:
         found = "a directory" if path.is_dir() else "nothing"
         raise WeightsUnavailable(
             f"INSPYRENET_WEIGHTS={path}: there is {found} at that path. Set it to official, to dummy, or to the path "
-            "of a checkpoint"
+            "of a checkpoint",
+            path,
         )
     digests, fingerprint = file_hashes(path, "sha256")
     return Checkpoint(
