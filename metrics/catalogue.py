@@ -104,6 +104,7 @@ class Metrics:
             GCCollector(registry=self.registry)
         self._register_probe_metrics()
         self._register_proof_metrics()
+        self._register_reference_metrics()
         self._register_supervisor_metrics()
         self._register_request_metrics()
         self._register_worker_metrics()
@@ -227,16 +228,20 @@ class Metrics:
             ["state"],
         )
         _create_series(self.warmup_sizes, SIZE_STATES)
+
+    def _register_reference_metrics(self) -> None:
         self.warmup_references = self._gauge(
             "warmup_references",
-            "Number of the operator's reference pictures by the state of their last judgement: pass, fail, pending.",
+            "Number of reference pictures by state: pass (the last mask agreed with the accepted one), fail (it did "
+            "not agree), pending (not judged since the load or the last change of precision). All are 0 if no "
+            "references are configured.",
             ["state"],
         )
         _create_series(self.warmup_references, REFERENCE_STATES)
         self.warmup_reference_worst_error_ratio = self._gauge(
             "warmup_reference_worst_error_ratio",
-            "Largest mean difference (0 to 1) between the mask of a reference picture and the accepted one, in the "
-            "last round.",
+            "Largest mean absolute difference between the mask of a reference picture and its accepted mask, in the "
+            "last judgement of each picture, from 0 to 1. 0 if none has been judged.",
         )
 
     def _register_supervisor_metrics(self) -> None:

@@ -44,6 +44,7 @@ from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
 from service.settings import Settings
 from service.version import __version__
+from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
 from supervisor import Size, Supervisor, guarded
 
@@ -91,10 +92,19 @@ def create_app(
         lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
+
+    Raises:
+        ConfigurationError: the references that the settings name cannot be used.
     """
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics)
+    references = None
+    if settings.references is not None:
+        references = ReferenceSet.open(
+            settings.references, engine=settings.engine, max_pixels=settings.max_pixels
+        )
+    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics, references=references)
+    listen_to_each_other(parts)
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
@@ -109,11 +119,15 @@ def create_app(
     return app
 
 
-def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, metrics: Metrics) -> Parts:
+def build_parts(
+    settings: Settings,
+    *,
+    engine: Engine,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    references: ReferenceSet | None = None,
+) -> Parts:
     """Everything below HTTP, in the order in which one part needs another."""
-    side = safe_canary_size(settings.warmup_size)
-    if side != settings.warmup_size:
-        _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
     codec_pool = CodecPool(threads=max(2, available_cpus()), hang_timeout=settings.hang_timeout)
     device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
     preparation = LoadPreparation(load_timeout=settings.load_timeout)
@@ -125,7 +139,7 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         model_input_size=engine.model_input_size,
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
-    pipeline = Pipeline(engine, max_pixels=settings.max_pixels, device_errors=device_errors)
+    side = canary_side(settings)
     target = EngineTarget(
         engine,
         # A canary is as large as its model input, whose sides were rounded and may exceed what clients may send.
@@ -142,22 +156,11 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         device_errors=device_errors,
         lifecycle=lifecycle,
         metrics=metrics,
+        references=references,
+        references_gate=settings.references_gate,
         canary_side=side,
         max_pixels=settings.max_pixels,
     )
-    supervisor = Supervisor(
-        target,
-        interval=settings.warmup_interval,
-        timeout=settings.warmup_timeout,
-        request_timeout=settings.request_timeout,
-        metrics=metrics,
-        process_age=process_age,
-    )
-    device_errors.on_picture_failed(
-        lambda size: supervisor.request_failed(Size(*engine.model_input_size(*size)))
-    )
-    lifecycle.on_drain(supervisor.drain)
-    lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
     return Parts(
         engine=engine,
         canary_side=side,
@@ -168,17 +171,51 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         preparation=preparation,
         admission=admission,
         device_errors=device_errors,
-        pipeline=pipeline,
+        pipeline=Pipeline(engine, max_pixels=settings.max_pixels, device_errors=device_errors),
         target=target,
-        supervisor=supervisor,
+        supervisor=build_supervisor(settings, target=target, metrics=metrics),
     )
+
+
+def build_supervisor(settings: Settings, *, target: EngineTarget, metrics: Metrics) -> Supervisor:
+    """What decides whether the service is warm."""
+    return Supervisor(
+        target,
+        interval=settings.warmup_interval,
+        timeout=settings.warmup_timeout,
+        request_timeout=settings.request_timeout,
+        metrics=metrics,
+        process_age=process_age,
+    )
+
+
+def canary_side(settings: Settings) -> int:
+    """The side of the small canary in pixels: the configured one, or a safe one with a warning."""
+    side = safe_canary_size(settings.warmup_size)
+    if side != settings.warmup_size:
+        _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
+    return side
+
+
+def listen_to_each_other(parts: Parts) -> None:
+    """Connect the parts that tell each other what happens."""
+    engine, supervisor, admission, lifecycle = (
+        parts.engine,
+        parts.supervisor,
+        parts.admission,
+        parts.lifecycle,
+    )
+    parts.device_errors.on_picture_failed(
+        lambda size: supervisor.request_failed(Size(*engine.model_input_size(*size)))
+    )
+    lifecycle.on_drain(supervisor.drain)
+    lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
 
 
 def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_clients: SlowClients) -> None:
     """Every path that the service answers."""
     process = ProcessHandler(
         settings=settings,
-        engine=parts.engine,
         pipeline=parts.pipeline,
         admission=parts.admission,
         device_errors=parts.device_errors,

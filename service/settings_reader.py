@@ -14,6 +14,9 @@ from pydantic import ValidationError
 from service.environment_variables import PREFIX, SettingsError, find_port, is_injected
 from service.settings import Settings, flag, takes, variable
 
+ONLY_INSPYRENET = ("mode", "resize", "weights", "precision", "max_model_pixels")
+"""Settings that the engine u2netp does not use."""
+
 
 def load_settings(
     argv_overrides: Mapping[str, str], environ: Mapping[str, str]
@@ -59,7 +62,7 @@ def load_settings(
         ) from None  # the cause holds raw values, keys among them
     if problems:
         raise SettingsError(problems)
-    return settings, (*notes, *_remarks(settings))
+    return settings, (*notes, *_remarks(settings), *_unused(settings, sources))
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:
@@ -99,3 +102,11 @@ def _remarks(settings: Settings) -> list[str]:
             f"{variable('references_gate')} = all has no effect: {variable('references')} names no directory"
         )
     return remarks
+
+
+def _unused(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    """What was set for another engine than the chosen one, so that nobody believes it to be in force."""
+    names = [sources[field] for field in ONLY_INSPYRENET if field in sources]
+    if settings.engine != "u2netp" or not names:
+        return []
+    return [f"the engine u2netp does not use {', '.join(names)}"]

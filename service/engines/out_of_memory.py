@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,6 +69,7 @@ def main_memory() -> Iterator[None]:
     except Exception as error:
         if not says_no_memory(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # they reference what there is no room for
         raise OutOfMemory(first_line(error)) from error
 
 

@@ -160,13 +160,13 @@ class ClientConnection(asyncio.Protocol):
         if self.is_closing:
             return
         self._closing = True
+        if self._client_finished:
+            self._transport.close()
+            return
         try:
             self._transport.write_eof()
         except OSError:  # the client is gone
             self._transport.abort()
-            return
-        if self._client_finished:
-            self._transport.close()
             return
         self._transport.resume_reading()
         self._last_byte = self._loop.time()

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, Server-Timing"
+EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing"
 ALLOWED_HEADERS = (
     "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace"
 )

@@ -117,7 +117,8 @@ async def _read_small_rest(request: web.Request) -> None:
     content, length = request.content, request.content_length
     if content.is_eof() or length is None or length > SMALL_BODY_BYTES or hdrs.EXPECT in request.headers:
         return
-    with suppress(TimeoutError, web.RequestPayloadError):
+    # The framing may break, and the client may leave; then the connection ends after the answer.
+    with suppress(web.RequestPayloadError, OSError, RuntimeError):
         async with asyncio.timeout(SMALL_BODY_SECONDS):
             while await content.readany():
                 pass

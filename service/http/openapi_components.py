@@ -101,6 +101,10 @@ def _headers() -> Node:
     described = {
         "X-Request-Id": ("The id of this request in the log.", text),
         "X-Engine": ("The engine that made the mask: `inspyrenet` or `u2netp`.", text),
+        "X-Weights": (
+            "The weights that made the mask: the first 12 digits of their SHA-256.",
+            text | {"pattern": "^[0-9a-f]{12}$"},
+        ),
         "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
         "Retry-After": ("Seconds after which the client should try again.", whole),
         "WWW-Authenticate": ("How to send an API key.", text),

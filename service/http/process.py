@@ -13,7 +13,7 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 
 from metrics import Metrics
-from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
+from service.engines.protocol import DeviceError, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.http import body, parameters
 from service.http.api_keys import ApiKeys
@@ -35,7 +35,6 @@ class ProcessHandler:
 
     Args:
         settings: time and size limits.
-        engine: named in the answer.
         pipeline: makes the cut-out.
         admission: gives the place.
         device_errors: told of failures of the device.
@@ -48,7 +47,6 @@ class ProcessHandler:
         self,
         *,
         settings: Settings,
-        engine: Engine,
         pipeline: Pipeline,
         admission: Admission,
         device_errors: DeviceErrors,
@@ -57,7 +55,6 @@ class ProcessHandler:
         slow_clients: SlowClients,
     ) -> None:
         self.settings = settings
-        self.engine = engine
         self.pipeline = pipeline
         self.admission = admission
         self.device_errors = device_errors
@@ -174,7 +171,8 @@ class PictureRequest:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""
         self._http[DISCONNECT_STAGE] = "response"
         response = web.Response(body=cut_out.body, content_type=cut_out.content_type)
-        response.headers["X-Engine"] = self._handler.engine.name
+        response.headers["X-Engine"] = cut_out.made_by.engine
+        response.headers["X-Weights"] = cut_out.made_by.weights_id
         response.headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in self._progress.seconds.items()
         )

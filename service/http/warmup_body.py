@@ -208,7 +208,7 @@ _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
     ),
     _Field(
         "weights",
-        _optional("string", "`official`, `file`, `dummy`, or `none`."),
+        _optional("string", "`official`, `file`, `dummy`, or `installed` (u2netp)."),
         lambda it: it.info.weights if it.info else it.settings.weights_kind,
     ),
     _Field(

@@ -260,7 +260,8 @@ class Admission:
 
         Args:
             refused: (width, height) of a model input -> the error with which such a picture is refused, or None if
-                it is served. None instead of a function: every size is served again.
+                it is served. Until the picture is decoded its sides may be swapped, because a header says how it is
+                stored. None instead of a function: every size is served again.
         """
         self._refused_size = refused
         for place in tuple(self._places):
@@ -323,8 +324,9 @@ class Admission:
             if not self._device_thread.gate_open or wait + own > left:
                 raise draining()
         elif wait and not alone and (excess := wait + own - HEADROOM * self._request_timeout) > 0:
+            work = f" and the {own:.1f} s that such a picture takes" if own else ""
             raise QueueFull(
-                f"The expected wait of {wait:.0f} s would outlast the deadline of {self._request_timeout:g} s. "
+                f"The expected wait of {wait:.1f} s{work} would outlast the deadline of {self._request_timeout:g} s. "
                 "Wait as long as Retry-After says, then send it again.",
                 retry_after=self._return_time(key, not_before=min(wait, excess)),
             )

@@ -84,7 +84,7 @@ class Job:
     def start(self, inbox: SimpleQueue[Job | None]) -> None:
         """Send it to the threads that read ``inbox``."""
         if self.on_start is not None:
-            self.on_start()
+            _call(self.on_start)
         inbox.put(self)
 
     def finish(self, seconds: float, result: Any, error: Exception | None) -> None:
@@ -101,7 +101,7 @@ class Job:
 
     def _tell(self, end: JobEnd) -> None:
         if self.on_end is not None:
-            self.on_end(end)
+            _call(self.on_end, end)
 
 
 Finish = Callable[[Job, float, Any, Exception | None], None]
@@ -127,3 +127,13 @@ def run_jobs(
         except RuntimeError:
             return  # the loop is closed: the process is ending
         del job, result, error  # otherwise the last picture stays in memory until the next job comes
+
+
+def _call(callback: Callable[..., None], *args: object) -> None:
+    """Call it; if it raises, the event loop reports that, and neither the job nor the next one is lost."""
+    try:
+        callback(*args)
+    except Exception as error:  # noqa: BLE001 - reported
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "a callback of a job failed", "exception": error}
+        )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from service.engines.protocol import Alpha, Engine, OutOfMemory
+from service.engines.protocol import Alpha, Engine, EngineInfo, OutOfMemory
 from service.imaging import compose, decode, encode
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
@@ -117,6 +117,8 @@ class CutOut:
 
     body: bytes
     content_type: str
+    made_by: EngineInfo
+    """The engine and the weights that made its mask."""
 
 
 class Pipeline:
@@ -196,15 +198,20 @@ class Pipeline:
             if on_start is not None:
                 on_start()
 
-        def infer() -> Alpha:
-            return engine.infer(picture.rgb)
+        def infer() -> tuple[Alpha, EngineInfo]:
+            alpha, made_by = engine.infer(picture.rgb), engine.info
+            if made_by is None:
+                raise RuntimeError("an engine that is not loaded made a mask")
+            return alpha, made_by
 
         def inferred(end: JobEnd) -> None:
             progress.job_ended(inferring, end)
             if end.abandoned and end.error is not None:
                 self._device_errors.report_picture(end.error, progress.size)
 
-        alpha = await place.run_on_device(inferring.timed("infer", infer), on_start=start, on_end=inferred)
+        alpha, made_by = await place.run_on_device(
+            inferring.timed("infer", infer), on_start=start, on_end=inferred
+        )
 
         def compose_pixels() -> Pixels:
             return compose.compose(picture, alpha, options, engine.foreground)
@@ -216,4 +223,4 @@ class Pipeline:
         body = await place.run_in_codec_pool(
             finish, stage=Stage.FINISH, on_end=partial(progress.job_ended, finishing)
         )
-        return CutOut(body, options.format.content_type)
+        return CutOut(body, options.format.content_type, made_by)

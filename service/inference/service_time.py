@@ -100,9 +100,10 @@ class TimeModel:
         self._classes.setdefault(newest, deque(maxlen=REMEMBERED)).append((pixels, seconds))
         medians = {size_class: _median(jobs) for size_class, jobs in self._classes.items()}
         now = medians[newest][1]
+        sure = len(self._classes[newest]) >= JOBS_OF_A_PROOF  # that this size is slow
         for size_class, (_, median) in medians.items():
             # More pixels do not take less time, so what contradicts the newest measurement has changed since.
-            too_fast = size_class > newest and CONTRADICTION * median < now
+            too_fast = sure and size_class > newest and CONTRADICTION * median < now
             too_slow = size_class < newest and median > CONTRADICTION * now
             if too_fast or too_slow:
                 del self._classes[size_class]

@@ -52,7 +52,7 @@ class Judge:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
-        self._reference: npt.NDArray[np.uint8] | None = None
+        self._first_alpha: npt.NDArray[np.uint8] | None = None
 
     def check(self, body: bytes) -> None:
         """Judge an encoded RGBA image.
@@ -78,10 +78,10 @@ class Judge:
             raise ProbeError(
                 Outcome.BAD_OUTPUT, f"the mask is constant (alpha {alpha.min() / 255:.3f} everywhere)"
             )
-        if self._reference is None:
-            self._reference = alpha
+        if self._first_alpha is None:
+            self._first_alpha = alpha
             return
-        drift = float(np.mean(np.abs(alpha.astype(np.int16) - self._reference))) / 255
+        drift = float(np.mean(np.abs(alpha.astype(np.int16) - self._first_alpha))) / 255
         if drift > DRIFT_TOLERANCE:
             raise ProbeError(
                 Outcome.BAD_OUTPUT,

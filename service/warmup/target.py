@@ -27,7 +27,7 @@ from service.engines.protocol import (
 from service.errors import ServiceError, Unavailable
 from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
-from service.imaging.options import Options
+from service.imaging.options import Options, Output
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
@@ -37,8 +37,10 @@ from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
+from service.public_text import public_reason
 from service.warmup.canaries import Canaries
 from service.warmup.real_size import real_size
+from service.warmup.references.reference_set import Gate, ReferenceSet
 from service.warmup.stopwatch import PhaseStopwatch
 from supervisor.protocol import (
     AtSize,
@@ -72,6 +74,8 @@ class EngineTarget:
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
         metrics: what is loaded is recorded here.
+        references: pictures of the operator with accepted masks; None if there are none.
+        references_gate: which of them requests wait for.
         canary_side: side of the small canary in pixels.
         max_pixels: the largest picture that a client may send.
     """
@@ -89,6 +93,8 @@ class EngineTarget:
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        references: ReferenceSet | None,
+        references_gate: Gate,
         canary_side: int,
         max_pixels: int,
     ) -> None:
@@ -106,6 +112,8 @@ class EngineTarget:
         self._metrics = metrics
         self._canaries = Canaries(engine, side=canary_side)
         self._max_pixels = max_pixels
+        self._references = references
+        self._references_gate = references_gate
 
     def vitals(self) -> Vitals:
         """What runs now."""
@@ -184,6 +192,8 @@ class EngineTarget:
             real=real_size(self._engine.model_input_size, max_pixels=self._max_pixels),
             settled=info.settled,
             real_gates=info.device.startswith("cuda"),
+            references=self._references.names if self._references else (),
+            gate_references=self._references.gate(self._references_gate) if self._references else (),
         )
 
     async def _load(self, stopwatch: PhaseStopwatch, report: Callable[[str, str], None]) -> EngineInfo:
@@ -196,7 +206,20 @@ class EngineTarget:
 
         await in_daemon_thread(self._canaries.make_small, name="canary")
         await self._preparation.run(lambda: self._engine.prepare(phase_began))
-        return await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+        verified = asyncio.create_task(self._verify_references(), name="references")
+        try:
+            info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            await verified
+        finally:
+            verified.cancel()
+        if self._references is not None:
+            self._references.check_engine(info)
+        return info
+
+    async def _verify_references(self) -> None:
+        """Beside the load, because it reads every picture and every mask."""
+        if self._references is not None:
+            await in_daemon_thread(self._references.verify, name="references")
 
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
@@ -205,7 +228,10 @@ class EngineTarget:
                 retry_after=5,
             )
         )
-        return LoadError(outcome, str(error) or type(error).__name__)
+        reason = public_reason(error) or type(error).__name__
+        if reason != str(error):
+            _log.error("the model could not be loaded", error=str(error))  # for everyone, it is shortened
+        return LoadError(outcome, reason)
 
     def _set_info(self, info: EngineInfo) -> None:
         self.info = info
@@ -232,9 +258,22 @@ class EngineTarget:
             return await self._prove(subject, on_running)
         except EngineError as error:
             self._device_errors.report(error)
-            raise ProbeError(_outcome(error), str(error)) from error
+            raise self._probe_failed(_outcome(error), error) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
+        except Exception as error:
+            if isinstance(error, ProbeError) or public_reason(error) == str(error):
+                raise
+            raise self._probe_failed(Outcome.ERROR, error) from error
+
+    @staticmethod
+    def _probe_failed(outcome: Outcome, error: Exception) -> ProbeError:
+        reason = public_reason(error)
+        if reason != str(error):
+            _log.error("the probe failed", error=str(error), exc_info=error)  # for everyone, it is shortened
+        return ProbeError(
+            outcome, reason if isinstance(error, EngineError) else f"{type(error).__name__}: {reason}"
+        )
 
     async def _prove(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
         match subject:
@@ -247,7 +286,7 @@ class EngineTarget:
                 await in_daemon_thread(lambda: self._canaries.make(size), name="canary")
                 return await self._pass(size, on_running)
             case Reference(name):
-                raise ProbeError(Outcome.ERROR, f"there is no reference {name}")
+                return await self._judge_reference(name, on_running)
 
     def _check_canary_size(self) -> None:
         width, height = self._canaries.small_model_input
@@ -268,6 +307,20 @@ class EngineTarget:
             await place.run_in_codec_pool(self._canaries.judge(size).check, cut_out.body)
         return ProbeReport(progress.running_seconds)
 
+    async def _judge_reference(self, name: str, on_running: Callable[[bool], None]) -> ProbeReport:
+        """Cut a picture of the operator and compare its mask with the accepted one."""
+        references, info = self._references, self.info
+        if references is None or info is None:
+            raise RuntimeError("there are no references, or nothing is loaded")
+        data = await in_daemon_thread(lambda: references.encoded(name), name="reference")
+        progress = Progress()
+        with self._admission.probe_place(on_running) as place:
+            mask = await self._pipeline.run(
+                EncodedPicture(data), Options(output=Output.MASK), place=place, progress=progress
+            )
+            measured = await place.run_in_codec_pool(lambda: references.judge(name, mask.body, info=info))
+        return ProbeReport(progress.running_seconds, measured)
+
     async def _settle(self, on_running: Callable[[bool], None]) -> ProbeReport:
         """Settle the precision; if that fails, the precision that has passed its proof stays in use."""
         before = self.info
@@ -281,7 +334,7 @@ class EngineTarget:
                 on_end=lambda _: on_running(False),  # noqa: FBT003 - it has one argument
             )
         except Exception as error:
-            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            why = error.public if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"
             self._set_info(replace(before, precision_reason=reason, settled=True))
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 
@@ -82,38 +81,3 @@ async def test_the_times_of_a_picture_are_written_in_the_event_loop_only(start: 
         await service.parts.pipeline.run(EncodedPicture(photo), Options(), place=place, progress=progress)
     assert set(progress.seconds) == {"decode", "queue", "infer", "compose", "encode"}
     assert threads == {threading.current_thread().name}
-
-
-async def test_the_queue_depth_counts_accepted_pictures_whose_turn_has_not_come(
-    start: Start, photo: bytes
-) -> None:
-    """Neither uploads, nor the running picture, nor one that is encoded, nor one whose client has its answer."""
-    engine, hold, encoding = ScriptedEngine(), Hold(), threading.Event()
-    encoding_began = threading.Event()
-
-    def slow_foreground(image: RGB, alpha: Alpha) -> RGB:
-        encoding_began.set()
-        assert encoding.wait(60)
-        return image
-
-    service = await start(engine, queue_size=5, warmup_interval=3600)
-    engine.foreground = slow_foreground  # type: ignore[method-assign]
-    finishing = asyncio.create_task(service.post(photo))
-    await service.until(encoding_began.is_set)
-    assert service.value("queue_depth") == 0, "one is encoded"
-    with service.admission.take_place():
-        assert service.value("queue_depth") == 0, "one is uploaded"
-        engine.on_infer = hold
-        running = asyncio.create_task(service.post(photo))
-        await service.until(hold.reached.is_set)
-        assert service.value("queue_depth") == 0, "one runs"
-        waiting = asyncio.create_task(service.post(photo))
-        await service.until(lambda: service.device_thread.waiting == 1)
-        assert service.value("queue_depth") == 1
-    running.cancel()
-    await service.until(lambda: service.admission.clients == 2)
-    assert service.value("queue_depth") == 1, "the running one is abandoned"
-    hold.release.set()
-    encoding.set()
-    assert [(await task)[0] for task in (finishing, waiting)] == [200, 200]
-    assert service.value("queue_depth") == 0

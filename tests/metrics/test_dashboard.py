@@ -19,7 +19,7 @@ SUBJECTS = {
     "traffic": ["inspyrenet_http_requests_total"],
     "errors": ["job:inspyrenet_process_errors:ratio_rate5m"],
     "latency by stage": ["inspyrenet_stage_duration_seconds_bucket"],
-    "queue": ["inspyrenet_queue_depth", "inspyrenet_queue_capacity"],
+    "queue": ["inspyrenet_queue_depth", "inspyrenet_queue_capacity", "inspyrenet_expected_wait_seconds"],
     "GPU": ["inspyrenet_device_memory_bytes", "inspyrenet_device_errors_total"],
 }
 

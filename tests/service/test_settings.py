@@ -35,9 +35,9 @@ DEFAULTS = {
     "INSPYRENET_API_KEYS": (),
     "INSPYRENET_API_KEYS_FILE": None,
     "INSPYRENET_CORS_ORIGINS": (),
+    "INSPYRENET_MALLOC_TUNING": "on",
     "INSPYRENET_REFERENCES": None,
     "INSPYRENET_REFERENCES_GATE": "first",
-    "INSPYRENET_MALLOC_TUNING": "on",
     "INSPYRENET_LOG_FORMAT": "auto",
 }
 
@@ -98,8 +98,8 @@ def test_every_variable_is_read() -> None:
         "INSPYRENET_MAX_PIXELS": ("10000", 10_000),
         "INSPYRENET_MAX_MODEL_PIXELS": ("1048576", 1_048_576),
         "INSPYRENET_CORS_ORIGINS": ("*", ("*",)),
-        "INSPYRENET_REFERENCES_GATE": ("all", "all"),
         "INSPYRENET_MALLOC_TUNING": ("off", "off"),
+        "INSPYRENET_REFERENCES_GATE": ("all", "all"),
         "INSPYRENET_LOG_FORMAT": ("json", "json"),
     }
     settings = load(**{name: text for name, (text, _) in given_text.items()})
@@ -137,10 +137,10 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_CORS_ORIGINS", "https://shop.example/path", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "https://*.shop.example", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
         ("INSPYRENET_REFERENCES", "/nowhere/references", "the path of a directory that can be read"),
         ("INSPYRENET_REFERENCES", "x" * 90 + "/" + "\ud800", "the path of a directory that can be read"),
         ("INSPYRENET_REFERENCES_GATE", "some", "none, first or all"),
-        ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
         ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
         ("PORT", "http", "a whole number from 0 to 65535"),
     ],

@@ -118,6 +118,14 @@ def test_a_gate_without_references_is_remarked_upon(tmp_path: Path) -> None:
     assert load_settings({}, gate | {"INSPYRENET_REFERENCES": str(tmp_path)})[1] == ()
 
 
+def test_settings_that_the_chosen_engine_does_not_use_are_remarked_upon() -> None:
+    given = {"INSPYRENET_WEIGHTS": "/w.pth", "INSPYRENET_MODE": "base", "INSPYRENET_PORT": "1"}
+    _, notes = load_settings({"precision": "bf16"}, given | {"INSPYRENET_ENGINE": "u2netp"})
+    assert notes == ("the engine u2netp does not use INSPYRENET_MODE, INSPYRENET_WEIGHTS, --precision",)
+    for engine in ("inspyrenet", "auto"):
+        assert load_settings({"engine": engine}, given)[1] == ()
+
+
 def outcome(**environ: str) -> tuple[Settings | None, tuple[str, ...]]:
     try:
         return load_settings({}, environ)

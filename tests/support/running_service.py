@@ -93,7 +93,10 @@ class OurServer(TestServer):
 
 
 class Start(Protocol):
-    """The fixture ``start``: starts a service around an engine, and waits until it is ready unless told not to."""
+    """The fixture ``start``: starts a service around an engine, and waits until it is ready unless told not to.
+
+    ``requested`` is the setting ``INSPYRENET_ENGINE``.
+    """
 
     def __call__(
         self,
@@ -101,6 +104,7 @@ class Start(Protocol):
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        requested: str = "inspyrenet",
         **settings: Any,
     ) -> Awaitable[Service]: ...
 
@@ -128,13 +132,17 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        requested: str = "inspyrenet",
         **settings: Any,
     ) -> Service:
         engine = engine or ScriptedEngine()
         registry = CollectorRegistry()
         application = await asyncio.to_thread(
             lambda: create_app(
-                Settings(**settings), engine=engine, registry=registry, slow_clients=slow_clients
+                Settings(engine=requested, **settings),
+                engine=engine,
+                registry=registry,
+                slow_clients=slow_clients,
             )
         )
         server = OurServer(application)

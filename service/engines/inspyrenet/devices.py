@@ -1,7 +1,7 @@
 """The device: which one is chosen, how much of its memory is in use, and what its errors mean.
 
-``session`` and ``engine`` call it. The service reacts to the classes of errors. So ``translate_errors`` must convert
-every failure of memory or of the device.
+``session`` calls it. The service reacts to the classes of errors. So ``translate_errors`` must convert every failure of
+memory or of the device.
 
 A GPU under memory pressure fails in many words, which change with each version of torch and its libraries. So on a CUDA
 device every error of torch is one of the device (503), and the words decide only which one. On a CPU nothing but

@@ -24,7 +24,7 @@ from service.engines.out_of_memory import main_memory
 from service.engines.package_config import mode_config
 from service.engines.protocol import RGB, Alpha
 from service.engines.weights.checkpoint_file import Checkpoint
-from service.engines.weights.state_dict import assign_weights, read_checkpoint
+from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
@@ -67,6 +67,12 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
         assign_weights(network, state, checkpoint.source)
         checkpoint.check_unchanged()  # so the copied weights are those whose hash is known
         return network
+
+
+def hash_weights(network: nn.Module) -> str:
+    """The hash of weights that were computed and not read: ``sha256:<hex>`` of all tensors as they are in memory."""
+    with main_memory():
+        return state_hash(network.state_dict())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ from service.warmup.references.manifest import FILE_NAME, Reference, unusable
 from service.warmup.references.masks import NotAMask, check_mask_file, mask_of_answer, mean_error
 from supervisor.protocol import MaskError, Outcome, ProbeError
 
+Gate = Literal["none", "first", "all"]
+"""What the first ``ready`` after a load waits for: no reference, the first of the manifest, or all of them."""
+
 _LONGEST_NAME = 80  # characters, so that the figures fit into the longest message that the supervisor keeps
 
 
@@ -80,7 +83,7 @@ class ReferenceSet:
         """The names of the references, in the order of the manifest."""
         return tuple(self._references)
 
-    def names_for_gate(self, gate: Literal["none", "first", "all"]) -> tuple[str, ...]:
+    def gate(self, gate: Gate) -> tuple[str, ...]:
         """The names of the references that the first ``ready`` after a load waits for."""
         return {"none": (), "first": self.names[:1], "all": self.names}[gate]
 
@@ -125,12 +128,12 @@ class ReferenceSet:
             info: the engine that made it.
 
         Returns:
-            How far it is from the accepted one.
+            How far the mask is from the accepted one.
 
         Raises:
-            ProbeError: ``disagrees``, with both figures: it is too far, or the engine is only a fallback for the one
-                that was accepted. ``bad_output``: the answer is no mask of this picture. ``error``: the accepted mask
-                changed since the start.
+            ProbeError: ``disagrees`` if it is too far, or if the engine is only a fallback for the one that was
+                accepted; another outcome if the answer is no mask of this picture, or if the accepted mask changed
+                since the start.
         """
         reference = self._references[name]
         shown = _shown(name)

@@ -18,7 +18,7 @@ from service.server import requested_engine
 from service.settings import Settings
 from service.warmup.references import manifest
 from service.warmup.references.reference_set import ReferenceSet
-from supervisor.protocol import ProbeError
+from supervisor import ProbeError
 from tests.support import photos
 from tests.support.programs import ROOT
 from tests.support.scripted_engine import ScriptedEngine, disc

@@ -73,3 +73,18 @@ async def test_a_thread_ends_when_the_loop_is_closed() -> None:
     inbox: SimpleQueue[Job | None] = SimpleQueue()
     job().start(inbox)
     await asyncio.wait_for(asyncio.to_thread(run_jobs, inbox, loop, lambda *_: None, lambda: 0.0), 30)
+
+
+async def test_a_callback_that_fails_is_reported_and_loses_neither_the_job_nor_its_result() -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left for the log")
+
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    one = Job(lambda: 7, Kind.REQUEST, on_start=fail, on_end=fail)
+    inbox: SimpleQueue[Job | None] = SimpleQueue()
+    one.start(inbox)
+    assert inbox.get_nowait() is one
+    one.finish(1.0, 7, None)
+    assert await one.future == 7
+    assert [str(error) for error in reported] == ["no space left for the log"] * 2

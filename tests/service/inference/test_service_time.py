@@ -97,6 +97,15 @@ def test_a_slow_first_job_of_a_small_size_does_not_outlive_a_fast_one_of_a_large
     assert model.expected(4_000_000) == pytest.approx(0.4)
 
 
+@given(st.integers(1, 19), st.floats(1, 1000))
+def test_a_slow_first_job_of_one_size_says_nothing_against_what_is_known_of_larger_ones(
+    shift: int, slow: float
+) -> None:
+    model = measured(*[(1 << 20, 0.4)] * 5, ((1 << 20) >> shift, slow))
+    assert model.expected(1 << 20) == pytest.approx(0.4)
+    assert model.expected((1 << 20) >> shift) <= 0.4 * (1 + 1e-9)
+
+
 def test_a_device_that_has_become_slow_is_not_thought_fast_with_large_pictures() -> None:
     model = measured(*[(1_000_000, 1.0)] * 5, *[(10_000, 4.0)] * 3)
     assert model.expected(1_000_000) >= 4.0

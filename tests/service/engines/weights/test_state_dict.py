@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import nn
 
 from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.state_dict import assign_weights, read_checkpoint
+from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from tests.support.scarce_memory import spare_memory
 
 
@@ -174,3 +175,16 @@ def test_wrong_shapes_are_named_with_both_shapes(network: nn.Module) -> None:
     state = network.state_dict() | {"0.weight": torch.zeros(4, 9)}
     with pytest.raises(WeightsUnavailable, match=r"another size.*0\.weight: \[4, 9\] instead of \[4, 3\]"):
         assign_weights(network, state, "x.pth")
+
+
+def test_the_hash_of_tensors_depends_on_names_types_shapes_and_bytes_but_not_on_their_order() -> None:
+    state = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3)}
+    others = [
+        {"a": torch.tensor([1.0, 2.5]), "b": torch.tensor(3)},
+        {"a": torch.tensor([[1.0], [2.0]]), "b": torch.tensor(3)},
+        {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3, dtype=torch.int32)},
+        {"c": torch.tensor([1.0, 2.0]), "b": torch.tensor(3)},
+    ]
+    assert state_hash(dict(reversed(state.items()))) == state_hash(state)
+    assert len({state_hash(state), *map(state_hash, others)}) == 5
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", state_hash(state))
