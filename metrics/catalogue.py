@@ -233,8 +233,8 @@ class Metrics:
         self.warmup_references = self._gauge(
             "warmup_references",
             "Number of reference pictures by state: pass (the last mask agreed with the accepted one), fail (it did "
-            "not agree), pending (not judged since the load or the last change of precision). All are 0 if no "
-            "references are configured.",
+            "not, or could not be made), pending (not judged since the load or the last change of precision). All are "
+            "0 if no references are configured.",
             ["state"],
         )
         _create_series(self.warmup_references, REFERENCE_STATES)
