@@ -190,7 +190,7 @@ def _reference(draft: _Draft, info: EngineInfo, max_error: float | None) -> Refe
         mask_sha256=draft.mask_sha256,
         mask_from="engine" if draft.candidate.given is None else "given",
         engine=info.engine,
-        weights=info.weights_hash or info.weights,
+        weights=info.weights_hash,
         measured=draft.measured,
         max_error=min(1.0, draft.measured + TOLERANCE) if max_error is None else max_error,
     )

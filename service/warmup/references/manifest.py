@@ -55,7 +55,7 @@ class Reference(BaseModel):
     engine: str
     """The engine that it was accepted with: ``inspyrenet`` or ``u2netp``."""
     weights: str
-    """The hash of that engine's weights, ``sha256:<hex>`` or ``md5:<hex>``; ``dummy`` if they have none."""
+    """The hash of that engine's weights, ``sha256:<hex>``."""
     measured: Error
     """What was measured when it was accepted. For the engine's own mask: the difference between fp32 and bf16. For a
     given mask: the difference between it and the engine's mask."""

@@ -200,9 +200,8 @@ def _difference(reference: Reference, info: EngineInfo) -> str:
     """What serves that was not accepted, as the end of a sentence; empty if that is the same."""
     if info.engine != reference.engine:
         return f" (accepted with {reference.engine}; {info.engine} serves as a fallback)"
-    weights = info.weights_hash or info.weights
-    if weights != reference.weights:
-        return f" (accepted with the weights {_short(reference.weights)}; {_short(weights)} serve)"
+    if info.weights_hash != reference.weights:
+        return f" (accepted with the weights {_short(reference.weights)}; {_short(info.weights_hash)} serve)"
     return ""
 
 

@@ -88,9 +88,9 @@ def test_the_precision_is_settled_before_the_first_picture(
     assert "inspyrenet is loaded: bf16 (it was checked); weights: scripted" in capsys.readouterr().out
 
 
-def test_dummy_weights_are_recorded_as_such(directory: Path) -> None:
-    run(directory, "--max-error", "0.02", engine=scripted())
-    assert {each.weights for each in manifest.read(directory).references} == {"dummy"}
+def test_the_hash_of_the_weights_is_recorded(directory: Path) -> None:
+    run(directory, "--max-error", "0.02", engine=scripted(weights_hash="sha256:abc"))
+    assert {each.weights for each in manifest.read(directory).references} == {"sha256:abc"}
 
 
 def test_every_problem_is_an_error_line_and_the_exit_code_is_1(
