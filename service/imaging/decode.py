@@ -13,8 +13,9 @@ import numpy as np
 from PIL import AvifImagePlugin, Image
 
 from service.errors import BadDimensions, ServiceError, Undecodable
-from service.imaging import colour
+from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
+from service.imaging.formats.opened import Opened
 from service.imaging.formats.recognise import recognise
 from service.imaging.picture import Picture, Pixels, strips
 
@@ -46,7 +47,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     if stripped.size is not None:
         _check_size(stripped.size, max_pixels)
     try:
-        image = file_format.open(BytesIO(stripped.data))
+        image = (stripped.open or file_format.open)(BytesIO(stripped.data))
         _check_size(image.size, max_pixels)
         orientation = stripped.orientation
         if orientation is None:
@@ -74,28 +75,29 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _upright_picture(image: Image.Image, orientation: int) -> Picture:
+def _upright_picture(image: Opened, orientation: int) -> Picture:
     """Convert strip by strip, and write each strip to its upright place: no second copy of full size exists."""
     width, height = image.size
-    profile = colour.parse_profile(image.info.get("icc_profile"))
-    transform = colour.srgb_transform(image.mode, profile)
+    profile = profiles.parse_profile(image.info.get("icc_profile"))
+    transform = profiles.srgb_transform(image.mode, profile)
     shape = (width, height) if orientation >= 5 else (height, width)
     rgb = np.empty((*shape, 3), np.uint8)
-    alpha = np.empty(shape, np.uint8) if colour.has_transparency(image) else None
+    alpha = np.empty(shape, np.uint8) if modes.has_transparency(image) else None
     rgb_stored = _as_stored(rgb, orientation)
     alpha_stored = None if alpha is None else _as_stored(alpha, orientation)
     for rows in strips(height, width):
         strip = image.crop((0, rows.start, width, rows.stop))
-        colours, opacity = colour.to_rgb(strip, transform)
+        colours, opacity = modes.to_rgb(strip, transform)
         if alpha_stored is not None and opacity is not None:
             alpha_stored[rows] = opacity
-            colour.composite_over_white(colours, opacity)
         rgb_stored[rows] = colours
-    if alpha is not None and alpha.min() == 255:
-        alpha = None
-    return Picture(
-        rgb, alpha, image.info["icc_profile"] if colour.keeps_profile(image.mode, profile) else None
-    )
+    icc = image.info["icc_profile"] if profiles.keeps_profile(image.mode, profile) else None
+    if alpha is None or alpha.min() == 255:
+        return Picture(rgb, icc=icc)
+    ground = transparency.choose_ground(rgb, alpha)
+    for rows in strips(*alpha.shape):
+        transparency.composite(rgb[rows], alpha[rows], ground)
+    return Picture(rgb, alpha, icc, ground)
 
 
 def _as_stored(upright: Pixels, orientation: int) -> Pixels:

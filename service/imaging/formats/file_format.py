@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL.ImageFile import ImageFile
-
 from service.errors import Undecodable
+from service.imaging.formats.opened import Opened
 
 _NO_LOCK = nullcontext()
 
@@ -32,6 +31,8 @@ class StrippedFile:
     """(width, height) as stored, from the header. None where only the decoder can tell (AVIF)."""
     orientation: int | None = 1
     """EXIF orientation, 1-8. None where it must be read from the decoder's ``info["exif"]``."""
+    open: Callable[[BytesIO], Opened] | None = None
+    """Opens this file instead of ``FileFormat.open``, if the decoder alone would get it wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class FileFormat:
     """Whether a file is of this format by its first bytes."""
     strip: Callable[[bytes], StrippedFile]
     """Raises ``Malformed``, ``struct.error`` or ``IndexError`` for a broken file; callers use ``strip_metadata``."""
-    open: Callable[[BytesIO], ImageFile]
-    """Pillow's decoder."""
+    open: Callable[[BytesIO], Opened]
+    """Pillow's decoder, or one that corrects it."""
     decoding_lock: AbstractContextManager[object] = _NO_LOCK
     """Held while pixels are decoded."""
 

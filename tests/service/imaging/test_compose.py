@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as arrays
 from skimage import data as photographs
 
 from service.engines.protocol import RGB, Alpha
+from service.imaging.colour.transparency import composite
 from service.imaging.compose import BadMask, compose
-from service.imaging.options import Format, Options, Output
+from service.imaging.options import WHITE, Format, Options, Output
 from service.imaging.picture import Picture
 from tests.support import photos
 
@@ -196,7 +197,9 @@ def test_foreground_colours_are_estimated_only_where_stock_does(wanted: Options)
 def test_transparent_parts_of_the_input_stay_transparent(reverse: bool) -> None:
     own = np.zeros((150, 200), np.uint8)
     own[:, 100:] = 128
-    picture, alpha = Picture(SCENE, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
+    shown = SCENE.copy()
+    composite(shown, own, WHITE)
+    picture, alpha = Picture(shown, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
     cut_out = compose(picture, alpha, options(Output.RGBA, reverse=reverse), untouched)
     mask = compose(picture, alpha, options(Output.MASK, reverse=reverse), untouched)
     assert np.array_equal(cut_out[..., 3], mask)
