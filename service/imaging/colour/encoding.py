@@ -198,7 +198,8 @@ def _tone_map(rgb: Floats) -> None:
 def _srgb_table() -> Pixels:
     light = np.linspace(0, 1, 1 << 16)
     signal = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(signal * 255).astype(np.uint8)
+    table: Pixels = np.rint(signal * 255).astype(np.uint8)
+    return table
 
 
 def _srgb_of(light: Floats) -> Pixels:
