@@ -120,12 +120,25 @@ def _rgba(picture: Picture, alpha: Alpha, options: Options, foreground: Foregrou
             mask = np.empty_like(alpha)
             for rows in strips(*alpha.shape):
                 mask[rows] = _mask(picture, alpha, options, rows)
-        # A transparent input was composited over its ground; the estimate removes the ground again.
         colours = foreground(picture.rgb, mask)
     result = np.empty((*alpha.shape, 4), np.uint8)
     result[..., :3] = colours
+    _restore_own_colours(result, picture)
     _write_mask(result[..., 3], picture, alpha, options)
     return result
+
+
+def _restore_own_colours(result: Pixels, picture: Picture) -> None:
+    """Where the input itself is partly transparent, its colours are known and need no estimate: take the ground off."""
+    if picture.alpha is None:
+        return
+    ground = np.array(picture.ground, np.float32)
+    for rows in strips(*picture.alpha.shape):
+        own = picture.alpha[rows]
+        soft = (own > 0) & (own < 255)
+        weight = own[soft][:, np.newaxis] * np.float32(1 / 255)
+        colours = (picture.rgb[rows][soft] - ground * (1 - weight)) / weight
+        result[rows][soft, :3] = np.clip(colours + 0.5, 0, 255).astype(np.uint8)
 
 
 def _over(picture: Picture, rows: slice, back: Floats) -> Floats:

@@ -153,14 +153,21 @@ def grey_profile(gamma: float = 1.0) -> bytes:
 
 
 def rgb_profile(
-    red: tuple[float, float], green: tuple[float, float], blue: tuple[float, float], gamma: float | None = None
+    red: tuple[float, float],
+    green: tuple[float, float],
+    blue: tuple[float, float],
+    gamma: float | None = None,
 ) -> bytes:
     """An RGB profile of those chromaticities and white D65, with a pure power or with the curve of sRGB."""
     columns = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in (red, green, blue, (0.3127, 0.3290))]).T
     to_xyz = columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
     # Bradford's adaptation from D65 to D50, as in the profiles of the ICC.
     d50 = np.array(
-        [[1.0478112, 0.0228866, -0.0501270], [0.0295424, 0.9904844, -0.0170491], [-0.0092345, 0.0150436, 0.7521316]]
+        [
+            [1.0478112, 0.0228866, -0.0501270],
+            [0.0295424, 0.9904844, -0.0170491],
+            [-0.0092345, 0.0150436, 0.7521316],
+        ]
     )
     tags = {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT}
     for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), (d50 @ to_xyz).T, strict=True):

@@ -101,7 +101,9 @@ def _pack(part: Array, *, bits: int, order: str, sample_format: int, predictor: 
     if predictor == 2:
         values[:, 1:] -= values[:, :-1].copy()
     if predictor == 3:
-        by_byte = values.astype(f">f{bits // 8}").reshape(height, -1).view(np.uint8).reshape(height, -1, bits // 8)
+        by_byte = (
+            values.astype(f">f{bits // 8}").reshape(height, -1).view(np.uint8).reshape(height, -1, bits // 8)
+        )
         rows = by_byte.swapaxes(1, 2).reshape(height, -1, part.shape[2])
         rows[:, 1:] -= rows[:, :-1].copy()
         return rows.tobytes()
@@ -127,14 +129,17 @@ def _file(parts: Sequence[bytes], where: int, tags: Mapping[int, Field], order: 
         offsets.append(place)
         place += len(part)
     at += at % 2
-    everything = sorted({**tags, where: (4, offsets)}.items())
+    everything = sorted({where: (4, offsets), **tags}.items())
     table = struct.pack(f"{order}H", len(everything))
     heap, heap_at = b"", at + 2 + 12 * len(everything) + 4
     for tag, (kind, values) in everything:
         packed = struct.pack(f"{order}{len(values)}{_LAYOUT[kind]}", *values)
         count = len(values) // 2 if kind == 5 else len(values)
         if len(packed) > 4:
-            packed, heap = struct.pack(f"{order}I", heap_at + len(heap)), heap + packed + bytes(len(packed) % 2)
+            packed, heap = (
+                struct.pack(f"{order}I", heap_at + len(heap)),
+                heap + packed + bytes(len(packed) % 2),
+            )
         table += struct.pack(f"{order}HHI", tag, kind, count) + packed.ljust(4, b"\0")
     data = body + struct.pack(f"{order}I", at) + b"".join(parts)
     return data.ljust(at, b"\0") + table + bytes(4) + heap

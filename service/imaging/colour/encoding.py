@@ -76,6 +76,8 @@ KNEE = 0.75
 """Light up to this share of the reference white stays as it is; all that is brighter is pressed into the rest."""
 
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_LARGEST_FACTOR = 100
+"""Of a conversion matrix. Those of real chromaticities have factors below 4."""
 _SAME = 2e-3
 """Chromaticities that differ less are the same: files round them."""
 
@@ -157,12 +159,14 @@ def from_power(power: float | None, primaries: Primaries | None) -> Encoding | N
 
 
 def _spans_colours(primaries: Primaries) -> bool:
-    if min(y for _, y in primaries) <= 0:
+    if min(y for _, y in primaries) < _SAME:
         return False
     try:
-        return bool(np.isfinite(_matrix_to_srgb(primaries)).all())
+        with np.errstate(all="ignore"):
+            matrix = _matrix_to_srgb(primaries)
     except np.linalg.LinAlgError:
         return False
+    return bool((np.abs(matrix) < _LARGEST_FACTOR).all())  # false for NaN, too
 
 
 def _light_of(encoding: Encoding, sample_bytes: int) -> Floats:

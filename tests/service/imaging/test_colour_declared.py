@@ -1,4 +1,4 @@
-"""Every declaration of colours in the table of ``docs/pictures.md``: right by its standard, and as ImageMagick shows it."""
+"""Every declaration of colours in the table of ``docs/pictures.md``, by its standard and by ImageMagick."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_imagemagick_shows_a_declared_colour_alike(case: Declared) -> None:
     """The two decoders share no code but those for compression. Both leave pixels in the space of an ICC profile."""
     data = case.make()
     shown = magick(data, declared.WIDTH, declared.HEIGHT)
-    if case.magick != "agrees":  # it is wrong, for the reason that the case gives; the test above has the right figure
+    if (
+        case.magick != "agrees"
+    ):  # it is wrong, for the reason that the case gives; the test above has the right figure
         assert np.abs(shown[declared.IN_SUBJECT][:3] - np.array(case.subject)).max() > case.tolerance
         return
     assert np.abs(read(data).rgb.astype(int) - shown[..., :3]).max() <= 2 * case.tolerance
@@ -66,7 +68,9 @@ UNDRAWN = {("PNG", "cICP: PQ, HLG"), ("AVIF", "nclx: PQ, HLG")}
 """Rows whose scene would be another; tested below."""
 
 
-@pytest.mark.parametrize("make", [declared.avif_with, lambda *points: declared.png_with(declared.code_points(*points))])
+@pytest.mark.parametrize(
+    "make", [declared.avif_with, lambda *points: declared.png_with(declared.code_points(*points))]
+)
 @pytest.mark.parametrize(
     ("transfer", "reference_white"),
     [(16, 148), (18, 191)],  # BT.2408: 58 % of a PQ signal and 75 % of an HLG signal are 203 cd/m2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from service.errors import Undecodable
+from service.imaging.decode import decode
 from service.imaging.formats.webp import WEBP
 from tests.support import photos
 
@@ -35,3 +37,21 @@ def test_a_broken_header_is_undecodable(data: bytes) -> None:
     assert WEBP.matches(data)
     with pytest.raises(Undecodable, match="WebP file is damaged"):
         WEBP.strip_metadata(data)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.98, 0.93])
+def test_a_file_that_was_cut_in_its_metadata_decodes(kept: float) -> None:
+    data = photos.save(photos.photograph(), "WEBP", exif=photos.exif(secret=True).tobytes(), xmp=bytes(3000))
+    expected = decode(photos.save(photos.photograph(), "WEBP"), max_pixels=10_000).rgb
+    assert np.array_equal(decode(data[: int(len(data) * kept)], max_pixels=10_000).rgb, expected)
+
+
+def test_the_copy_has_no_metadata_and_says_its_length() -> None:
+    data = photos.save(
+        photos.photograph(), "WEBP", exif=photos.exif(6).tobytes(), icc_profile=photos.srgb_profile()
+    )
+    stripped = WEBP.strip_metadata(data + b"a film")
+    assert stripped.orientation == 6
+    assert b"EXIF" not in stripped.data
+    assert photos.srgb_profile() in stripped.data
+    assert int.from_bytes(stripped.data[4:8], "little") == len(stripped.data) - 8
