@@ -7,6 +7,7 @@ has the figures that are right, which come from the standards or from lcms, not 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -81,15 +82,20 @@ def chromaticities(*points: tuple[float, float]) -> bytes:
 
 
 _D65 = (0.3127, 0.3290)
-_GAMMA_1 = png_chunk(b"gAMA", struct.pack(">I", 100_000))
+GAMMA_1 = png_chunk(b"gAMA", struct.pack(">I", 100_000))
 _SRGB_CHUNK = png_chunk(b"sRGB", b"\0")
 
 
-def png_with(*chunks: bytes, pixels: Pixels | None = None) -> bytes:
-    """The scene with chunks that declare its colours; 16-bit pixels give a 16-bit file."""
-    samples = scene() if pixels is None else pixels
-    bits = 16 if samples.dtype == np.uint16 else 8
-    return png(WIDTH, HEIGHT, bits, 2, samples.astype(f">u{bits // 8}").tobytes(), b"".join(chunks))
+def png_of(pixels: npt.NDArray[Any], *chunks: bytes) -> bytes:
+    """RGB pixels with chunks that declare their colours; 16-bit pixels give a 16-bit file."""
+    bits = 8 * pixels.itemsize
+    height, width = pixels.shape[:2]
+    return png(width, height, bits, 2, pixels.astype(f">u{pixels.itemsize}").tobytes(), b"".join(chunks))
+
+
+def png_with(*chunks: bytes, pixels: npt.NDArray[Any] | None = None) -> bytes:
+    """The scene, or one like it, with chunks that declare its colours."""
+    return png_of(scene() if pixels is None else pixels, *chunks)
 
 
 def code_points(primaries: int, transfer: int, full_range: int = 1) -> bytes:
@@ -99,8 +105,6 @@ def code_points(primaries: int, transfer: int, full_range: int = 1) -> bytes:
 
 def profile_chunk(icc: bytes) -> bytes:
     """An ``iCCP`` chunk."""
-    import zlib
-
     return png_chunk(b"iCCP", b"test\0\0" + zlib.compress(icc))
 
 
@@ -196,7 +200,7 @@ DECLARED: dict[tuple[str, str], Declared] = {
     ("JPEG", "ICC profile"): Declared(lambda: save(scene(), "JPEG", icc_profile=P3), tolerance=3, icc=True),
     ("PNG", "cICP"): Declared(lambda: png_with(code_points(12, 13)), **_in(P3), magick=_NOT_READ),
     ("PNG", "cICP, before all others"): Declared(
-        lambda: png_with(profile_chunk(LINEAR), _SRGB_CHUNK, _GAMMA_1, code_points(9, 13)),
+        lambda: png_with(profile_chunk(LINEAR), _SRGB_CHUNK, GAMMA_1, code_points(9, 13)),
         **_in(BT2020),
         magick=_NOT_READ,
     ),
@@ -207,13 +211,13 @@ DECLARED: dict[tuple[str, str], Declared] = {
         magick=_NOT_READ,
     ),
     ("PNG", "iCCP, before sRGB, gAMA and cHRM"): Declared(
-        lambda: png_with(profile_chunk(P3), _GAMMA_1), icc=True, magick="applies gAMA on top of the profile"
+        lambda: png_with(profile_chunk(P3), GAMMA_1), icc=True, magick="applies gAMA on top of the profile"
     ),
-    ("PNG", "sRGB, before gAMA and cHRM"): Declared(lambda: png_with(_SRGB_CHUNK, _GAMMA_1)),
-    ("PNG", "gAMA"): Declared(lambda: png_with(_GAMMA_1), ground=(248, 248, 248), subject=(229, 133, 79)),
+    ("PNG", "sRGB, before gAMA and cHRM"): Declared(lambda: png_with(_SRGB_CHUNK, GAMMA_1)),
+    ("PNG", "gAMA"): Declared(lambda: png_with(GAMMA_1), ground=(248, 248, 248), subject=(229, 133, 79)),
     ("PNG", "gAMA, 16 bits"): Declared(
         # 0.0005 of full light is 1.65 of 255 in sRGB: it is lost if only the high byte is read.
-        lambda: png_with(_GAMMA_1, pixels=scene((0x8000,) * 3, (33, 330, 3300), np.uint16)),
+        lambda: png_with(GAMMA_1, pixels=scene((0x8000,) * 3, (33, 330, 3300), np.uint16)),
         ground=(188, 188, 188),
         subject=(1.66, 16.2, 63.2),
     ),
