@@ -31,14 +31,15 @@ def configure_pillow() -> None:
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode the first frame of an image file.
 
-    Sixteen-bit samples keep their high byte; 32-bit integers must lie in 0-65535 and floats in 0-1. CMYK, Lab and
-    grey pixels become sRGB, through their own profile if they bring one. A broken profile is ignored.
+    What a file declares about its colours, its transparency and its pages is honoured as ``docs/pictures.md`` says.
+    Deeper samples become 8 bits; signed integers must lie in 0-65535 and floats in 0-1. CMYK, Lab and grey pixels
+    become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
     result included. No file takes more than one of ``max_pixels`` pixels does.
 
     Raises:
-        UnsupportedType: not an image, or a format outside the allow-list.
+        UnsupportedType: not an image, a format outside the allow-list, or a camera's raw file.
         BadDimensions: zero-sized, or width x height above ``max_pixels``; read from the header, before decoding.
         Undecodable: damaged, truncated, or a variant without a meaning in 8-bit RGB.
     """

@@ -15,7 +15,7 @@ from tests.support import declared, photos
 from tests.support.declared import DECLARED, Declared
 from tests.support.programs import ROOT, program
 
-NAMES = [f"{container}: {declaration}" for container, declaration in DECLARED]
+NAMES = [": ".join(name) for name in DECLARED]
 
 
 def read(data: bytes) -> Picture:
@@ -44,16 +44,18 @@ def test_a_declared_colour_is_shown_as_its_standard_says(case: Declared) -> None
         assert np.abs(picture.rgb[place].astype(float) - colour).max() <= case.tolerance, picture.rgb[place]
 
 
-@pytest.mark.parametrize("case", DECLARED.values(), ids=NAMES)
-def test_imagemagick_shows_a_declared_colour_alike(case: Declared) -> None:
-    """The two decoders share no code but those for compression. Both leave pixels in the space of an ICC profile."""
+ALIKE = [name for name, case in DECLARED.items() if case.magick == "agrees"]
+
+
+@pytest.mark.parametrize("name", ALIKE, ids=": ".join)
+def test_imagemagick_shows_a_declared_colour_alike(name: tuple[str, str]) -> None:
+    """Where it does not, the case says why, and the test above has the figures of the standard.
+
+    The two decoders share no code but that for compression. Both leave pixels in the space of an ICC profile.
+    """
+    case = DECLARED[name]
     data = case.make()
     shown = magick(data, declared.WIDTH, declared.HEIGHT)
-    if (
-        case.magick != "agrees"
-    ):  # it is wrong, for the reason that the case gives; the test above has the right figure
-        assert np.abs(shown[declared.IN_SUBJECT][:3] - np.array(case.subject)).max() > case.tolerance
-        return
     assert np.abs(read(data).rgb.astype(int) - shown[..., :3]).max() <= 2 * case.tolerance
 
 
