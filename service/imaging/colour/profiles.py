@@ -44,7 +44,7 @@ def keeps_profile(mode: str, profile: ImageCmsProfile | None) -> bool:
         profile is not None
         and mode not in ("CMYK", "LAB")
         and _space(profile) == "RGB"
-        and _transform_from_srgb(profile) is not None
+        and (profile.profile.is_matrix_shaper or _transform_from_srgb(profile) is not None)
     )
 
 

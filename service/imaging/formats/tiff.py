@@ -166,7 +166,6 @@ def _has_plain_samples(page: _Page) -> bool:
     return (
         page.number(_PHOTOMETRIC, -1) in COLOUR_SAMPLES
         and page.number(_COMPRESSION, UNCOMPRESSED) in COMPRESSIONS
-        and page.number(_FILL_ORDER, 1) != _LOWEST_BIT_FIRST
     )
 
 
@@ -204,6 +203,7 @@ def _layout(page: _Page) -> Layout:
         order=page.directory.order,
         sample_format=formats[0] if formats[0] != _UNDEFINED_FORMAT else UNSIGNED,
         compression=compression,
+        fill_order=2 if page.number(_FILL_ORDER, 1) == _LOWEST_BIT_FIRST else 1,
         predictor=page.number(_PREDICTOR, 1) if compression in _WITH_PREDICTOR else 1,
         planes=samples if page.number(_PLANAR, 1) == _SEPARATE_PLANES else 1,
         extra=page.numbers(_EXTRA, ()),

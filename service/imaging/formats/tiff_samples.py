@@ -59,6 +59,8 @@ class Layout:
     """``<`` or ``>``."""
     sample_format: int = UNSIGNED
     compression: int = UNCOMPRESSED
+    fill_order: int = 1
+    """2: the lowest bit of each byte of the file comes first; the decoder turns it."""
     predictor: int = 1
     planes: int = 1
     """1, or as many as samples if each has a plane of its own."""
@@ -213,6 +215,7 @@ def claims(
             number(258, 8),
             number(259, layout.compression),
             number(262, BLACK_IS_ZERO),
+            number(266, layout.fill_order),
             number(277, 1),
             part_of(offsets, plane),
             *([part_of(counts, plane)] if counts is not None else []),

@@ -148,6 +148,21 @@ def test_what_has_no_plain_meaning_is_refused_in_words(settings: dict[str, Any],
         read(tiff_file(SCENE.astype(np.int64), **settings))
 
 
+@pytest.mark.parametrize("compression", [NONE, DEFLATE])
+@pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
+def test_bytes_whose_lowest_bit_comes_first_are_turned(bits: int, compression: int) -> None:
+    samples = scaled(GREY, bits)
+    plain = tiff_file(samples, photometric=1, bits=bits, compression=compression, rows_per_strip=45)
+    turned = tiff_file(
+        samples, photometric=1, bits=bits, compression=compression, rows_per_strip=45, fields={266: (3, [2])}
+    )
+    end = int.from_bytes(turned[4:8], "little")
+    reverse = np.packbits(
+        np.unpackbits(np.frombuffer(turned[8:end], np.uint8)).reshape(-1, 8)[:, ::-1]
+    ).tobytes()
+    assert np.array_equal(read(turned[:8] + reverse + turned[end:]).rgb, read(plain).rgb)
+
+
 def test_signed_samples_are_those_of_16_bits() -> None:
     samples = SCENE.astype(np.int32) * 257
     data = tiff_file(samples, photometric=2, bits=32, sample_format=2)
