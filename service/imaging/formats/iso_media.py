@@ -12,6 +12,9 @@ from collections.abc import Iterator
 
 from service.imaging.colour.encoding import Encoding, from_code_points
 
+_MAX_ASSOCIATIONS = 1 << 16
+"""Bytes of the boxes that say which property belongs to which item."""
+
 _PROFILES = (b"prof", b"rICC")
 _MAX_BOXES = 4096
 """Boxes in one parent; files have at most a few for each item."""
@@ -82,7 +85,10 @@ def _colours_of_items(meta: memoryview) -> list[bytes]:
     (primary,) = struct.unpack_from(">I" if pitm[0] else ">H", pitm, 4)
     iprp = _child(meta, b"iprp")
     properties = list(_boxes(_child(iprp, b"ipco")))
-    ours = {index for name, body in _boxes(iprp) if name == b"ipma" for index in _associated(body, primary)}
+    associations = [body for name, body in _boxes(iprp) if name == b"ipma"]
+    if sum(map(len, associations)) > _MAX_ASSOCIATIONS:
+        return []
+    ours = {index for body in associations for index in _associated(body, primary)}
     colours = [(i, body.tobytes()) for i, (name, body) in enumerate(properties, 1) if name == b"colr"]
     # The primary item of a grid may leave its colour to its tiles.
     return [body for i, body in colours if i in ours] or [body for _, body in colours]

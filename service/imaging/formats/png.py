@@ -26,6 +26,9 @@ from service.imaging.picture import Pixels
 MAX_PROFILE_BYTES = 1 << 20
 """Pillow refuses a PNG with a larger profile, so a larger profile is dropped."""
 
+MAX_PIECES = 1000
+"""Runs of kept chunks with others between them. Files have a handful; each becomes a Python object."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _READ_CHUNKS = {b"eXIf", b"iCCP", b"tRNS", b"cICP", b"sRGB", b"gAMA", b"cHRM"}
@@ -39,8 +42,8 @@ def _matches(data: bytes) -> bool:
 
 
 def _strip(data: bytes) -> StrippedFile:
-    kept = [data[:8]]
-    profile = b""
+    kept = [(0, 8)]
+    profile = (0, 0)
     read: dict[bytes, bytes] = {}
     pixels_begun = False
     at = 8
@@ -56,21 +59,28 @@ def _strip(data: bytes) -> StrippedFile:
             read.setdefault(name, data[at + 8 : at + 8 + length])
         # A key of grey or RGB is compared here, because Pillow compares 8 bits at most.
         wanted = name in _PIXEL_CHUNKS or (name == b"tRNS" and data[25] == 3)
-        if wanted:
-            kept.append(data[at:end])
+        if wanted and kept[-1][1] == at:
+            kept[-1] = kept[-1][0], end
+        elif wanted:
+            kept.append((at, end))
         elif name == b"iCCP":
-            profile = profile or data[at:end]
+            profile = profile if any(profile) else (at, end)
+        if len(kept) > MAX_PIECES:
+            raise Malformed
         at = end
         if name == b"IEND":
             break
     if data[12:16] != b"IHDR":
         raise Malformed
     if _code_points(read) is None and _decompresses(read.get(b"iCCP", b"")):
-        kept.insert(2, profile)  # behind the header
+        header = 8 + 12 + 13
+        kept[:1] = [(0, header), profile, (header, kept[0][1])]
     width, height, bits, colour_type = struct.unpack_from(">IIBB", data, 16)
     orientation = exif_orientation(read.get(b"eXIf", b""))
     samples = _SampleKind(bits, colour_type, _key(bits, colour_type, read.get(b"tRNS", b"")), _encoding(read))
-    return StrippedFile(b"".join(kept), (width, height), orientation, samples.open)
+    return StrippedFile(
+        b"".join(data[start:end] for start, end in kept), (width, height), orientation, samples.open
+    )
 
 
 def _key(bits: int, colour_type: int, body: bytes) -> tuple[int, ...] | None:

@@ -85,6 +85,7 @@ class Directory:
             start = self.read_pointer(8 if big else 4)
         self.start = start
         (count,) = self.read("Q" if big else "H", start)
+        self.count = count
         self._first = start + (8 if big else 2)
         self.end = self._first + count * self._entry_bytes
         """Where the entries end and the pointer to the next directory stands."""

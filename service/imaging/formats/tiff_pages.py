@@ -7,12 +7,13 @@ thumbnail as a rule, and the sensor data are further on.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 
 from service.imaging.formats.file_format import Malformed
 from service.imaging.formats.raw import raw_file
-from service.imaging.formats.tiff_directory import Directory
+from service.imaging.formats.tiff_directory import MAX_ENTRIES, Directory
 
 MAX_PAGES = 256
 """Directories that are looked at; a later page cannot be the one. Long documents have their full pages first."""
@@ -42,10 +43,8 @@ def first_page(data: bytes) -> Directory:
     """
     if data.startswith(_RAW_MARKS, 8):
         raise raw_file()
-    chain = list(_chain(data))
-    below = [directory for page in chain for directory in _below(data, page)]
     full = []
-    for directory in (*chain, *below):
+    for directory in _directories(data):
         tags, is_dng = _tags(directory)
         is_sensor = (
             tags.get(_PHOTOMETRIC) in _SENSOR_PHOTOMETRICS or tags.get(_COMPRESSION) in _SENSOR_COMPRESSIONS
@@ -57,6 +56,20 @@ def first_page(data: bytes) -> Directory:
     if not full:  # a thumbnail without its picture: the picture is in a camera's own place
         raise raw_file()
     return full[0]
+
+
+def _directories(data: bytes) -> Iterator[Directory]:
+    """The pages in their order, then what is below them; each once, and no more than ``MAX_ENTRIES`` tags in all."""
+    seen: set[int] = set()
+    entries = 0
+    pages: list[Directory] = []
+    for directory in itertools.chain(_chain(data), (below for page in pages for below in _below(data, page))):
+        if directory.start in seen or entries + directory.count > MAX_ENTRIES:
+            continue
+        seen.add(directory.start)
+        entries += directory.count
+        pages.append(directory)
+        yield directory
 
 
 def _chain(data: bytes) -> Iterator[Directory]:

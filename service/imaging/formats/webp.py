@@ -13,6 +13,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
 
+MAX_PIECES = 100_000
+"""Chunks, and the bytes between them; each becomes a Python object. An animation has a chunk for each frame."""
+
 _KEPT_CHUNKS = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"}
 _METADATA_FLAGS = 0x08 | 0x04
 """In a VP8X chunk: the file has EXIF, XMP."""
@@ -28,6 +31,8 @@ def _strip(data: bytes) -> StrippedFile:
     orientation = 1
     at, end_of_file = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while at + 8 <= end_of_file:
+        if len(kept) > MAX_PIECES:
+            raise Malformed
         name, length = struct.unpack_from("<4sI", data, at)
         chunk = data[at : min(at + 8 + length, end_of_file)]
         if name == b"EXIF":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import tracemalloc
 import zlib
@@ -139,6 +140,20 @@ def test_a_declaration_behind_the_profile_counts_as_well() -> None:
     srgb = photos.png_chunk(b"cICP", bytes([1, 13, 0, 1]))
     data = photos.png(8, 8, 8, 2, photos.photograph(8, 8).tobytes(), profile + srgb)
     assert b"iCCP" not in PNG.strip_metadata(data).data
+
+
+@pytest.mark.parametrize("between", [b"IDAT", b"tEXt"])
+def test_a_million_empty_chunks_cost_little(between: bytes) -> None:
+    small = photos.save(photos.photograph(8, 8), "PNG")
+    many = (photos.png_chunk(b"IDAT", b"") + photos.png_chunk(between, b"")) * 200_000
+    data = small[:33] + many + small[33:]
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Undecodable):
+            PNG.strip_metadata(data)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_without_a_header_is_undecodable() -> None:

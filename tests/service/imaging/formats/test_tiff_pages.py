@@ -110,6 +110,20 @@ def test_a_broken_later_page_does_not_matter() -> None:
     assert (decode(bytes(file), max_pixels=10**6).rgb == 70).all()
 
 
+@pytest.mark.timeout(30)
+def test_many_long_directories_cost_little() -> None:
+    """A thousand tags in each of 200 pages, and each with 16 directories below it: minutes, if all are read."""
+    tags = 1000
+    page_bytes = 2 + 12 * tags + 4
+    starts = [8 + i * page_bytes for i in range(200)]
+    data = b"II*\0" + struct.pack("<I", 8)
+    for i in range(200):
+        below = struct.pack("<HHII", 330, 4, 16, 8 + 200 * page_bytes)
+        data += struct.pack("<H", tags) + below * tags + struct.pack("<I", [*starts, 0][i + 1])
+    data += struct.pack("<16I", *starts[:16])
+    assert first_page(data).start == 8
+
+
 def test_ordinary_tiff_files_are_no_raw_files() -> None:
     for name in photos.MODES:
         if name.startswith("TIFF"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,3 +57,15 @@ def test_the_copy_has_no_metadata_and_says_its_length() -> None:
     assert b"EXIF" not in stripped.data
     assert photos.srgb_profile() in stripped.data
     assert int.from_bytes(stripped.data[4:8], "little") == len(stripped.data) - 8
+
+
+def test_a_million_empty_chunks_are_refused_at_little_cost() -> None:
+    data = photos.save(photos.photograph(8, 8), "WEBP")
+    many = data + b"ALPH\0\0\0\0" * 300_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Undecodable):
+            WEBP.strip_metadata(many[:4] + (len(many) - 8).to_bytes(4, "little") + many[8:])
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
