@@ -11,6 +11,7 @@ import struct
 from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 from PIL.TiffImagePlugin import TiffImageFile
 
 from service.imaging.formats.exif import ORIENTATION_TAG, valid_orientation
@@ -121,6 +122,14 @@ class _Page:
         entry = self.entries.get(tag)
         return default if entry is None or not entry.count else self.directory.numbers(entry, 64)
 
+    def array(self, entry: Entry) -> npt.NDArray[np.uint64]:
+        """All values of a list of integers."""
+        kind = {3: "u2", 4: "u4", 16: "u8"}.get(entry.type)
+        if kind is None:
+            raise Malformed
+        stored = np.frombuffer(self.data, f"{self.directory.order}{kind}", entry.count, entry.offset)
+        return stored.astype(np.uint64)
+
     def rationals(self, tag: int, default: tuple[float, ...]) -> tuple[float, ...]:
         entry = self.entries.get(tag)
         if entry is None or entry.type != _UNSIGNED_RATIONAL or entry.count != len(default):
@@ -155,10 +164,32 @@ def _open(page: _Page) -> TiffSamples:
         raise Malformed
     if any(entry is not None and entry.count < layout.parts * layout.planes for entry in (offsets, lengths)):
         raise Malformed
+    _check_parts(page, layout, offsets, lengths)
     at = len(page.data) + len(page.data) % 2
     directories = claims(layout, page.directory, page.data, offsets=offsets, counts=lengths, at=at)
     head, tail = _pointing_to(page.directory, page.data, at), bytes(at - len(page.data))
     return TiffSamples(BytesIO(b"".join([*head, tail, directories])), layout)
+
+
+def _check_parts(page: _Page, layout: Layout, offsets: Entry, lengths: Entry | None) -> None:
+    """Make sure that every strip or tile lies within the file: what stands behind it in the copy are no pixels.
+
+    Raises:
+        Malformed: one does not.
+    """
+    begin = page.array(offsets)
+    if layout.compression == UNCOMPRESSED:
+        first_rows = np.tile(
+            np.arange(0, layout.stored_height, layout.part_rows).repeat(layout.across), layout.planes
+        )
+        rows = np.minimum(layout.part_rows, layout.stored_height - first_rows)
+        size = rows.astype(np.uint64) * np.uint64(layout.row_bytes)
+    elif lengths is not None:
+        size = page.array(lengths)
+    parts = layout.parts * layout.planes
+    begin, size = begin[:parts], size[:parts]
+    if (begin > len(page.data)).any() or (begin + size > len(page.data)).any():
+        raise Malformed
 
 
 def _has_plain_samples(page: _Page) -> bool:
