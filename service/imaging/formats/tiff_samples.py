@@ -36,7 +36,9 @@ COMPRESSIONS = {UNCOMPRESSED, 5, 8, 32773, 32946, 34925, 50000}
 """None, LZW, deflate, PackBits, deflate, LZMA, Zstandard: what comes out are the bytes that went in."""
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+_KNOWN_BITS = {UNSIGNED: {*range(1, 17), 32}, SIGNED: {8, 16, 32}, FLOAT: {16, 32, 64}}
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
+"""Predictors."""
 _PREMULTIPLIED, _SEPARATE = 1, 2
 """ExtraSamples: two kinds of transparency. Any other extra sample is passed over."""
 
@@ -83,26 +85,7 @@ class Layout:
         Raises:
             Undecodable: says what to save instead.
         """
-        known = {
-            UNSIGNED: {*range(1, 17), 32},
-            SIGNED: {8, 16, 32},
-            FLOAT: {16, 32, 64},
-        }.get(self.sample_format, set())
-        predictable = {1: True, _DIFFERENCES: self.bits in (8, 16, 32) and self.sample_format != FLOAT}
-        predictable[_FLOAT_DIFFERENCES] = self.sample_format == FLOAT and self.subsampling == (1, 1)
-        plain = self.subsampling == (1, 1) or (
-            self.bits == 8 and self.samples == 3 and self.planes == 1 and self.tile is None and self.predictor == 1
-            and self.rows_per_strip % self.subsampling[1] == 0
-        )  # fmt: skip
-        if (
-            self.bits not in known
-            or not predictable.get(self.predictor, False)
-            or not plain
-            or self.samples < COLOUR_SAMPLES[self.photometric]
-            or (self.photometric in (PALETTE, CIELAB, ICCLAB, YCBCR) and self.sample_format == FLOAT)
-            or (self.photometric == PALETTE and len(self.palette) != 3 << self.bits)
-            or (self.photometric in (CIELAB, ICCLAB) and self.bits not in (8, 16))
-        ):
+        if not (self._has_known_samples and self._has_known_predictor and self._has_known_subsampling):
             raise unusual_samples()
         largest_part = 0
         if self.compression != UNCOMPRESSED:
@@ -113,6 +96,36 @@ class Layout:
             raise Undecodable(
                 "The TIFF takes too many bytes for each pixel. Save it with 8 or 16 bits a sample."
             )
+
+    @property
+    def _has_known_samples(self) -> bool:
+        if self.samples < COLOUR_SAMPLES[self.photometric]:
+            return False
+        if self.photometric == PALETTE:
+            return self.sample_format == UNSIGNED and len(self.palette) == 3 << self.bits
+        if self.photometric in (CIELAB, ICCLAB):
+            return self.sample_format != FLOAT and self.bits in (8, 16)
+        if self.photometric == YCBCR and self.sample_format == FLOAT:
+            return False
+        return self.bits in _KNOWN_BITS.get(self.sample_format, ())
+
+    @property
+    def _has_known_predictor(self) -> bool:
+        match self.predictor:
+            case 1:
+                return True
+            case 2:  # differences
+                return self.bits in (8, 16, 32) and self.sample_format != FLOAT
+            case 3:  # differences of the bytes of floats
+                return self.sample_format == FLOAT
+        return False
+
+    @property
+    def _has_known_subsampling(self) -> bool:
+        if self.subsampling == (1, 1):
+            return True
+        whole_strips = self.tile is None and self.rows_per_strip % self.subsampling[1] == 0
+        return whole_strips and (self.bits, self.samples, self.planes, self.predictor) == (8, 3, 1, 1)
 
     @property
     def _in_plane(self) -> int:
