@@ -13,7 +13,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from service.imaging.formats.file_format import FileFormat, StrippedFile
 from service.imaging.formats.iso_media import declared_encoding
-from service.imaging.formats.opened import InSrgb
+from service.imaging.formats.opened import in_srgb
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
@@ -33,11 +33,8 @@ def _matches(data: bytes) -> bool:
 def _strip(data: bytes) -> StrippedFile:
     # Rename the Exif item, so that the decoder does not know it and does not read it.
     stripped = _EXIF_ITEM.sub(rb"\1skip", data)
-    encoding = declared_encoding(data)
-    if encoding is None:
-        return StrippedFile(stripped, None, orientation=None)
     return StrippedFile(
-        stripped, None, orientation=None, open=lambda file: InSrgb(AvifImageFile(file), encoding)
+        stripped, None, orientation=None, open=in_srgb(AvifImageFile, declared_encoding(data))
     )
 
 

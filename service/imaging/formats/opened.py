@@ -6,6 +6,8 @@ the format returns an object of its own that gives right strips. Working on stri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,6 +79,15 @@ class InSrgb:
         """See ``Opened``."""
         colours, opacity = to_rgb(self._image.crop(box), None)
         return strip_of(self._encoding.to_srgb(colours), opacity)
+
+
+def in_srgb(
+    open_file: Callable[[BytesIO], ImageFile], encoding: Encoding | None
+) -> Callable[[BytesIO], Opened]:
+    """A function that opens a file with ``open_file``; its strips become sRGB by the encoding, if there is one."""
+    if encoding is None:
+        return open_file
+    return lambda file: InSrgb(open_file(file), encoding)
 
 
 def strip_of(colours: Pixels, opacity: Pixels | None) -> Image.Image:
