@@ -16,9 +16,9 @@ from benchmarks import _harness, _sides
 from service.engines.inspyrenet.forward.model import Forward
 from service.engines.inspyrenet.precision import REDUCED_PARTS
 from service.engines.inspyrenet.session import read_network, self_check_picture
+from service.engines.inspyrenet.torch_settings import configure_torch
 from service.engines.package_config import mode_config
 from service.engines.weights.requested import Weights
-from service.host.cpu import available_cpus
 
 SIDES = (64, 256, 512, 1024)
 
@@ -27,7 +27,7 @@ def main() -> None:
     given = _harness.options(__doc__)
     report = _harness.Report("forward", given)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(available_cpus())
+    configure_torch()
     weights = Weights(str(_sides.weights()), mode_config("base"))
     network = read_network(weights.obtain(lambda _: None), "base")
     passes: dict[str, Any] = {

@@ -20,9 +20,9 @@ from benchmarks.scenes import photograph
 from service.engines.inspyrenet.forward.model import PARTS, Forward
 from service.engines.inspyrenet.precision import REDUCED_PARTS, Deviation, measure_deviation
 from service.engines.inspyrenet.session import SELF_CHECK_SIDE, read_network, self_check_picture
+from service.engines.inspyrenet.torch_settings import configure_torch
 from service.engines.package_config import mode_config
 from service.engines.weights.requested import Weights
-from service.host.cpu import available_cpus
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
 PART_SIDE = 384
@@ -32,7 +32,7 @@ CLIENT_SIDE = 1024
 def main() -> None:
     given = _harness.options(__doc__)
     report = _harness.Report("precision", given)
-    torch.set_num_threads(available_cpus())
+    configure_torch()
     device = torch.device("cpu")
     with torch.inference_mode():
         benign = _network(hostile=False)

@@ -111,7 +111,7 @@ def cut_out(port: int) -> None:
     file = OUT / "cutout.png"
     file.write_bytes(body)
     print(f"saved {file.relative_to(ROOT)}: {result.width} x {result.height}, alpha from {least} to {most}")
-    for name in ("X-Engine", "Server-Timing", "X-Request-Id"):
+    for name in ("X-Engine", "X-Weights", "Server-Timing", "X-Request-Id"):
         print(f"  {name}: {headers[name]}")
 
 

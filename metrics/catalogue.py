@@ -36,10 +36,13 @@ OUTCOMES = (
     "device_error",
     "bad_output",
     "bad_size",
+    "disagrees",
     "weights_unavailable",
     "error",
     "skipped",
 )
+SIZE_STATES = ("owed", "failed", "refused")
+REFERENCE_STATES = ("pass", "fail", "pending")
 STARTUP_PHASES = ("import", "weights", "device", "first_probe", "total")
 STAGES = ("queue", "decode", "infer", "compose", "encode")
 REJECTIONS = (
@@ -56,6 +59,7 @@ REJECTIONS = (
     "other",
 )
 DISCONNECT_STAGES = ("upload", "queue", "run", "response")
+ACCEPT_PAUSES = ("limit", "resources")
 DEVICE_ERRORS = ("oom", "sticky", "other")
 DEVICE_MEMORY = ("allocated", "reserved")
 ENGINE_LABELS = (
@@ -99,6 +103,8 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
         self._register_probe_metrics()
+        self._register_proof_metrics()
+        self._register_reference_metrics()
         self._register_supervisor_metrics()
         self._register_request_metrics()
         self._register_worker_metrics()
@@ -170,7 +176,8 @@ class Metrics:
     def _register_probe_metrics(self) -> None:
         self.warmup_success = self._gauge(
             "warmup_success",
-            "1 if the last finished warmup probe passed, 0 if it failed or if no probe has finished yet.",
+            "1 if the last finished warmup probe passed, 0 if it failed or if no probe has finished yet. It stays 0 "
+            "while a reference or a picture of a real size fails, until that passes again.",
         )
         self.warmup_runs_total = self._counter(
             "warmup_runs_total",
@@ -200,6 +207,41 @@ class Metrics:
         self.warmup_last_success_timestamp_seconds = self._gauge(
             "warmup_last_success_timestamp_seconds",
             "Unix time in seconds at which the last successful warmup probe ended, 0 if none has succeeded.",
+        )
+
+    def _register_proof_metrics(self) -> None:
+        self.warmup_real_size_last_success_timestamp_seconds = self._gauge(
+            "warmup_real_size_last_success_timestamp_seconds",
+            "Unix time in seconds at which the last successful proof at the size of a photograph ended, 0 if none has "
+            "succeeded.",
+        )
+        self.warmup_real_size_last_duration_seconds = self._gauge(
+            "warmup_real_size_last_duration_seconds",
+            "Duration of the last successful proof at the size of a photograph in seconds, with the wait for the GPU "
+            "thread.",
+        )
+        self.warmup_sizes = self._gauge(
+            "warmup_sizes",
+            "Number of picture sizes in a state: owed (a request failed, and the proof at its size has not ended), "
+            "failed (1 if pictures of the size of a photograph fail), refused (pictures of this size or larger are "
+            "refused).",
+            ["state"],
+        )
+        _create_series(self.warmup_sizes, SIZE_STATES)
+
+    def _register_reference_metrics(self) -> None:
+        self.warmup_references = self._gauge(
+            "warmup_references",
+            "Number of reference pictures by state: pass (the last mask agreed with the accepted one), fail (it did "
+            "not agree), pending (not judged since the load or the last change of precision). All are 0 if no "
+            "references are configured.",
+            ["state"],
+        )
+        _create_series(self.warmup_references, REFERENCE_STATES)
+        self.warmup_reference_worst_error_ratio = self._gauge(
+            "warmup_reference_worst_error_ratio",
+            "Largest mean absolute difference between the mask of a reference picture and its accepted mask, in the "
+            "last judgement of each picture, from 0 to 1. 0 if none has been judged.",
         )
 
     def _register_supervisor_metrics(self) -> None:
@@ -262,6 +304,23 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.client_disconnects_total, DISCONNECT_STAGES)
+        self.connections = self._gauge("connections", "Number of open connections from clients.")
+        self.connections_limit = self._gauge(
+            "connections_limit",
+            "Number of connections that may be open at a time. It follows from the limit of open files.",
+        )
+        self.connections_dropped_total = self._counter(
+            "connections_dropped_total",
+            "Number of idle connections that were closed to make room for new ones, because all connections were in "
+            "use.",
+        )
+        self.accept_pauses_total = self._counter(
+            "accept_pauses_total",
+            "Number of times that new connections had to wait, by reason: limit (all connections were in use), "
+            "resources (the system had no descriptor or no memory for another one).",
+            ["reason"],
+        )
+        _create_series(self.accept_pauses_total, ACCEPT_PAUSES)
         self.input_pixels = self._histogram(
             "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )
@@ -275,14 +334,32 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.stage_duration_seconds, STAGES)
-        self.queue_depth = self._gauge("queue_depth", "Number of jobs that wait for the GPU thread.")
+        self.queue_depth = self._gauge(
+            "queue_depth",
+            "Number of accepted pictures that wait for their turn at the GPU thread, at most queue_capacity. A picture "
+            "that is being decoded waits; one whose upload has not ended is not accepted yet.",
+        )
         self.queue_capacity = self._gauge(
-            "queue_capacity", "Number of jobs that may wait for the GPU thread."
+            "queue_capacity", "Number of pictures that may wait for the GPU thread."
+        )
+        self.expected_wait_seconds = self._gauge(
+            "expected_wait_seconds",
+            "Time in seconds that a picture would wait for those ahead of it if it joined the queue now, as far as "
+            "recent pictures say.",
         )
         self.worker_busy = self._gauge("worker_busy", "1 if the GPU thread runs a job, 0 if it is idle.")
         self.inference_started_timestamp_seconds = self._gauge(
             "inference_started_timestamp_seconds",
             "Unix time in seconds at which the job that now runs in the GPU thread started, 0 if the thread is idle.",
+        )
+        self.codec_jobs_running = self._gauge(
+            "codec_jobs_running",
+            "Number of jobs that now run in the codec threads (decoding and encoding of pictures), for clients and for "
+            "warmup probes.",
+        )
+        self.codec_oldest_job_started_timestamp_seconds = self._gauge(
+            "codec_oldest_job_started_timestamp_seconds",
+            "Unix time in seconds at which the oldest job that now runs in the codec threads started, 0 if none runs.",
         )
         self.device_errors_total = self._counter(
             "device_errors_total",

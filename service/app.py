@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -29,21 +29,24 @@ from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
 from service.http.exposition import MetricsHandler
 from service.http.health import LivenessHandler, ReadinessHandler
-from service.http.middleware import common_headers, render_errors, track_requests
+from service.http.middleware import common_headers, follow_connection, render_errors, track_requests
 from service.http.process import ProcessHandler
 from service.http.slow_clients import SlowClients
 from service.http.warmup import WarmupHandlers
 from service.inference.admission import Admission, draining
+from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
 from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import Pipeline
+from service.inference.thread_results import in_daemon_thread
 from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
 from service.settings import Settings
 from service.version import __version__
+from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
-from supervisor import Supervisor, guarded
+from supervisor import Size, Supervisor, guarded
 
 _log = structlog.get_logger("app")
 
@@ -56,7 +59,7 @@ class Parts:
     canary_side: int
     metrics: Metrics
     lifecycle: Lifecycle
-    codec_pool: ThreadPoolExecutor
+    codec_pool: CodecPool
     device_thread: DeviceThread
     preparation: LoadPreparation
     admission: Admission
@@ -67,7 +70,7 @@ class Parts:
 
     def stuck(self) -> str | None:
         """Why only a restart would help, in words; None while all is well."""
-        return self.preparation.stuck or self.device_thread.stuck
+        return self.preparation.stuck or self.device_thread.stuck or self.codec_pool.stuck
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -89,14 +92,23 @@ def create_app(
         lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
+
+    Raises:
+        ConfigurationError: the references that the settings name cannot be used.
     """
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics)
+    references = None
+    if settings.references is not None:
+        references = ReferenceSet.open(
+            settings.references, engine=settings.engine, max_pixels=settings.max_pixels
+        )
+    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics, references=references)
+    listen_to_each_other(parts)
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[track_requests(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[follow_connection, track_requests(metrics), cors.middleware(), render_errors(metrics)],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts
@@ -107,12 +119,16 @@ def create_app(
     return app
 
 
-def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, metrics: Metrics) -> Parts:
+def build_parts(
+    settings: Settings,
+    *,
+    engine: Engine,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    references: ReferenceSet | None = None,
+) -> Parts:
     """Everything below HTTP, in the order in which one part needs another."""
-    side = safe_canary_size(settings.warmup_size)
-    if side != settings.warmup_size:
-        _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
-    codec_pool = ThreadPoolExecutor(max(2, available_cpus()), thread_name_prefix="codec")
+    codec_pool = CodecPool(threads=max(2, available_cpus()), hang_timeout=settings.hang_timeout)
     device_thread = DeviceThread(hang_timeout=settings.hang_timeout, load_timeout=settings.load_timeout)
     preparation = LoadPreparation(load_timeout=settings.load_timeout)
     admission = Admission(
@@ -120,31 +136,31 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         codec_pool=codec_pool,
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
+        model_input_size=engine.model_input_size,
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
-    pipeline = Pipeline(engine, max_pixels=settings.max_pixels)
+    side = canary_side(settings)
     target = EngineTarget(
         engine,
-        pipeline=pipeline,
+        # A canary is as large as its model input, whose sides were rounded and may exceed what clients may send.
+        pipeline=Pipeline(
+            engine,
+            max_pixels=max(settings.max_pixels, settings.max_model_pixels),
+            device_errors=device_errors,
+        ),
         admission=admission,
         device_thread=device_thread,
+        codec_pool=codec_pool,
+        request_timeout=settings.request_timeout,
         preparation=preparation,
         device_errors=device_errors,
         lifecycle=lifecycle,
         metrics=metrics,
+        references=references,
+        references_gate=settings.references_gate,
         canary_side=side,
+        max_pixels=settings.max_pixels,
     )
-    supervisor = Supervisor(
-        target,
-        interval=settings.warmup_interval,
-        timeout=settings.warmup_timeout,
-        request_timeout=settings.request_timeout,
-        metrics=metrics,
-        process_age=process_age,
-    )
-    lifecycle.on_drain(supervisor.drain)
-    lifecycle.on_drain(target.drain)
-    lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
     return Parts(
         engine=engine,
         canary_side=side,
@@ -155,17 +171,51 @@ def build_parts(settings: Settings, *, engine: Engine, lifecycle: Lifecycle, met
         preparation=preparation,
         admission=admission,
         device_errors=device_errors,
-        pipeline=pipeline,
+        pipeline=Pipeline(engine, max_pixels=settings.max_pixels, device_errors=device_errors),
         target=target,
-        supervisor=supervisor,
+        supervisor=build_supervisor(settings, target=target, metrics=metrics),
     )
+
+
+def build_supervisor(settings: Settings, *, target: EngineTarget, metrics: Metrics) -> Supervisor:
+    """What decides whether the service is warm."""
+    return Supervisor(
+        target,
+        interval=settings.warmup_interval,
+        timeout=settings.warmup_timeout,
+        request_timeout=settings.request_timeout,
+        metrics=metrics,
+        process_age=process_age,
+    )
+
+
+def canary_side(settings: Settings) -> int:
+    """The side of the small canary in pixels: the configured one, or a safe one with a warning."""
+    side = safe_canary_size(settings.warmup_size)
+    if side != settings.warmup_size:
+        _log.warning("the canary's size is unsafe and was raised", configured=settings.warmup_size, used=side)
+    return side
+
+
+def listen_to_each_other(parts: Parts) -> None:
+    """Connect the parts that tell each other what happens."""
+    engine, supervisor, admission, lifecycle = (
+        parts.engine,
+        parts.supervisor,
+        parts.admission,
+        parts.lifecycle,
+    )
+    parts.device_errors.on_picture_failed(
+        lambda size: supervisor.request_failed(Size(*engine.model_input_size(*size)))
+    )
+    lifecycle.on_drain(supervisor.drain)
+    lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
 
 
 def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_clients: SlowClients) -> None:
     """Every path that the service answers."""
     process = ProcessHandler(
         settings=settings,
-        engine=parts.engine,
         pipeline=parts.pipeline,
         admission=parts.admission,
         device_errors=parts.device_errors,
@@ -196,12 +246,15 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_c
 def bind_metrics(parts: Parts) -> None:
     """Set what never changes, and bind the gauges that are read at the moment of the scrape."""
     metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
-    engine = parts.engine
+    engine, codec_pool = parts.engine, parts.codec_pool
     metrics.set_build_info(version=__version__, torch=version("torch"))
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)
+    metrics.expected_wait_seconds.set_function(lambda: admission.expected_wait)
     metrics.worker_busy.set_function(lambda: float(device_thread.busy))
     metrics.inference_started_timestamp_seconds.set_function(lambda: device_thread.started_at)
+    metrics.codec_jobs_running.set_function(lambda: float(codec_pool.running))
+    metrics.codec_oldest_job_started_timestamp_seconds.set_function(lambda: codec_pool.oldest_started_at)
     metrics.device_memory_bytes.labels(kind="allocated").set_function(lambda: engine.memory()["allocated"])
     metrics.device_memory_bytes.labels(kind="reserved").set_function(lambda: engine.memory()["reserved"])
 
@@ -211,10 +264,14 @@ async def run_parts(app: web.Application) -> AsyncIterator[None]:
     """Start what runs beside the requests, and stop it in reverse order."""
     parts = app[PARTS]
     parts.device_thread.start()
+    parts.codec_pool.start()
     tasks = [
         asyncio.create_task(watch(parts.lifecycle, parts.metrics, stuck=parts.stuck), name="watch"),
         asyncio.create_task(
-            give_back_between_pictures(lambda: parts.admission.taken == 0, parts.codec_pool), name="memory"
+            give_back_between_pictures(
+                lambda: parts.admission.taken == 0, partial(in_daemon_thread, name="memory")
+            ),
+            name="memory",
         ),
     ]
     async with guarded(parts.supervisor):
@@ -223,8 +280,8 @@ async def run_parts(app: web.Application) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     parts.admission.abandon(draining)
+    parts.codec_pool.stop()
     parts.device_thread.stop()
-    parts.codec_pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def _expect_later(_: web.Request) -> None:

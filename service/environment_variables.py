@@ -44,11 +44,10 @@ def is_injected(name: str, value: str) -> bool:
 def find_port(environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The variable that names the port to listen on, and its value; None if no variable does.
 
-    ``INSPYRENET_PORT`` beats ``PORT``, which Cloud Run and Knative set; an empty ``PORT`` counts as unset.
+    ``INSPYRENET_PORT`` beats ``PORT``, which Cloud Run and Knative set; an empty one counts as unset.
     """
     name = f"{PREFIX}PORT"
-    value = environ.get(name)
-    if value is not None and not is_injected(name, value):
+    if (value := environ.get(name)) and not is_injected(name, value):
         return name, value
     if value := environ.get("PORT"):
         return "PORT", value

@@ -90,13 +90,13 @@ class Undecodable(ServiceError):
 
 
 class BadDimensions(ServiceError):
-    """The image has too many pixels, or none, or is too big for the chosen output format."""
+    """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
 
 
 class QueueFull(ServiceError):
-    """No place is free, or the expected wait exceeds the deadline."""
+    """No place is free, the expected wait exceeds the deadline, or the key holds its share while another waits."""
 
     status, code, reason = 429, "queue_full", Rejection.QUEUE_FULL
 

@@ -16,8 +16,10 @@ from aiohttp import web
 
 from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
-from service.engines.protocol import ConfigurationError
+from service.engines.protocol import ConfigurationError, Engine
+from service.host.descriptors import descriptor_limit
 from service.http import connection
+from service.http.listener import Listener, connection_limit
 from service.inference.admission import draining
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
@@ -70,7 +72,16 @@ def build_app(settings: Settings) -> web.Application:
     Raises:
         ConfigurationError: the settings ask for an engine that cannot work here.
     """
-    engine = build_engine(
+    return create_app(settings, engine=requested_engine(settings))
+
+
+def requested_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for; nothing is loaded yet.
+
+    Raises:
+        ConfigurationError: it cannot work here.
+    """
+    return build_engine(
         engine=settings.engine,
         mode=settings.mode,
         resize=settings.resize,
@@ -79,7 +90,6 @@ def build_app(settings: Settings) -> web.Application:
         precision=settings.precision,
         max_model_pixels=settings.max_model_pixels,
     )
-    return create_app(settings, engine=engine)
 
 
 async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
@@ -91,8 +101,17 @@ async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
         shutdown_timeout=CLOSING_SECONDS / 6,  # for answers that are being written; spent twice
         **connection.OPTIONS,
     )
+    dropped: list[Listener] = []
+
+    async def drop_connections(_: web.Application) -> None:
+        for site in dropped:
+            await site.drop_connections()
+
+    app.on_cleanup.append(drop_connections)
     await runner.setup()
-    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    site = Listener(runner, listener, limit=connection_limit(descriptor_limit()), metrics=app[PARTS].metrics)
+    dropped.append(site)
+    await site.start()
     return runner
 
 

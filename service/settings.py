@@ -115,6 +115,19 @@ class Settings(BaseModel):
         "unsafe side is raised to a safe one, with a warning",
     )
 
+    references: Annotated[Path | None, Takes("DIRECTORY", "the path of a directory that can be read")] = (
+        Field(
+            None,
+            description="directory of reference pictures, made by ./inspyrenet accept: the service is warm only while "
+            "it makes the masks that were accepted for them; none = no references",
+        )
+    )
+    references_gate: Literal["none", "first", "all"] = Field(
+        "first",
+        description="the references that must pass before the service is ready for the first time after a load; the "
+        "others are judged behind it, one a probe",
+    )
+
     queue_size: Annotated[int, *_whole("REQUESTS", ge=1)] = Field(
         16,
         description="requests that may wait for the model; one more is answered 429 at once. This limits memory too",
@@ -168,6 +181,11 @@ class Settings(BaseModel):
         description="comma-separated origins whose web pages may call the service, or * for all; none = only its own "
         "pages",
     )
+    malloc_tuning: Literal["on", "off"] = Field(
+        "on",
+        description="on = the program starts itself again with variables that make the C library, torch, oneDNN and "
+        "NumPy keep memory for the next picture, except where the environment decides already; off = it changes none",
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         description="json = one object per line, with Cloud Logging's keys; auto = console on a terminal, else json",
@@ -190,7 +208,7 @@ class Settings(BaseModel):
             raise ValueError("a key that no header can carry")
         return keys
 
-    @field_validator("api_keys_file", mode="before")
+    @field_validator("api_keys_file", "references", mode="before")
     @classmethod
     def _empty_is_no_file(cls, value: object) -> object:
         return None if value == "" else value
@@ -199,7 +217,15 @@ class Settings(BaseModel):
     @classmethod
     def _file_can_be_read(cls, path: Path | None) -> Path | None:
         # A missing file must not mean "no keys, open to all".
-        if path is not None and (path.is_dir() or not os.access(path, os.R_OK)):
+        if path is not None and (_is_directory(path) or not os.access(path, os.R_OK)):
+            raise ValueError("cannot be read")
+        return path
+
+    @field_validator("references")
+    @classmethod
+    def _directory_can_be_read(cls, path: Path | None) -> Path | None:
+        # A missing directory must not mean "no references, ready without them".
+        if path is not None and not (_is_directory(path) and os.access(path, os.R_OK | os.X_OK)):
             raise ValueError("cannot be read")
         return path
 
@@ -228,6 +254,10 @@ class Settings(BaseModel):
     def weights_kind(self) -> str:
         """``official``, ``dummy``, or ``file`` if ``weights`` is a path."""
         return self.weights if self.weights in ("official", "dummy") else "file"
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # Path.is_dir raises an error if the path is too long
 
 
 def variable(field: str) -> str:

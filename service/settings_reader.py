@@ -1,7 +1,7 @@
 """Reads the settings from flags and environment variables, and explains each error in one line.
 
 The commands ``serve`` and ``weights`` call :func:`load_settings`. A variable whose name starts with ``INSPYRENET_``
-must never be ignored silently, and no line may show an API key.
+must never be ignored silently unless it is empty, which counts as unset. No line may show an API key.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from pydantic import ValidationError
 from service.environment_variables import PREFIX, SettingsError, find_port, is_injected
 from service.settings import Settings, flag, takes, variable
 
+ONLY_INSPYRENET = ("mode", "resize", "weights", "precision", "max_model_pixels")
+"""Settings that the engine u2netp does not use."""
+
 
 def load_settings(
     argv_overrides: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[Settings, tuple[str, ...]]:
     """Settings from flags and environment: a flag beats ``INSPYRENET_*``, which beats ``PORT``.
 
+    An empty variable counts as unset, because templates of deployments cannot leave a variable out.
+
     Args:
-        argv_overrides: field name -> text, as given by flags.
+        argv_overrides: field name -> text, as given by flags; an empty text is a value.
         environ: environment variables.
 
     Returns:
@@ -35,7 +40,7 @@ def load_settings(
     notes: list[str] = []
     problems: list[str] = []
 
-    ours = {name: value for name, value in environ.items() if name.upper().startswith(PREFIX)}
+    ours = {name: value for name, value in environ.items() if value and name.upper().startswith(PREFIX)}
     if injected := sorted(name for name, value in ours.items() if is_injected(name, value)):
         notes.append(f"ignoring what Kubernetes injects for a Service: {', '.join(injected)}")
     known = {variable(field): field for field in Settings.model_fields}
@@ -57,7 +62,7 @@ def load_settings(
         ) from None  # the cause holds raw values, keys among them
     if problems:
         raise SettingsError(problems)
-    return settings, (*notes, *_remarks(settings))
+    return settings, (*notes, *_remarks(settings), *_unused(settings, sources))
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:
@@ -86,9 +91,22 @@ def _shorten(text: str) -> str:
 def _remarks(settings: Settings) -> list[str]:
     """Combinations that work, but may not do what the operator wants."""
     limits = {"request_timeout": settings.request_timeout, "warmup_timeout": settings.warmup_timeout}
-    return [
+    remarks = [
         f"{variable('hang_timeout')} = {settings.hang_timeout:g} is below {variable(field)} = {limit:g}: "
         "a job that slow ends the process first"
         for field, limit in limits.items()
         if settings.hang_timeout < limit
     ]
+    if settings.references is None and settings.references_gate == "all":
+        remarks.append(
+            f"{variable('references_gate')} = all has no effect: {variable('references')} names no directory"
+        )
+    return remarks
+
+
+def _unused(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    """What was set for another engine than the chosen one, so that nobody believes it to be in force."""
+    names = [sources[field] for field in ONLY_INSPYRENET if field in sources]
+    if settings.engine != "u2netp" or not names:
+        return []
+    return [f"the engine u2netp does not use {', '.join(names)}"]

@@ -8,22 +8,47 @@ clients belong to ``service.http``.
 from supervisor.clock import Clock, SystemClock
 from supervisor.failure import Failure
 from supervisor.guard import guarded
-from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport, Target
+from supervisor.protocol import (
+    AtSize,
+    Canary,
+    LoadError,
+    LoadReport,
+    MaskError,
+    Outcome,
+    ProbeError,
+    ProbeReport,
+    Reference,
+    Settle,
+    Size,
+    Subject,
+    Target,
+    Vitals,
+)
 from supervisor.snapshot import Snapshot
-from supervisor.state import State
+from supervisor.state import Reason, State
 from supervisor.supervisor import Supervisor
 
 __all__ = [
+    "AtSize",
+    "Canary",
     "Clock",
     "Failure",
     "LoadError",
+    "LoadReport",
+    "MaskError",
     "Outcome",
     "ProbeError",
     "ProbeReport",
+    "Reason",
+    "Reference",
+    "Settle",
+    "Size",
     "Snapshot",
     "State",
+    "Subject",
     "Supervisor",
     "SystemClock",
     "Target",
+    "Vitals",
     "guarded",
 ]

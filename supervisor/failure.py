@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from supervisor.protocol import LoadError, Outcome, ProbeError
+from supervisor.protocol import LoadError, MaskError, Outcome, ProbeError
 
 _LONGEST_MESSAGE = 300
 """Characters. Whole library messages and tracebacks belong in the log."""
@@ -23,6 +23,8 @@ class Failure:
     """One line."""
     error_type: str
     """The class name of the exception that caused it, or the outcome if there is no such exception."""
+    mask_error: MaskError | None = None
+    """How far the mask of a reference was from the accepted one, if that is what failed."""
     error: BaseException | None = None
     """The exception, if it was neither ``LoadError`` nor ``ProbeError``: the log then shows its traceback."""
 
@@ -36,11 +38,12 @@ class Failure:
         if isinstance(error, ProbeError | LoadError):
             cause = error.__cause__
             kind = error.outcome.value if cause is None else type(cause).__name__
-            return cls(error.outcome, _first_line(error.message), kind)
+            measured = error.mask_error if isinstance(error, ProbeError) else None
+            return cls(error.outcome, _first_line(error.message), kind, measured)
         outcome = Outcome.OOM if isinstance(error, MemoryError) else Outcome.ERROR
         kind = type(error).__name__
         text = _first_line(str(error))
-        return cls(outcome, f"{kind}: {text}" if text else kind, kind, error)
+        return cls(outcome, f"{kind}: {text}" if text else kind, kind, error=error)
 
 
 def _first_line(text: str) -> str:

@@ -13,7 +13,9 @@ import structlog
 from metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome
+from supervisor.protocol import AtSize, Canary, Outcome, Reference, Settle, Subject
+from supervisor.sizes import SizeEvidence
+from supervisor.state import Evidence
 
 LOAD_PHASES = ("import", "weights", "device")
 
@@ -46,26 +48,63 @@ class Recorder:
         self._metrics.startup_duration_seconds.labels(phase="first_probe").set(probe_seconds)
         self._metrics.startup_duration_seconds.labels(phase="total").set(process_seconds)
 
-    def probe_finished(self, failure: Failure | None, *, seconds: float, consecutive_failures: int) -> None:
+    def probe_finished(
+        self, subject: Subject, failure: Failure | None, *, seconds: float, evidence: Evidence
+    ) -> None:
         """A probe has passed or failed.
 
         Args:
+            subject: what it was to prove.
             failure: None if it passed.
             seconds: how long it took, with the wait for its turn.
-            consecutive_failures: with this one.
+            evidence: with this one.
         """
-        self._metrics.warmup_duration_seconds.observe(seconds)
-        self._metrics.warmup_last_duration_seconds.set(seconds)
-        self._count(failure, consecutive_failures)
+        metrics = self._metrics
+        failures = evidence.consecutive_failures
+        if isinstance(subject, Settle) and failure is None:
+            return  # the probe that follows tells
+        if isinstance(subject, Canary):
+            metrics.warmup_duration_seconds.observe(seconds)
+            metrics.warmup_last_duration_seconds.set(seconds)
+            if failure is None:
+                metrics.warmup_last_success_timestamp_seconds.set(self._clock.time())
+        elif isinstance(subject, AtSize) and failure is None and subject.size.covers(evidence.sizes.real):
+            metrics.warmup_real_size_last_success_timestamp_seconds.set(self._clock.time())
+            metrics.warmup_real_size_last_duration_seconds.set(seconds)
+        elif isinstance(subject, Reference):
+            self._references(evidence)
+        self._count(failure, failures, passes=evidence.present_failure is None)
         if failure is not None:
-            _log_failure(failure, consecutive_failures, during="probe", seconds=seconds)
+            _log_failure(failure, failures, during=_during(subject), seconds=seconds)
             return
-        self._metrics.warmup_last_success_timestamp_seconds.set(self._clock.time())
-        _log.info("Warmup completed successfully", outcome=Outcome.SUCCESS.value, duration=round(seconds, 3))
+        _log.info(
+            "Warmup completed successfully",
+            during=_during(subject),
+            outcome=Outcome.SUCCESS.value,
+            duration=round(seconds, 3),
+        )
+
+    def sizes(self, sizes: SizeEvidence) -> None:
+        """What is known about real sizes has changed."""
+        self._metrics.warmup_sizes.labels(state="owed").set(len(sizes.owed))
+        self._metrics.warmup_sizes.labels(state="refused").set(len(sizes.refused))
+        self._metrics.warmup_sizes.labels(state="failed").set(sizes.real_failed is not None)
+
+    def _references(self, evidence: Evidence) -> None:
+        references = evidence.references
+        passed, failed = references.count(passed=True), references.count(passed=False)
+        for state, count in (
+            ("pass", passed),
+            ("fail", failed),
+            ("pending", len(references.names) - passed - failed),
+        ):
+            self._metrics.warmup_references.labels(state=state).set(count)
+        worst = references.worst
+        self._metrics.warmup_reference_worst_error_ratio.set(0.0 if worst is None else worst[1].error)
 
     def load_failed(self, failure: Failure, *, seconds: float, consecutive_failures: int) -> None:
         """A load has failed. It counts as a failed warmup."""
-        self._count(failure, consecutive_failures)
+        self._count(failure, consecutive_failures, passes=False)
         _log_failure(failure, consecutive_failures, during="load", seconds=seconds)
 
     def skipped(self, reason: str) -> None:
@@ -73,11 +112,23 @@ class Recorder:
         self._metrics.warmup_runs_total.labels(outcome=Outcome.SKIPPED.value).inc()
         _log.info("Warmup skipped", outcome=Outcome.SKIPPED.value, reason=reason)
 
-    def _count(self, failure: Failure | None, consecutive_failures: int) -> None:
+    def _count(self, failure: Failure | None, consecutive_failures: int, *, passes: bool) -> None:
         outcome = Outcome.SUCCESS if failure is None else failure.outcome
         self._metrics.warmup_runs_total.labels(outcome=outcome.value).inc()
-        self._metrics.warmup_success.set(failure is None)
+        self._metrics.warmup_success.set(passes)
         self._metrics.warmup_consecutive_failures.set(consecutive_failures)
+
+
+def _during(subject: Subject) -> str:
+    match subject:
+        case Canary():
+            return "probe"
+        case Settle():
+            return "settling the precision"
+        case AtSize(size):
+            return f"proof at {size}"
+        case Reference(name):
+            return f"reference {name}"
 
 
 def _log_failure(failure: Failure, consecutive_failures: int, *, during: str, seconds: float) -> None:

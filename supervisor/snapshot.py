@@ -9,8 +9,63 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome
-from supervisor.state import READY_STATES, Evidence, State
+from supervisor.protocol import MaskError, Outcome, Size, Vitals
+from supervisor.references import ReferenceEvidence
+from supervisor.sizes import SizeEvidence
+from supervisor.state import READY_STATES, Evidence, Reason, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeFacts:
+    """What is known about pictures of real sizes."""
+
+    real: Size | None = None
+    """The model input of a photograph; None before the load."""
+    passed: bool = False
+    """Whether it has passed since the load, and not failed after that."""
+    failure: Failure | None = None
+    """Of the last proof at the real size, if it failed."""
+    owed: tuple[Size, ...] = ()
+    """A request failed at these; the proof has not ended."""
+    refused: tuple[Size, ...] = ()
+    """Pictures whose model input covers one of these are refused."""
+
+    @classmethod
+    def of(cls, sizes: SizeEvidence, *, loaded: bool) -> SizeFacts:
+        """The facts that follow from the evidence."""
+        failed = sizes.real_failed
+        return cls(
+            real=sizes.real if loaded else None,
+            passed=sizes.real_passed and failed is None,
+            failure=None if failed is None else failed.failure,
+            owed=sizes.owed,
+            refused=tuple(it.size for it in sizes.refused),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFacts:
+    """How many references stand how, and which one differs most."""
+
+    total: int = 0
+    passed: int = 0
+    failed: int = 0
+    worst: tuple[str, MaskError] | None = None
+
+    @classmethod
+    def of(cls, references: ReferenceEvidence) -> ReferenceFacts:
+        """The facts that follow from the evidence."""
+        return cls(
+            total=len(references.names),
+            passed=references.count(passed=True),
+            failed=references.count(passed=False),
+            worst=references.worst,
+        )
+
+    @property
+    def pending(self) -> int:
+        """References that have not been judged since the load."""
+        return self.total - self.passed - self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,23 +73,27 @@ class Snapshot:
     """The facts at one moment; durations and ages are in seconds."""
 
     state: State
+    reason: Reason | None
+    """Why the service is not simply ready; None if it is."""
     alive: bool
     """Whether the supervisor runs. If not, no probe starts until the guard has restarted it."""
     outcome: Outcome | None
     """Of the last finished probe or failed load; None if none has finished since the load."""
     failure: Failure | None
-    """Of the last finished probe or load, if it failed."""
+    """Of whatever failed when it was last tried: a load, the canary, a reference, the real size."""
     consecutive_failures: int
+    proved: bool
+    """Whether a probe has passed since the load."""
     last_success_age: float | None
-    """None if no probe has passed since the load."""
+    """None if no probe with the canary has passed since the load."""
     fresh: bool
     """Whether a probe has passed recently enough to count."""
     interval: float
     """The effective interval between probes."""
     seconds_to_next_attempt: float
     """Until the next load or probe is due; 0.0 if it is due or in progress."""
-    job_seconds: float
-    """How long the job that now runs in the device thread has been running."""
+    vitals: Vitals
+    """What runs in the threads."""
     phase: str | None
     """Of the load, or of the last one if it failed; None once the engine is loaded or if no phase was reported."""
     phase_detail: str
@@ -45,6 +104,8 @@ class Snapshot:
     """How long the last finished probe took, with the wait for its turn."""
     timestamp: float
     """Unix time of this snapshot."""
+    sizes: SizeFacts = SizeFacts()
+    references: ReferenceFacts = ReferenceFacts()
     not_run: str | None = None
     """Why the probe that the caller demanded could not run; None if it ran or if none was demanded."""
 
@@ -60,27 +121,32 @@ class Snapshot:
         *,
         now: float,
         timestamp: float,
-        job_seconds: float,
+        vitals: Vitals,
         alive: bool,
         phase: str | None = None,
         phase_detail: str = "",
     ) -> Snapshot:
         """The facts that follow from the evidence at the monotonic time ``now``."""
-        state = evidence.state(now, job_seconds)
+        state = evidence.state(now, vitals)
+        loading = evidence.loaded is None and state is not State.DRAINING
         return cls(
             state=state,
+            reason=evidence.reason(now, vitals),
             alive=alive,
             outcome=evidence.outcome,
-            failure=evidence.failure,
-            consecutive_failures=evidence.failures,
+            failure=evidence.present_failure,
+            consecutive_failures=evidence.consecutive_failures,
+            proved=evidence.was_proved,
             last_success_age=evidence.success_age(now),
             fresh=evidence.fresh(now),
             interval=evidence.effective_interval,
             seconds_to_next_attempt=max(0.0, evidence.next_at - now),
-            job_seconds=job_seconds,
-            phase=phase if state is State.LOADING else None,
-            phase_detail=phase_detail if state is State.LOADING else "",
+            vitals=vitals,
+            phase=phase if loading else None,
+            phase_detail=phase_detail if loading else "",
             load_seconds=evidence.load_seconds,
             probe_seconds=evidence.probe_seconds,
             timestamp=timestamp,
+            sizes=SizeFacts.of(evidence.sizes, loaded=evidence.loaded is not None),
+            references=ReferenceFacts.of(evidence.references),
         )

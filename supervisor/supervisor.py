@@ -1,27 +1,38 @@
 """The supervisor: a coroutine that loads the engine, probes it again and again, and keeps the evidence.
 
-The application creates one ``Supervisor``, runs it inside ``guarded`` and asks it for snapshots. Only a finished
-probe may make it ready. A restarted ``run`` must go on from the evidence: it must not load again, and it must not send
-a second probe while one still runs.
+The application creates one ``Supervisor``, runs it inside ``guarded`` and asks it for snapshots. Only finished probes
+may make it ready, and only it tells the target that requests may be served. A restarted ``run`` must go on from the
+evidence: it must not load again, and it must not send a second probe while one still runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from metrics import Metrics
+from supervisor.cadence import Cadence
 from supervisor.clock import Clock, SystemClock
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome, ProbeReport, Target
+from supervisor.protocol import (
+    AtSize,
+    Canary,
+    LoadReport,
+    Outcome,
+    ProbeReport,
+    Settle,
+    Size,
+    Subject,
+    Target,
+)
 from supervisor.recorder import Recorder
 from supervisor.snapshot import Snapshot
-from supervisor.state import READY_STATES, Cadence, Evidence, State
+from supervisor.state import READY_STATES, Evidence, Reason, State
 from supervisor.tasks import Load, Probe, result_of, result_or_failure
 
 HEARTBEAT_SECONDS = 5.0
@@ -31,6 +42,7 @@ CLOSE_SECONDS = 1.0
 """How long ``close`` waits for cancelled tasks. A target that ignores its cancellation must not delay the exit."""
 
 _NOT_RUNNING = "the warmup supervisor is not running"
+_STILL_RUNS = "the probe that timed out still runs"
 
 _log = structlog.get_logger("supervisor")
 
@@ -44,7 +56,8 @@ class Supervisor:
         target: what is loaded and probed.
         interval: seconds between probes while they pass.
         timeout: seconds of running time after which a probe has failed.
-        request_timeout: seconds of running time after which any job shows that the device thread is stuck.
+        request_timeout: seconds of running time after which any job shows that its thread is stuck, and after which a
+            proof at a real size has failed.
         metrics: where everything is recorded; ``ready`` and ``warmup_supervisor_up`` read from this supervisor.
         process_age: seconds since the process started, for the total of the start-up.
         clock: tells the time.
@@ -71,7 +84,7 @@ class Supervisor:
         self._process_age = process_age
         self._jitter = jitter
         self._recorder = Recorder(metrics, self.clock)
-        self._evidence = Evidence(Cadence(interval, timeout, request_timeout))
+        self._evidence = Evidence.cold(Cadence(interval, timeout, request_timeout))
         self._wake = asyncio.Event()
         self._waiters: set[asyncio.Future[Snapshot]] = set()
         self._load: Load | None = None
@@ -87,13 +100,13 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether the service should get requests."""
-        state = self._evidence.state(self.clock.monotonic(), self._target.job_seconds())
-        return state in READY_STATES
+        evidence = self._evidence  # read once: the scrape's thread asks, too
+        return evidence.state(self.clock.monotonic(), self._target.vitals()) in READY_STATES
 
     @property
     def was_ready(self) -> bool:
-        """Whether a probe has passed since the load."""
-        return self._evidence.was_ready
+        """Whether requests have been served since the load."""
+        return self._evidence.gate_open
 
     def snapshot(self) -> Snapshot:
         """The facts now, without a wait."""
@@ -102,7 +115,7 @@ class Supervisor:
             self._evidence,
             now=self.clock.monotonic(),
             timestamp=self.clock.time(),
-            job_seconds=self._target.job_seconds(),
+            vitals=self._target.vitals(),
             alive=self.alive,
             phase=phase,
             phase_detail=phase_detail,
@@ -122,7 +135,7 @@ class Supervisor:
         if self._evidence.load_failed or self._evidence.within_duty(self.clock.monotonic()):
             return self.snapshot()
         if self._probe is not None and self._probe.decided:
-            return self._skip("the probe that timed out still runs")
+            return self._skip(_STILL_RUNS)
         if not self.alive:
             return self._skip(_NOT_RUNNING)
         waiter: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
@@ -135,16 +148,26 @@ class Supervisor:
 
     # -- commands --------------------------------------------------------------------------------------------
 
+    def request_failed(self, model_input: Size) -> None:
+        """A request has failed by the device: a proof at its size may be owed, which begins at once."""
+        self._update(self._evidence.after_client_failure(model_input, self.clock.monotonic()))
+        self._log_state_change()
+        self._wake.set()
+
     def drain(self) -> None:
         """Begin the shutdown: not ready, no new probe, every waiting ``demand`` returns. Idempotent.
 
-        A probe that still waits for its turn is cancelled; one that runs may finish.
+        A probe that still waits for its turn is cancelled; one that runs may finish. Requests that wait only for
+        further proofs of an engine that has passed its first one are served, because no more proofs will follow.
         """
         if self._evidence.draining:
             return
         self._evidence = self._evidence.after_drain()
         probe = self._probe
-        cancelled = probe is not None and not probe.decided and probe.started_at is None
+        settling = probe is not None and isinstance(probe.subject, Settle)
+        if self._evidence.proved and not self._evidence.gate_open and not settling:
+            self._open_gate(self.clock.monotonic())
+        cancelled = probe is not None and not probe.decided and probe.running_since is None
         if probe is not None and cancelled:
             probe.decided = True
             probe.task.cancel()
@@ -155,10 +178,10 @@ class Supervisor:
         self._log_state_change()
         self._wake.set()
 
-    def release_waiters(self) -> None:
+    def release_waiters(self, reason: str = _NOT_RUNNING) -> None:
         """Let every waiting ``demand`` return, because no probe will run. The guard calls this when it ends."""
         if self._waiters:
-            self._answer(self._skip(_NOT_RUNNING))
+            self._answer(self._skip(reason))
 
     async def close(self) -> None:
         """Drain, and cancel the load and the probe. Call it after the last ``run`` has ended."""
@@ -199,21 +222,27 @@ class Supervisor:
             self._finish_load(load, now)
         if self._probe is not None:
             self._follow_probe(self._probe, now)
-        if not self._evidence.draining and now >= self._evidence.due_at(demanded=bool(self._waiters)):
-            if not self._evidence.loaded and self._load is None:
-                self._start_load(now)
-            elif self._evidence.loaded and self._probe is None:
-                self._start_probe(now)
+        self._update(self._evidence.after_time(now))
+        if not self._evidence.draining:
+            self._start_what_is_due(now)
         self._log_state_change()
+
+    def _start_what_is_due(self, now: float) -> None:
+        demanded = bool(self._waiters)
+        if self._evidence.loaded is None:
+            if self._load is None and now >= self._evidence.due_at(demanded=demanded):
+                self._start_load(now)
+        elif self._probe is None and (subject := self._evidence.due(now, demanded=demanded)) is not None:
+            self._start_probe(subject, now)
 
     def _seconds_to_next_turn(self) -> float:
         now = self.clock.monotonic()
         moments = [now + HEARTBEAT_SECONDS]
         if self._probe is not None:
-            if self._probe.started_at is not None and not self._probe.decided:
-                moments.append(self._probe.started_at + self._evidence.cadence.timeout)
+            if self._probe.running_since is not None and not self._probe.decided:
+                moments.append(now + self._timeout(self._probe.subject) - self._probe.seconds_run(now))
         elif self._load is None and not self._evidence.draining:
-            moments.append(self._evidence.due_at(demanded=bool(self._waiters)))
+            moments.append(self._evidence.next_due_at(demanded=bool(self._waiters)))
         return max(0.0, min(moments) - now)
 
     # -- load ------------------------------------------------------------------------------------------------
@@ -224,7 +253,7 @@ class Supervisor:
         task.add_done_callback(self._wake_up)
         self._load = Load(task, began=now)
 
-    async def _load_target(self) -> Mapping[str, float]:
+    async def _load_target(self) -> LoadReport:
         task = asyncio.current_task()
 
         def report(phase: str, detail: str) -> None:
@@ -237,64 +266,105 @@ class Supervisor:
         result = result_of(load.task)
         seconds = now - load.began
         if isinstance(result, Failure):
-            self._evidence = self._evidence.after_failure(result.without_error(), now, self._jitter())
+            self._update(self._evidence.after_load_failure(result.without_error(), now, self._jitter()))
             self._answer(self.snapshot())
             self._recorder.load_failed(result, seconds=seconds, consecutive_failures=self._evidence.failures)
             return
-        self._evidence = self._evidence.after_load(now, load_seconds=seconds)
-        self._recorder.loaded(result)
+        self._update(self._evidence.after_load(now, result, load_seconds=seconds))
+        self._recorder.loaded(result.seconds_by_phase)
 
     # -- probe -----------------------------------------------------------------------------------------------
 
-    def _start_probe(self, now: float) -> None:
+    def _start_probe(self, subject: Subject, now: float) -> None:
         self._recorder.probe_sent()
-        task = asyncio.create_task(result_or_failure(self._probe_target), name="warmup probe")
+        task = asyncio.create_task(
+            result_or_failure(lambda: self._probe_target(subject)), name="warmup probe"
+        )
         task.add_done_callback(self._wake_up)
-        self._probe = Probe(task, began=now)
+        self._probe = Probe(task, subject, began=now)
 
-    async def _probe_target(self) -> ProbeReport:
+    async def _probe_target(self, subject: Subject) -> ProbeReport:
         task = asyncio.current_task()
 
-        def on_start() -> None:
+        def on_running(running: bool) -> None:  # noqa: FBT001 - it has one argument
             probe = self._probe
-            if probe is not None and probe.task is task and probe.started_at is None:
-                probe.started_at = self.clock.monotonic()
+            if probe is not None and probe.task is task:
+                probe.note_running(self.clock.monotonic(), running=running)
                 self._wake.set()  # the loop must now wait no longer than the probe's timeout
 
-        return await self._target.probe(on_start)
+        return await self._target.probe(subject, on_running)
 
     def _follow_probe(self, probe: Probe, now: float) -> None:
-        timeout = self._evidence.cadence.timeout
+        timeout = self._timeout(probe.subject)
         if probe.task.done():
             self._probe = None
             if not probe.decided:
                 self._finish_probe(probe, result_of(probe.task), now)
-        elif not probe.decided and probe.started_at is not None and now - probe.started_at >= timeout:
+        elif not probe.decided and probe.running_since is not None and probe.seconds_run(now) >= timeout:
             # The task is not cancelled: its thread cannot be stopped, and only the task shows when the thread ends.
             message = f"the probe still runs after {timeout:g} s"
             self._finish_probe(probe, Failure(Outcome.TIMEOUT, message, Outcome.TIMEOUT.value), now)
 
+    def _timeout(self, subject: Subject) -> float:
+        """Seconds of running time. A client's picture of a real size would not get more than a request's."""
+        cadence = self._evidence.cadence
+        return (
+            min(cadence.timeout, cadence.request_timeout) if isinstance(subject, AtSize) else cadence.timeout
+        )
+
     def _finish_probe(self, probe: Probe, result: ProbeReport | Failure, now: float) -> None:
         probe.decided = True
         seconds = now - probe.began
-        before = self._evidence
+        before, subject = self._evidence, probe.subject
+        failure = result if isinstance(result, Failure) else None
         if isinstance(result, Failure):
-            failure = result
-            self._evidence = before.after_failure(
-                failure.without_error(), now, self._jitter(), probe_seconds=seconds
+            self._update(
+                before.after_probe_failure(
+                    subject,
+                    result.without_error(),
+                    now,
+                    self._jitter(),
+                    seconds=seconds,
+                    running_seconds=probe.seconds_run(now),
+                )
             )
         else:
-            failure = None
-            self._evidence = before.after_success(
-                now, running_seconds=result.running_seconds, probe_seconds=seconds, again=result.again
-            )
+            self._update(before.after_probe(subject, result, now, seconds=seconds))
+        self._open_or_refuse(subject, failure, now)
         # Callers get their answer first, because the recorder may raise, for example if the log's disk is full.
-        self._answer(self.snapshot())
-        self._recorder.probe_finished(failure, seconds=seconds, consecutive_failures=self._evidence.failures)
-        if self._evidence.was_ready and not before.was_ready:
+        if isinstance(subject, Canary) or (failure is not None and isinstance(subject, Settle)):
+            self._answer(self.snapshot())
+        elif not probe.task.done():  # no canary can follow until its thread ends
+            self.release_waiters(_STILL_RUNS)
+        self._recorder.probe_finished(subject, failure, seconds=seconds, evidence=self._evidence)
+        if self._evidence.was_proved and not before.was_proved:
             self._recorder.first_success(probe_seconds=seconds, process_seconds=self._process_age())
 
+    def _open_or_refuse(self, subject: Subject, failure: Failure | None, now: float) -> None:
+        """The one place where requests begin to be served after a load, or are refused because a proof failed."""
+        evidence = self._evidence
+        if evidence.gate_open or evidence.loaded is None:
+            return
+        if failure is not None:
+            # What is settled may fail, and what has been proved before serves on; the canary follows at once.
+            if not isinstance(subject, Settle):
+                self._target.refuse(failure.message)
+        elif evidence.everything_proved:
+            self._open_gate(now)
+
+    def _open_gate(self, now: float) -> None:
+        self._update(self._evidence.after_opening(now))
+        self._target.serve()
+
     # -- helpers ---------------------------------------------------------------------------------------------
+
+    def _update(self, evidence: Evidence) -> None:
+        before, self._evidence = self._evidence, evidence
+        if before.sizes is not evidence.sizes:
+            refused = tuple(it.size for it in evidence.sizes.refused)
+            if refused != tuple(it.size for it in before.sizes.refused):
+                self._target.limit_sizes(refused)
+            self._recorder.sizes(evidence.sizes)
 
     def _log_state_change(self) -> None:
         snapshot = self.snapshot()
@@ -303,7 +373,7 @@ class Supervisor:
                 "state changed",
                 state=snapshot.state.value,
                 before=self._logged_state,
-                reason=_reason(snapshot),
+                reason=_why(snapshot),
             )
             self._logged_state = snapshot.state
 
@@ -321,18 +391,24 @@ class Supervisor:
         self._wake.set()
 
 
-def _reason(snapshot: Snapshot) -> str | None:
-    """Why the state is what it is; None if all is well or the service is ending."""
-    if snapshot.state is State.DRAINING:
+_WHY = {
+    Reason.LOADING: "the engine is loading",
+    Reason.UNPROVED: "no probe has passed since the load",
+    Reason.GATE_CLOSED: "a probe has passed, and requests wait for further proofs",
+    Reason.JOB_HUNG: "a job has been running for too long",
+    Reason.CODEC_HUNG: "decoding or encoding a picture has been running for too long",
+    Reason.SIZE_UNPROVED: "a request failed, and the proof at its size has not ended",
+    Reason.STALE: "the last success is too old",
+}
+
+
+def _why(snapshot: Snapshot) -> str | None:
+    """Why the state is what it is, for the log; None if all is well or the service is ending."""
+    if snapshot.reason is None or snapshot.reason is Reason.DRAINING:
         return None
-    if snapshot.failure is not None:
-        return snapshot.failure.message
-    match snapshot.state:
-        case State.LOADING:
-            return "the engine is loading"
-        case State.WARMING:
-            return "no probe has passed since the load"
-        case State.FAILING:
-            return "a job has been running for too long" if snapshot.fresh else "the last success is too old"
-        case _:
-            return None
+    if snapshot.reason is Reason.SIZE_REFUSED:
+        sizes = ", ".join(str(size) for size in snapshot.sizes.refused)
+        return f"pictures with a model input of {sizes} or more are refused"
+    if snapshot.reason in _WHY:
+        return _WHY[snapshot.reason]
+    return None if snapshot.failure is None else snapshot.failure.message

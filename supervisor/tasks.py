@@ -7,12 +7,12 @@ A target must not be able to end the supervisor, whatever it raises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from supervisor.failure import Failure
-from supervisor.protocol import Outcome, ProbeReport
+from supervisor.protocol import LoadReport, Outcome, ProbeReport, Subject
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Load:
     """A load in progress."""
 
-    task: asyncio.Task[Mapping[str, float] | Failure]
+    task: asyncio.Task[LoadReport | Failure]
     began: float
     """Monotonic seconds."""
 
@@ -31,12 +31,24 @@ class Probe:
     """A probe in progress; times are monotonic seconds."""
 
     task: asyncio.Task[ProbeReport | Failure]
+    subject: Subject
     began: float
     """When it was sent. It may then wait for its turn."""
-    started_at: float | None = None
-    """When it got its turn; None while it waits."""
+    ran: float = 0.0
+    """Seconds for which threads have worked for it, up to ``running_since``."""
+    running_since: float | None = None
+    """When the thread that works for it now began; None while it waits."""
     decided: bool = False
     """Its outcome is recorded. Its thread may still run: until it ends, no other probe starts."""
+
+    def note_running(self, now: float, *, running: bool) -> None:
+        """A thread begins to work for it, or has ended."""
+        self.ran = self.seconds_run(now)
+        self.running_since = now if running else None
+
+    def seconds_run(self, now: float) -> float:
+        """Seconds for which threads have worked for it, without the waiting between."""
+        return self.ran + (now - self.running_since if self.running_since is not None else 0.0)
 
 
 async def result_or_failure(work: Callable[[], Awaitable[T]]) -> T | Failure:

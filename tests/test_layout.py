@@ -46,7 +46,6 @@ TESTED_ELSEWHERE = {
     "service/app.py": "puts all parts together; every test in tests/behaviour/ runs it",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
     "service/errors.py": "data only; tests/behaviour/test_status_codes.py",
-    "service/http/exposition.py": "tests/behaviour/test_live_metrics.py and tests/behaviour/test_hostile_requests.py",
     "service/http/health.py": "tests/behaviour/test_warmup_over_http.py and tests/behaviour/test_stuck.py",
     "service/http/json_answer.py": "one response; tests/behaviour/test_warmup_over_http.py",
     "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",

@@ -26,6 +26,7 @@ examples:
   ./inspyrenet                               serve on port 8080
   ./inspyrenet --engine auto                 serve with InSPyReNet if its weights can be had, else with u2netp
   ./inspyrenet weights --mode base           download and verify the official checkpoint beforehand
+  ./inspyrenet accept pictures/              accept the masks of ten photographs, to be judged by them
   ./inspyrenet check --ready                 exit code 0 if the service on this machine is warm
   ./inspyrenet probe https://cutout.example  test from anywhere that a service works
 
@@ -55,15 +56,26 @@ class Command(NamedTuple):
     """For the list of commands."""
     module: str
     """A :class:`CommandModule`, imported when the command is asked for."""
-    prepare: Callable[[], None] | None = None
-    """What must happen to the process before the module is imported."""
+    prepare: Callable[[Sequence[str], Mapping[str, str]], None] = lambda *_: None
+    """What must happen to the process before the module is imported; called with the arguments of :func:`main`."""
 
 
 COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
         Command("serve", "serve (the default)", "service.cli.serve", startup.prepare_to_serve),
-        Command("weights", "get a checkpoint onto the disk", "service.cli.weights", startup.exit_on_sigterm),
+        Command(
+            "weights",
+            "get a checkpoint onto the disk",
+            "service.cli.weights",
+            lambda *_: startup.exit_on_sigterm(),
+        ),
+        Command(
+            "accept",
+            "make pictures the references of a service",
+            "service.cli.accept",
+            lambda *_: startup.exit_on_sigterm(),
+        ),
         Command("check", "ask a running service whether it is alive or ready", "service.cli.check"),
         Command("probe", "test from outside that a running service works", "service.cli.probe"),
     )
@@ -81,8 +93,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         The exit code: 0, 1 if the command failed, 2 if its arguments or settings cannot be used.
     """
     command = COMMANDS.get(_with_default(argv)[0])
-    if command is not None and command.prepare is not None:
-        command.prepare()
+    if command is not None:
+        command.prepare(argv, environ)
     return run(argv, environ)
 
 

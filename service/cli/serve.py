@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from service import logs, startup
-from service.settings import Settings, flag, takes, variable
+from service.cli.setting_flags import add_flags, given
+from service.settings import Settings
 from service.settings_reader import load_settings
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("engine", "mode", "resize", "weights", "device", "precision"),
     "network": ("host", "port", "cors_origins", "api_keys_file"),
-    "warmup": ("warmup_interval", "warmup_timeout", "warmup_size"),
+    "warmup": ("warmup_interval", "warmup_timeout", "warmup_size", "references", "references_gate"),
     "time": ("request_timeout", "read_timeout", "load_timeout", "hang_timeout", "drain_timeout"),
     "limits": ("queue_size", "max_upload_bytes", "max_pixels", "max_model_pixels"),
-    "logging": ("log_format",),
+    "process": ("malloc_tuning", "log_format"),
 }
 """The flags in groups, as the help shows them: every setting except the keys, because other users of a machine can read
 the command lines of its processes."""
@@ -51,14 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "./inspyrenet [serve] [--SETTING VALUE ...]"
     for title, fields in GROUPS.items():
         group = parser.add_argument_group(title)
-        for field in fields:
-            info = Settings.model_fields[field]
-            default = info.get_default()
-            shown = (
-                "none" if default in (None, ()) else f"{default:g}" if isinstance(default, float) else default
-            )
-            text = f"{info.description} [{variable(field)}; default: {shown}]"
-            group.add_argument(flag(field), metavar=takes(field).metavar, help=text.replace("%", "%%"))
+        add_flags(group, fields)
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
@@ -72,10 +66,7 @@ def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: the settings cannot be used.
     """
-    given = {
-        field: text for field in Settings.model_fields if (text := getattr(args, field, None)) is not None
-    }
-    settings, notes = load_settings(given, environ)
+    settings, notes = load_settings(given(args), environ)
     logs.configure(settings.log_format, project=environ.get("GOOGLE_CLOUD_PROJECT"))
     log = structlog.get_logger(__name__)
     for note in notes:

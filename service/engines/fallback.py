@@ -27,12 +27,18 @@ class EngineWithFallback:
         self._engine = preferred
         self._make_fallback = make_fallback
         self._decided = False
-        self._fallback_reason = ""
+        self._missing: WeightsUnavailable | None = None  # why the fallback serves
 
     @property
     def name(self) -> str:
         """The name of the engine in use."""
         return self._engine.name
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What is loaded of the engine in use."""
+        info = self._engine.info
+        return None if info is None else self._with_fallback(info)
 
     def prepare(self, report: ReportPhase) -> None:
         """Prepare the preferred engine; if it has no weights, switch to the fallback and prepare that."""
@@ -74,19 +80,21 @@ class EngineWithFallback:
         return self._engine.memory()
 
     def _with_fallback(self, info: EngineInfo) -> EngineInfo:
-        return replace(info, fallback=bool(self._fallback_reason), fallback_reason=self._fallback_reason)
+        missing = self._missing
+        return replace(info, fallback=missing is not None, fallback_reason=missing.public if missing else "")
 
     def _fall_back(self, error: WeightsUnavailable) -> None:
         if self._decided:  # the fallback has no weights either: say why both are missing
-            reasons = [reason for reason in (self._fallback_reason, str(error)) if reason]
-            raise WeightsUnavailable("; ".join(reasons)) from error
+            errors = [reason for reason in (self._missing, error) if reason]
+            paths = [path for reason in errors for path in reason.paths]
+            raise WeightsUnavailable("; ".join(map(str, errors)), *paths) from error
         self._decided = True
         preferred = self._engine.name
         self._engine = self._make_fallback()
-        self._fallback_reason = f"{preferred} has no weights: {error}"
+        self._missing = WeightsUnavailable(f"{preferred} has no weights: {error}", *error.paths)
         _log.warning(
             "FALLBACK: %s serves instead of %s, until the service is restarted. %s",
             self._engine.name,
             preferred,
-            self._fallback_reason,
+            self._missing,
         )

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from service.public_text import without_paths
 
 RGB = npt.NDArray[np.uint8]
 """An image: H x W x 3, uint8, C-contiguous, sRGB."""
@@ -60,11 +63,16 @@ class EngineInfo:
     weights: str
     """``official``, ``file``, ``dummy``, or ``installed`` (u2netp)."""
     weights_hash: str
-    """``sha256:<hex>`` or ``md5:<hex>`` of the checkpoint, whether it was verified or not; empty if there is none."""
+    """``sha256:<hex>`` of the file whose bytes were loaded; of dummy weights, which have no file, of the tensors."""
     weights_note: str
     """What a person must know about the weights: ``verified``, ``unverified: <why>``, ``dummy weights: <why>``."""
     settled: bool = True
     """False if ``load`` left the precision open, so as not to delay the first proof. ``Engine.settle`` decides it."""
+
+    @property
+    def weights_id(self) -> str:
+        """The first 12 digits of the hash, as answers name their weights."""
+        return self.weights_hash.removeprefix("sha256:")[:12]
 
     def labels(self) -> dict[str, str | bool]:
         """Everything that is shown to people, by field name."""
@@ -82,6 +90,12 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """``inspyrenet`` or ``u2netp``: the engine in use now."""
+        ...
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the next ``infer`` computes with; None before the first load. In the device thread nothing changes it
+        between an ``infer`` and this."""
         ...
 
     def prepare(self, report: ReportPhase) -> None:
@@ -131,6 +145,9 @@ class Engine(Protocol):
         """The colours of the foreground alone: at soft edges, the background's share of each colour is removed.
 
         Pure CPU work. It may run on any thread beside the device thread, and on several threads at the same time.
+
+        Raises:
+            OutOfMemory: there was not enough main memory.
         """
         ...
 
@@ -140,7 +157,21 @@ class Engine(Protocol):
 
 
 class EngineError(Exception):
-    """An expected failure of the engine. The message may be shown to an operator."""
+    """An expected failure of the engine.
+
+    Args:
+        message: what happened and what to do, for the operator, with paths.
+        paths: those that the message names.
+    """
+
+    def __init__(self, message: str, *paths: Path) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+    @property
+    def public(self) -> str:
+        """The message without paths; for everyone."""
+        return without_paths(str(self), self.paths)
 
 
 class WeightsUnavailable(EngineError):
@@ -148,7 +179,7 @@ class WeightsUnavailable(EngineError):
 
 
 class OutOfMemory(EngineError):
-    """The device has too little memory for this image."""
+    """There was too little memory for this image: on the device, or in the machine."""
 
 
 class DeviceError(EngineError):

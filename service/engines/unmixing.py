@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.engines import out_of_memory
 from service.engines.protocol import RGB, Alpha
 
 Planes = npt.NDArray[np.float32]
@@ -43,6 +44,7 @@ _SWEEPS = 4
 _COARSE_SIDE, _COARSE_SWEEPS = 64, 16  # small grids cost little, and determine the colours far from any edge
 
 
+@out_of_memory.main_memory()
 def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
     """The colours of the foreground alone.
 
@@ -52,6 +54,9 @@ def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
 
     Returns:
         H x W x 3; equal to ``image`` where alpha is 1, and a smooth continuation where it is 0.
+
+    Raises:
+        OutOfMemory: there was not enough main memory.
     """
     if image.shape[1] > _MAX_ROW > image.shape[0]:  # a strip has at least one row
         upright = estimate_foreground(

@@ -1,6 +1,7 @@
 """How this process and its libraries allocate main memory; only environment variables control it.
 
-``service.startup`` calls it, and must do so before anything large is imported. Tests and benchmarks that measure memory
+``service.startup`` calls it unless ``INSPYRENET_MALLOC_TUNING=off``, and must do so before anything large is imported.
+Tests and benchmarks that measure memory
 start their programs with :data:`MEMORY_VARIABLES`.
 
 A load needs hundreds of megabytes, and so does each forward pass. Requesting them from the kernel and returning them
@@ -36,6 +37,24 @@ MEMORY_VARIABLES = {
 
 _MALLOC = "GLIBC_TUNABLES"
 
+_SAME_THING = {
+    "glibc.malloc.arena_max": (
+        "glibc.malloc.arena_max",
+        "glibc.malloc.arena_test",
+        "MALLOC_ARENA_MAX",
+        "MALLOC_ARENA_TEST",
+    ),
+    "glibc.malloc.mmap_max": (
+        "glibc.malloc.mmap_max",
+        "glibc.malloc.mmap_threshold",
+        "MALLOC_MMAP_MAX_",
+        "MALLOC_MMAP_THRESHOLD_",
+    ),
+    "glibc.malloc.trim_threshold": ("glibc.malloc.trim_threshold", "MALLOC_TRIM_THRESHOLD_"),
+}
+"""For each setting of ours in the first variable, the names under which an operator may have decided the same thing: as
+a setting in that variable, or as a variable of its own. GNU's C library would prefer our setting to such a variable."""
+
 _REEXECUTED = "MEMORY_SET_UP"
 """This marker prevents a second re-execution. A C library may remove its own variable from the environment, for
 example in a program that has capabilities."""
@@ -44,16 +63,18 @@ example in a program that has capabilities."""
 def reexec_with_malloc_settings() -> None:
     """Put :data:`MEMORY_VARIABLES` into the environment, and re-execute this program once if it started without them.
 
-    The process id stays the same; it takes about 15 ms. Variables that an operator has set keep their values, and so
-    does each single setting of the C library. If re-execution is impossible, the program continues without the C
-    library's settings; the other variables still work, because their libraries are not loaded yet.
+    The process id stays the same; it takes about 15 ms. Variables that an operator has set keep their values. What an
+    operator has decided for the C library, in whatever variable, is not decided again. If re-execution is impossible,
+    the program continues without the C library's settings; the other variables still work, because their libraries are
+    not loaded yet.
     """
     found = os.environ.get(_MALLOC, "")
-    already_set = {setting.partition("=")[0] for setting in found.split(":")}
+    decided = {setting.partition("=")[0] for setting in found.split(":")}
+    decided |= {name for name, value in os.environ.items() if value}
     missing = [
         setting
         for setting in MEMORY_VARIABLES[_MALLOC].split(":")
-        if setting.partition("=")[0] not in already_set
+        if decided.isdisjoint(_SAME_THING[setting.partition("=")[0]])
     ]
     must_reexecute = bool(missing) and _REEXECUTED not in os.environ
     os.environ[_MALLOC] = ":".join(filter(None, [found, *missing]))

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,7 +85,7 @@ class MainMemory:
 
 async def give_back_between_pictures(
     is_idle: Callable[[], bool],
-    pool: Executor,
+    run: Callable[[Callable[[], None]], Awaitable[None]],
     *,
     memory: MainMemory | None = None,
     period: float = PERIOD_SECONDS,
@@ -97,16 +96,15 @@ async def give_back_between_pictures(
 
     Args:
         is_idle: whether no client's picture is in memory.
-        pool: where the blocking work runs.
+        run: runs the blocking work in a thread, and returns when it has ended.
         memory: gives memory back; by default with the spare bytes of an idle service.
         period: seconds between two checks.
     """
-    loop = asyncio.get_running_loop()
     memory = memory or MainMemory(spare=SPARE_WHEN_IDLE_BYTES)
     while True:
         if is_idle():
             try:
-                await loop.run_in_executor(pool, memory.give_back)
+                await run(memory.give_back)
             except Exception:  # noqa: BLE001 - otherwise the checks would end, and no log line would say so
                 _log.exception("free memory could not be given back")
         await asyncio.sleep(period)

@@ -6,16 +6,17 @@ file of keys can change without a restart. Comparisons must take constant time, 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from service.errors import Unauthorized, Unavailable
+from service.http.beside_loop import run_beside_loop
 
 _log = structlog.get_logger("keys")
 
@@ -37,17 +38,20 @@ class ApiKeys:
         self._from_file: frozenset[bytes] | None = frozenset()
         self._file_digest = b""
 
-    async def check(self, request: web.BaseRequest) -> None:
+    async def check(self, request: web.BaseRequest) -> bytes | None:
         """Do nothing if the request has a valid key, or needs none.
+
+        Returns:
+            The key's digest, by which requests with the same key are known; None if no key is needed.
 
         Raises:
             Unauthorized: the key is missing or wrong.
             Unavailable: the file of keys cannot be read, and there are no other keys.
         """
         if not self._fixed and self._file is None:
-            return
+            return None
         if self._file is not None:
-            await asyncio.to_thread(self._refresh, self._file)
+            await run_beside_loop(partial(self._refresh, self._file))
             if self._from_file is None and not self._fixed:
                 raise Unavailable(
                     "The service cannot read its file of API keys. Try again later.", retry_after=5
@@ -60,6 +64,7 @@ class ApiKeys:
         matches = [hmac.compare_digest(digest, key) for key in self._fixed | (self._from_file or frozenset())]
         if not any(matches):
             raise _unauthorized("The API key is not valid.")
+        return digest
 
     def _refresh(self, file: Path) -> None:
         """Read the file each time: a time stamp can miss a change, and a revoked key must not stay valid."""

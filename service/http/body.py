@@ -7,24 +7,19 @@ parts must stay bounded, and nothing in a body may make Python remember it after
 from __future__ import annotations
 
 import asyncio
-import re
-import warnings
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
-from aiohttp import (
-    BadContentDispositionHeader,
-    BadContentDispositionParam,
-    BodyPartReader,
-    MultipartReader,
-    hdrs,
-    web,
-)
+from aiohttp import BodyPartReader, HttpVersion11, MultipartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
+from service.http import content_disposition, parameters
+from service.http.content_disposition import Disposition, UnknownCharset
+from service.imaging.header import HEADER_BYTES, Header, read_header
 from service.inference.pipeline import EncodedPicture
 
 if TYPE_CHECKING:
@@ -50,8 +45,7 @@ _MALFORMED = (
     AssertionError,
 )
 
-_EXTENDED = re.compile(r"\*[^=;]*=")
-_KNOWN_CHARSET = re.compile(r"\*=\s*(?:utf-8|iso-8859-1)'", re.IGNORECASE)
+_CONTROLS = bytes(b"_"[0] if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
 _PLAIN_ENCODINGS = {"", "identity", "binary", "7bit", "8bit"}
 
 
@@ -62,16 +56,6 @@ class Body:
     image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
     """Form fields other than the picture, in order, duplicates kept."""
-
-
-def ignore_header_warnings() -> None:
-    """Turn off aiohttp's warnings about malformed headers of a multipart part. Start-up calls this once.
-
-    Such a warning quotes the client's header. Each new one would add a line to the log and an entry to the table of
-    warnings that Python keeps for ever. The client gets an error response that says what is wrong.
-    """
-    warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
-    warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 
 def is_multipart(request: web.BaseRequest) -> bool:
@@ -115,36 +99,71 @@ def check_headers(request: web.BaseRequest, max_upload_bytes: int) -> None:
 
 
 async def send_continue(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
+    """Answer ``Expect: 100-continue``. Call it once every check that needs no body has passed.
+
+    HTTP/1.0 knows no interim answer.
+    """
+    wanted = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
+    if wanted and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
 
-async def read(request: web.Request, *, max_upload_bytes: int, deadline: asyncio.Timeout) -> Body:
+class _HeaderWatch:
+    """Reads the picture's header as soon as enough of the picture has arrived.
+
+    It looks again each time twice as many bytes are there: a body that comes byte by byte costs no more.
+    """
+
+    def __init__(self, on_header: Callable[[Header], None]) -> None:
+        self._on_header = on_header
+        self._next_look = 1
+        self._reported: Header | None = None
+
+    def look(self, buffer: BytesIO) -> None:
+        """Call it with what has arrived of the picture; it raises what the caller of ``read`` wants raised."""
+        if buffer.tell() < self._next_look:
+            return
+        self._next_look = 2 * buffer.tell()
+        with buffer.getbuffer() as arrived:
+            header = read_header(bytes(arrived[:HEADER_BYTES]))
+        if header is not None and header != self._reported:
+            self._reported = header
+            self._on_header(header)
+        if buffer.tell() >= HEADER_BYTES or (header is not None and header.size is not None):
+            self._next_look = sys.maxsize
+
+
+async def read(
+    request: web.Request,
+    *,
+    max_upload_bytes: int,
+    deadline: asyncio.Timeout,
+    on_header: Callable[[Header], None] = lambda _: None,
+) -> Body:
     """Read the whole body.
 
     Args:
         request: its headers have passed ``check_headers``.
         max_upload_bytes: limit on the picture.
         deadline: when the body must be complete; not yet entered.
+        on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
+            say more. What it raises ends the reading.
 
     Raises:
         BadRequest: the body is empty, malformed, or has no picture or more than one.
         BodyTimeout: the body did not arrive in time.
         TooLarge: the body is longer than the limit.
     """
+    watch = _HeaderWatch(on_header)
     try:
         async with deadline:
             if is_multipart(request):
-                return await _read_form(request, max_upload_bytes)
-            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes)), ())
+                return await _read_form(request, max_upload_bytes, watch)
+            return Body(EncodedPicture(await _read_raw(request, max_upload_bytes, watch)), ())
     except TimeoutError:
         raise too_slow() from None
     except _MALFORMED as error:
-        # Mark the end of the body. Otherwise aiohttp reads on, fails, and closes the connection before the answer is
-        # written.
-        request.content.feed_eof()
         raise BadRequest(
             "The body is malformed. It does not match its Content-Type or its boundary."
         ) from error
@@ -157,12 +176,13 @@ def too_slow() -> BodyTimeout:
     )
 
 
-async def _read_raw(request: web.Request, max_upload_bytes: int) -> bytes:
+async def _read_raw(request: web.Request, max_upload_bytes: int, watch: _HeaderWatch) -> bytes:
     buffer = BytesIO()  # takes small pieces well, and getvalue() makes no copy
     while chunk := await request.content.readany():
         if buffer.tell() + len(chunk) > max_upload_bytes:
             raise _too_large(max_upload_bytes)
         buffer.write(chunk)
+        watch.look(buffer)
     if not buffer.tell():
         raise BadRequest("The body is empty. Send an image file.")
     return buffer.getvalue()
@@ -181,7 +201,12 @@ class _LimitedStream:
         return self._count(await self._content.read(n))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        return self._count(await self._content.readline(max_line_length=max_line_length))
+        line = self._count(await self._content.readline(max_line_length=max_line_length))
+        if max_line_length is None:
+            return line
+        # A line of a part's header. aiohttp refuses control characters, but a file name may hold any byte.
+        text = line.rstrip(b"\r\n")
+        return text.translate(_CONTROLS) + line[len(text) :]
 
     def unread_data(self, data: bytes) -> None:
         self._left += len(data)
@@ -195,24 +220,32 @@ class _LimitedStream:
 
 
 class _FormReader(MultipartReader):
-    """Checks the name of a part before aiohttp decodes it.
+    """Reads the name of each part itself: aiohttp must not see it.
 
-    Python keeps the name of every unknown character set that it was asked for, as long as the process runs. A client
-    that invents such names would fill the memory.
+    aiohttp gives up the name of a part with an unusual file name, and warns in the client's words. It looks up any
+    character set that a client names, and Python keeps such names as long as the process runs. It takes a field called
+    ``_charset_`` for its own.
     """
+
+    disposition = Disposition(None, is_file=False)
+    """Of the part that was fetched last."""
 
     async def fetch_next_part(self) -> MultipartReader | BodyPartReader:
         part = await super().fetch_next_part()
-        disposition = part.headers.get(hdrs.CONTENT_DISPOSITION, "")
-        for extended in _EXTENDED.finditer(disposition):
-            if not _KNOWN_CHARSET.match(disposition, extended.start()):
-                raise BadRequest(
-                    "The name of a form part must be plain, or encoded in UTF-8 (RFC 8187, without continuations)."
-                )
+        if not isinstance(part, BodyPartReader):
+            return part
+        headers = part.headers.copy()
+        try:
+            self.disposition = content_disposition.parse(headers.pop(hdrs.CONTENT_DISPOSITION, ""))
+        except UnknownCharset:
+            raise BadRequest(
+                "The name of a form part must be plain, or encoded in UTF-8 (RFC 8187, without continuations)."
+            ) from None
+        part.headers = type(part.headers)(headers)
         return part
 
 
-async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
+async def _read_form(request: web.Request, max_upload_bytes: int, watch: _HeaderWatch) -> Body:
     image: bytes | None = None
     fields: list[tuple[str, str]] = []
     parts = 0
@@ -224,25 +257,22 @@ async def _read_form(request: web.Request, max_upload_bytes: int) -> Body:
         parts += 1
         if parts > MAX_PARTS:
             raise BadRequest(f"The form has more than {MAX_PARTS} parts.")
-        if isinstance(part, MultipartReader) or part.name is None:
+        name = reader.disposition.name
+        if isinstance(part, MultipartReader) or name is None:
             raise BadRequest("Every part of the form must have a name and no parts of its own.")
         _check_encoding(part)
-        if part.name in IMAGE_FIELDS:
+        if name in IMAGE_FIELDS:
             if image is not None:
                 raise BadRequest("The form has more than one image. Send one file part called 'image'.")
-            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes))
-        elif part.filename is not None:
+            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes), watch)
+        elif reader.disposition.is_file:
             raise BadRequest(
                 f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
             )
-        else:
-            value = await _read_part(
-                part, MAX_FIELD_BYTES, BadRequest(f"A form field is longer than {MAX_FIELD_BYTES} bytes.")
-            )
-            try:
-                fields.append((part.name, value.decode()))
-            except UnicodeDecodeError:
-                raise BadRequest("A form field is not UTF-8 text.") from None
+        elif name not in parameters.IGNORED_FIELDS:
+            fields.append((name, await _read_text(part)))
+    while await stream.read(CHUNK_BYTES):
+        pass  # what follows the last boundary; the connection can be used again once all of it has been read
     if not parts:
         raise BadRequest("The form is empty. Send a file part called 'image'.")
     if image is None:
@@ -258,12 +288,24 @@ def _check_encoding(part: BodyPartReader) -> None:
             raise BadRequest(f"A form part has a {header}. Send the part without one.")
 
 
-async def _read_part(part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge) -> bytes:
+async def _read_text(part: BodyPartReader) -> str:
+    too_long = BadRequest(f"A form field is longer than {MAX_FIELD_BYTES} bytes.")
+    try:
+        return (await _read_part(part, MAX_FIELD_BYTES, too_long)).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("A form field is not UTF-8 text.") from None
+
+
+async def _read_part(
+    part: BodyPartReader, limit: int, too_long: BadRequest | TooLarge, watch: _HeaderWatch | None = None
+) -> bytes:
     buffer = BytesIO()
     while chunk := await part.read_chunk(CHUNK_BYTES):
         if buffer.tell() + len(chunk) > limit:
             raise too_long
         buffer.write(chunk)
+        if watch is not None:
+            watch.look(buffer)
     return buffer.getvalue()
 
 

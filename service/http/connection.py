@@ -18,9 +18,6 @@ KEEPALIVE_SECONDS = 75.0
 """Longer than the idle timeouts of common load balancers (60 s), so that they close idle connections first. A
 connection that has not sent a whole request head by then is closed as well."""
 
-LINGER_SECONDS = 2.0
-"""How long the rest of a refused body is still read, so that its sender can read the error."""
-
 
 def _without_content(record: logging.LogRecord) -> bool:
     """Log malformed HTTP in one line: the exception quotes the client, and the quote may hold an API key."""
@@ -44,6 +41,6 @@ OPTIONS: dict[str, Any] = {
     "auto_decompress": False,  # a compressed body is refused before it is decompressed
     "read_bufsize": READ_BUFFER_BYTES,
     "keepalive_timeout": KEEPALIVE_SECONDS,
-    "lingering_time": LINGER_SECONDS,
+    "lingering_time": 0.0,  # ``client_connection`` does that
 }
 """Keyword arguments of ``web.AppRunner``."""

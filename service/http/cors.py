@@ -11,8 +11,12 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, Server-Timing"
-ALLOWED_HEADERS = "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent"
+EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing"
+ALLOWED_HEADERS = (
+    "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace"
+)
+"""The last four are added by the tracing of web pages (W3C Trace Context, W3C Baggage, Sentry), unknown to the pages'
+own code."""
 PREFLIGHT_SECONDS = 3600
 
 

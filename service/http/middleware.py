@@ -6,12 +6,14 @@ and no answer may carry a traceback, a path or a library's message.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 import structlog
@@ -20,6 +22,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from metrics import Metrics
 from service.errors import Rejection, ServiceError
+from service.http.client_connection import connection_of
 from service.lifecycle import Lifecycle
 from service.logs import find_trace_id
 
@@ -31,6 +34,10 @@ DISCONNECTED = web.RequestKey("disconnected", bool)
 """A handler sets it to True if the client left while the answer was being written."""
 
 SERVER = "inspyrenet-api"
+
+SMALL_BODY_BYTES = 64 * 1024
+SMALL_BODY_SECONDS = 0.5
+"""The rest of a body that is not larger is read for so long before an answer that does not need it."""
 
 PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 """For ``app.on_response_prepare``."""
@@ -87,6 +94,36 @@ def track_requests(metrics: Metrics) -> Middleware:
     return middleware
 
 
+@web.middleware
+async def follow_connection(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Outside all others: tells the connection when a request is at hand, and reads the rest of a small body."""
+    connection = connection_of(request)
+    if connection is None:
+        return await handler(request)
+    connection.request_began(request.content)
+    try:
+        response = await handler(request)
+        await _read_small_rest(request)
+        return response
+    finally:
+        connection.request_ended()
+
+
+async def _read_small_rest(request: web.Request) -> None:
+    """Read the rest of a body that is on its way and small, so that its connection can be used again.
+
+    Many clients send the head and a small body separately, and some answers do not wait for the body.
+    """
+    content, length = request.content, request.content_length
+    if content.is_eof() or length is None or length > SMALL_BODY_BYTES or hdrs.EXPECT in request.headers:
+        return
+    # The framing may break, and the client may leave; then the connection ends after the answer.
+    with suppress(web.RequestPayloadError, OSError, RuntimeError):
+        async with asyncio.timeout(SMALL_BODY_SECONDS):
+            while await content.readany():
+                pass
+
+
 def common_headers(lifecycle: Lifecycle) -> PrepareHook:
     """Sets the headers that every answer carries, just before it is written.
 
@@ -99,9 +136,12 @@ def common_headers(lifecycle: Lifecycle) -> PrepareHook:
         response.headers["X-Request-Id"] = request.get(REQUEST_ID) or _request_id(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers[hdrs.SERVER] = SERVER  # the default shows the versions of Python and aiohttp
-        if lifecycle.draining:
+        # An answer before the end of the body ends the connection: nobody knows whether the rest of the body will come.
+        if lifecycle.draining or not request.content.is_eof():
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"  # aiohttp has set this header already
+        if (connection := connection_of(request)) is not None:
+            connection.answer_began()
 
     return on_prepare
 
@@ -165,8 +205,6 @@ def _error_response(
 ) -> web.Response:
     body = {"error": {"code": code, "message": message, "request_id": request[REQUEST_ID]}}
     response = web.json_response(body, status=status, headers=headers, dumps=_dumps)
-    if request.content.exception() is not None:
-        response.force_close()  # a broken body hides where the next request begins
     if retry_after is not None:
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
     return response

@@ -110,7 +110,7 @@ def _process(max_upload_bytes: int) -> Node:
         "responses": {
             "200": {
                 "description": "The cut-out in the requested format.",
-                "headers": header_refs("X-Request-Id", "X-Engine", "Server-Timing"),
+                "headers": header_refs("X-Request-Id", "X-Engine", "X-Weights", "Server-Timing"),
                 "content": {format.content_type: {"schema": {}} for format in Format},
             },
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _PROCESS_ERRORS},

@@ -23,9 +23,10 @@ _WHEN = {
     408: "The body did not arrive in time.",
     413: "The picture is larger than the limit on uploads.",
     415: "The bytes of the body are not a picture, or not one in an accepted format.",
-    422: "The picture cannot be decoded, is truncated, has too many pixels or none, or is too large for the format "
-    "of the answer.",
-    429: "The queue is full, or the expected wait exceeds the deadline.",
+    422: "The picture cannot be decoded, is truncated, has too many pixels or none, is too large for the format of "
+    "the answer, or is so large that the work on it alone would outlast the deadline.",
+    429: "The queue is full, the expected wait exceeds the deadline, or the API key holds half of the places while "
+    "another one waits.",
     500: "The service failed because of an error of its own.",
     503: "The engine could not be loaded, the service is shutting down, or the device has failed or is out of memory.",
     504: "The deadline of the request passed.",
@@ -100,6 +101,10 @@ def _headers() -> Node:
     described = {
         "X-Request-Id": ("The id of this request in the log.", text),
         "X-Engine": ("The engine that made the mask: `inspyrenet` or `u2netp`.", text),
+        "X-Weights": (
+            "The weights that made the mask: the first 12 digits of their SHA-256.",
+            text | {"pattern": "^[0-9a-f]{12}$"},
+        ),
         "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
         "Retry-After": ("Seconds after which the client should try again.", whole),
         "WWW-Authenticate": ("How to send an API key.", text),

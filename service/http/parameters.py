@@ -18,6 +18,23 @@ from service.imaging.options import Colour, Format, Options, Output
 NAMES = ("output", "format", "threshold", "reverse")
 """All parameters."""
 
+IGNORED_FIELDS = frozenset(
+    {
+        "_charset_",  # browsers: the encoding of the form
+        "submit",  # the button that was pressed
+        "MAX_FILE_SIZE",  # PHP
+        "utf8",  # Rails
+        "_method",
+        "authenticity_token",
+        "csrfmiddlewaretoken",  # Django
+        "csrf_token",  # Flask
+        "_csrf",  # Spring, Express
+        "_token",  # Laravel
+        "__RequestVerificationToken",  # ASP.NET
+    }
+)
+"""Fields that browsers and web frameworks add to every form; they say nothing about the picture."""
+
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _QUOTED_LENGTH = 40

@@ -13,13 +13,15 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 
 from metrics import Metrics
-from service.engines.protocol import DeviceError, Engine, EngineError, OutOfMemory
+from service.engines.protocol import DeviceError, EngineError, OutOfMemory
 from service.errors import DeadlineExceeded, Unavailable
 from service.http import body, parameters
 from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
 from service.http.slow_clients import SlowClients
 from service.imaging.compose import BadMask
+from service.imaging.decode import check_size
+from service.imaging.header import Header
 from service.imaging.options import Options
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
@@ -33,7 +35,6 @@ class ProcessHandler:
 
     Args:
         settings: time and size limits.
-        engine: named in the answer.
         pipeline: makes the cut-out.
         admission: gives the place.
         device_errors: told of failures of the device.
@@ -46,7 +47,6 @@ class ProcessHandler:
         self,
         *,
         settings: Settings,
-        engine: Engine,
         pipeline: Pipeline,
         admission: Admission,
         device_errors: DeviceErrors,
@@ -55,7 +55,6 @@ class ProcessHandler:
         slow_clients: SlowClients,
     ) -> None:
         self.settings = settings
-        self.engine = engine
         self.pipeline = pipeline
         self.admission = admission
         self.device_errors = device_errors
@@ -66,13 +65,11 @@ class ProcessHandler:
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Check what needs no body, take a place, read the body, run the picture, write the answer."""
         request[DISCONNECT_STAGE] = "upload"
-        await self.keys.check(request)
+        key = await self.keys.check(request)
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
             parameters.parse(request.query.items())
         body.check_headers(request, self.settings.max_upload_bytes)
-        if self.admission.full:
-            self.slow_clients.evict_slowest()
-        with self.admission.take_place() as place:
+        with self.admission.take_place(key=key, make_room=self.slow_clients.evict_slowest) as place:
             return await PictureRequest(self, request, place).answer()
 
 
@@ -89,13 +86,13 @@ class PictureRequest:
         self._handler = handler
         self._http = http
         self._place = place
-        self._progress = Progress()
+        self._progress = Progress(on_stage=self._record_stage)
 
     async def answer(self) -> web.StreamResponse:
         """Read the body, run the picture, write the answer."""
         received = await self._receive()
         options = parameters.parse([*self._http.query.items(), *received.fields])
-        self._handler.admission.enqueue(self._place)
+        self._handler.admission.enqueue(self._place, (options.output, options.format))
         cut_out = await self._run(received.image, options)
         return await self._respond(cut_out)
 
@@ -116,11 +113,20 @@ class PictureRequest:
         ) as transfer:
             await body.send_continue(self._http)
             received = await body.read(
-                self._http, max_upload_bytes=settings.max_upload_bytes, deadline=deadline
+                self._http,
+                max_upload_bytes=settings.max_upload_bytes,
+                deadline=deadline,
+                on_header=self._header_read,
             )
         if transfer.evicted:  # its last bytes arrived together with the request that needed the place
             raise body.too_slow()
         return received
+
+    def _header_read(self, header: Header) -> None:
+        """Refuse a picture while its body is on the way, if its header says that it cannot be served."""
+        if header.size is not None:
+            check_size(header.size, self._handler.settings.max_pixels)
+        self._handler.admission.header_read(self._place, header.format, header.size)
 
     async def _run(self, encoded: EncodedPicture, options: Options) -> CutOut:
         self._http[DISCONNECT_STAGE] = "queue"
@@ -139,34 +145,34 @@ class PictureRequest:
                 raise
             raise self._too_late() from None
         except EngineError as error:
-            self._handler.device_errors.report(error)
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
         except BadMask as error:
+            self._handler.device_errors.report_picture(error, self._progress.size)
             raise Unavailable(
                 "The model returned an unusable mask for this picture.", retry_after=30
             ) from error
         finally:
-            self._record_progress()
+            if self._progress.size is not None:
+                self._handler.metrics.input_pixels.observe(math.prod(self._progress.size))
 
     def _too_late(self) -> DeadlineExceeded:
         when = "while the picture was being worked on" if self._progress.running else "before its turn came"
         return DeadlineExceeded(
             f"The deadline of {self._handler.settings.request_timeout:g} s passed {when}.",
-            retry_after=self._handler.admission.expected_seconds or 1,
+            retry_after=self._handler.admission.expected_wait or 1,
         )
 
-    def _record_progress(self) -> None:
-        metrics = self._handler.metrics
-        for stage, seconds in self._progress.seconds.items():
-            metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
-        if self._progress.size is not None:
-            metrics.input_pixels.observe(math.prod(self._progress.size))
+    def _record_stage(self, stage: str, seconds: float) -> None:
+        """Called when a stage ends, which may be after the client has had its answer or has left."""
+        self._handler.metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
 
     async def _respond(self, cut_out: CutOut) -> web.StreamResponse:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""
         self._http[DISCONNECT_STAGE] = "response"
         response = web.Response(body=cut_out.body, content_type=cut_out.content_type)
-        response.headers["X-Engine"] = self._handler.engine.name
+        response.headers["X-Engine"] = cut_out.made_by.engine
+        response.headers["X-Weights"] = cut_out.made_by.weights_id
         response.headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in self._progress.seconds.items()
         )

@@ -14,6 +14,7 @@ from service.engines.protocol import Engine, EngineInfo
 from service.http import warmup_answer
 from service.settings import Settings
 from supervisor import Outcome, Snapshot, State
+from supervisor.snapshot import ReferenceFacts
 
 Source = TypeVar("Source")
 
@@ -46,6 +47,49 @@ def _size(description: str) -> dict[str, Any]:
     return pair | {"description": f"{description}: [width, height] in pixels."}
 
 
+def _sizes(description: str) -> dict[str, Any]:
+    items = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    return {
+        "type": "array",
+        "items": items,
+        "description": f"{description}: [width, height] of the model's input.",
+    }
+
+
+_REFERENCES: dict[str, Any] = {
+    "type": "object",
+    "description": "How the operator's reference pictures stand.",
+    "required": ["total", "pass", "fail", "pending", "worst"],
+    "properties": {
+        **{name: {"type": "integer", "minimum": 0} for name in ("total", "pass", "fail", "pending")},
+        "worst": {
+            "type": ["object", "null"],
+            "description": "The reference whose mask differs most from the accepted one: its mean difference, 0-1.",
+            "required": ["file", "error", "max_error"],
+            "properties": {
+                "file": {"type": "string"},
+                "error": {"type": "number"},
+                "max_error": {"type": "number"},
+            },
+        },
+    },
+}
+
+
+def _references(facts: ReferenceFacts) -> dict[str, Any]:
+    worst = None
+    if facts.worst is not None:
+        name, measured = facts.worst
+        worst = {"file": name, "error": round(measured.error, 5), "max_error": round(measured.max_error, 5)}
+    return {
+        "total": facts.total,
+        "pass": facts.passed,
+        "fail": facts.failed,
+        "pending": facts.pending,
+        "worst": worst,
+    }
+
+
 def _total_seconds(snapshot: Snapshot) -> float | None:
     if snapshot.load_seconds is None or snapshot.probe_seconds is None:
         return None
@@ -60,7 +104,16 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
         _optional("string", "The kind of error; null unless `status` is `error`."),
         warmup_answer.error_type,
     ),
-    _Field("model_ready", {"type": "boolean", "description": "As `/readyz` says."}, lambda it: it.ready),
+    _Field(
+        "reason_code",
+        _optional("string", "What decided the status, for programs; null if the service is simply ready."),
+        warmup_answer.reason_code,
+    ),
+    _Field(
+        "model_ready",
+        {"type": "boolean", "description": "Whether a probe has passed since the model was loaded."},
+        lambda it: it.proved,
+    ),
     _Field(
         "container_ready",
         {"type": "boolean", "description": "Always true: the service answers."},
@@ -82,6 +135,22 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
         "interval_seconds",
         {"type": "number", "description": "The current time between probes, in seconds."},
         lambda it: it.interval,
+    ),
+    _Field("references", _REFERENCES, lambda it: _references(it.references)),
+    _Field(
+        "real_model_input_size",
+        _size("Of the model's input for a photograph; null before the load") | {"type": ["array", "null"]},
+        lambda it: None if it.sizes.real is None else list(it.sizes.real),
+    ),
+    _Field(
+        "owed_sizes",
+        _sizes("A request failed at these, and the test picture of this size has not ended"),
+        lambda it: [list(size) for size in it.sizes.owed],
+    ),
+    _Field(
+        "refused_sizes",
+        _sizes("Pictures of these or larger ones are refused for now"),
+        lambda it: [list(size) for size in it.sizes.refused],
     ),
     _Field("phase", _optional("string", "What the load is doing."), lambda it: it.phase),
     _Field(
@@ -139,7 +208,7 @@ _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
     ),
     _Field(
         "weights",
-        _optional("string", "`official`, `file`, `dummy`, or `none`."),
+        _optional("string", "`official`, `file`, `dummy`, or `installed` (u2netp)."),
         lambda it: it.info.weights if it.info else it.settings.weights_kind,
     ),
     _Field(

@@ -15,8 +15,9 @@ from PIL import AvifImagePlugin, Image
 from service.errors import BadDimensions, ServiceError, Undecodable
 from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
+from service.imaging.formats.file_format import FileFormat, StrippedFile
 from service.imaging.formats.opened import Opened
-from service.imaging.formats.recognise import recognise
+from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
 
@@ -28,6 +29,11 @@ def configure_pillow() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 2
 
 
+def decodes_alone(data: bytes) -> bool:
+    """Whether no other such file may be decoded at the same time. The first bytes tell; the caller must see to it."""
+    return any(file_format.decodes_alone and file_format.matches(data) for file_format in FORMATS)
+
+
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode the first frame of an image file.
 
@@ -36,7 +42,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
-    result included. No file takes more than one of ``max_pixels`` pixels does.
+    result included. No file takes more than one of ``max_pixels`` pixels does, except where ``decodes_alone``.
 
     Raises:
         UnsupportedType: not an image, a format outside the allow-list, or a camera's raw file.
@@ -46,27 +52,63 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     file_format = recognise(data)
     stripped = file_format.strip_metadata(data)
     if stripped.size is not None:
-        _check_size(stripped.size, max_pixels)
+        check_size(stripped.size, max_pixels)
     try:
-        image = (stripped.open or file_format.open)(BytesIO(stripped.data))
-        _check_size(image.size, max_pixels)
-        orientation = stripped.orientation
-        if orientation is None:
-            orientation = exif_orientation(image.info.get("exif", b""))
-        with file_format.decoding_lock:
-            image.load()
+        image = _open(file_format, stripped)
+        check_size(image.size, max_pixels)
+        orientation = _orientation(stripped, image)
+        image.load()
         return _upright_picture(image, orientation)
     except ServiceError:
         raise
     # Pillow has no common base for what damaged files raise (OSError, SyntaxError, ValueError, EOFError, struct.error,
     # zlib.error, ...). A MemoryError here comes from a false claim of the file, because the pixels were checked to fit.
     except Exception as error:
-        raise Undecodable(
-            f"The {file_format.name} image cannot be decoded. It is damaged, incomplete, or of an unusual kind."
-        ) from error
+        raise _undecodable(file_format) from error
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the first frame, turned upright, from the header; no pixel is decoded.
+
+    Raises:
+        UnsupportedType: as ``decode``.
+        Undecodable: the header is damaged.
+    """
+    file_format = recognise(data)
+    try:
+        stripped = file_format.strip_metadata(data)
+        image = _open(file_format, stripped)
+        orientation = _orientation(stripped, image)
+    except ServiceError:
+        raise
+    except Exception as error:  # as in decode
+        raise _undecodable(file_format) from error
+    width, height = stripped.size or image.size
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _open(file_format: FileFormat, stripped: StrippedFile) -> Opened:
+    return (stripped.open or file_format.open)(BytesIO(stripped.data))
+
+
+def _orientation(stripped: StrippedFile, image: Opened) -> int:
+    if stripped.orientation is not None:
+        return stripped.orientation
+    return exif_orientation(image.info.get("exif", b""))
+
+
+def _undecodable(file_format: FileFormat) -> Undecodable:
+    return Undecodable(
+        f"The {file_format.name} image cannot be decoded. It is damaged, incomplete, or of an unusual kind."
+    )
+
+
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a picture by its size in pixels.
+
+    Raises:
+        BadDimensions: a side is zero, or width x height is above ``max_pixels``.
+    """
     width, height = size
     if width <= 0 or height <= 0:
         raise BadDimensions("The image has no pixels: its width or height is zero.")

@@ -1,29 +1,37 @@
 """Admission: decides which requests get a place in memory, and which are refused at once.
 
 ``http.process`` takes places for clients, ``warmup.target`` for probes. A request gets a place without waiting, or is
-refused, before a byte of its body is read. So the bodies, pixels and results in memory must stay bounded together. When
-its body has arrived, the request joins the queue, unless the work ahead of it would take longer than its deadline
-allows. ``device_thread`` gives the turns.
+refused, before a byte of its body is read. So the bodies, pixels and results in memory must stay bounded together. It
+is asked again whether it can be served in time whenever more is known of it: when the header of its picture is there,
+and when its body has arrived and it joins the queue. ``device_thread`` gives the turns.
+
+The expected wait is the work of those who are in the queue already, at the device thread or in the codec pool,
+whichever takes longer. Uploads are not ahead of anybody: turns go by the time at which a body is complete.
 
 Everything runs in the event loop's thread, so there are no locks.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Hashable
+from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.place import Place, State
+from service.inference.return_times import ReturnTimes
+from service.inference.service_time import ServiceTimes, Stage, Work
+from service.inference.too_slow import TooSlow
 
-SMOOTHING = 0.3
-"""Weight of the newest job in the recent service time: about the last five jobs count."""
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 HEADROOM = 0.8
-"""Share of the deadline that the expected wait and run may take. The estimate does not include decoding and encoding,
-and the picture may be larger than the recent ones."""
+"""Share of the deadline that the expected wait and the work on the picture may take. Estimates are not exact."""
 
 
 def draining() -> Draining:
@@ -33,6 +41,10 @@ def draining() -> Draining:
     )
 
 
+def _same(error: ServiceError) -> ServiceError:
+    return error
+
+
 class Admission:
     """Hands out places, and refuses work that could not be done in time.
 
@@ -40,77 +52,134 @@ class Admission:
         device_thread: gives the turns; its gate follows ``open`` and ``refuse``.
         codec_pool: decodes, composes and encodes beside it.
         queue_size: requests that may hold a place besides the one that runs.
-        request_timeout: seconds; a request is refused if its expected wait and run exceed ``HEADROOM`` of it.
+        request_timeout: seconds; a request is refused if its expected wait and work exceed ``HEADROOM`` of it.
+        model_input_size: the engine's; (width, height) of a picture -> that of the model input.
         clock: monotonic seconds.
+        uniform: a random number between 0 and 1, for the spread of ``Retry-After``.
     """
 
     def __init__(
         self,
         *,
         device_thread: DeviceThread,
-        codec_pool: Executor,
+        codec_pool: CodecPool,
         queue_size: int,
         request_timeout: float,
+        model_input_size: Callable[[int, int], Size],
         clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         self.queue_size = queue_size
         self.capacity = queue_size + 1
-        self.service_seconds = 0.0
-        """The recent running time of one request's job; 0 before the first."""
+        self.times = ServiceTimes()
         self._device_thread = device_thread
         self._codec_pool = codec_pool
+
         self._request_timeout = request_timeout
+        self._model_input_size = model_input_size
         self._clock = clock
+        self._returns = ReturnTimes(places=self.capacity, clock=clock, uniform=uniform)
         self._places: set[Place] = set()
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
+        self._refused_size: Callable[[Size], ServiceError | None] | None = None
+        self._too_slow = TooSlow(
+            self.times,
+            deadline=request_timeout,
+            aim=HEADROOM * request_timeout,
+            model_input_size=model_input_size,
+            clock=clock,
+        )
         self._drain_until: float | None = None
 
-    def take_place(self) -> Place:
+    def take_place(self, *, key: Hashable = None, make_room: Callable[[], None] = lambda: None) -> Place:
         """Take a place at once; use it as a context manager.
 
+        Args:
+            key: whose request it is; with the same API key the same. None if no keys are configured.
+            make_room: called if every place is taken and the request would otherwise be served; it may free one.
+
         Raises:
-            QueueFull: no place is free, or the work that waits already would outlast the deadline.
+            QueueFull: no place is free, or the work that waits already would outlast the deadline, or the key holds
+                its share of the places while another key waits.
             Draining: the service is ending and the work would not fit the grace.
             Unavailable: the engine cannot serve; the error is the one given to ``refuse``.
         """
         self._check_refusal()
-        if len(self._places) >= self.capacity:
+        self._check_share(key)
+        # Its size is not known yet. It may be small, so while there is room it is asked for its header. But nobody
+        # loses a place to a newcomer that has no chance if it is like those before it.
+        typical = self.times.expected_total(Work())
+        self._check_wait(key, typical if self.full or self._drain_until is not None else 0.0)
+        if self.full:
+            make_room()
+        if self.full:
             raise QueueFull(
                 "Every place in the queue is taken. Wait as long as Retry-After says, then send it again.",
-                retry_after=max(1.0, self.service_seconds),
+                retry_after=self._return_time(key),
             )
-        self._check_wait()
         place = Place(
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
             kind=Kind.REQUEST,
             on_free=self._places.discard,
-            on_device_seconds=self._note_service_time,
+            on_size=self._picture_decoded,
+            on_seconds=self.times.note,
+            key=key,
         )
         self._places.add(place)
         return place
 
-    def probe_place(self) -> Place:
-        """A place that does not count, for a probe: a full queue must not keep probes from running."""
+    def probe_place(self, on_running: Callable[[bool], None] = lambda _: None) -> Place:
+        """A place that does not count, for a probe: a full queue must not keep probes from running.
+
+        No size is refused to a probe, because a probe has to find out when a size can be served again.
+
+        Args:
+            on_running: as for ``Place``.
+        """
         return Place(
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
             kind=Kind.PROBE,
             on_free=lambda _: None,
-            on_device_seconds=lambda _: None,
+            on_size=self._note_size,
+            on_seconds=self.times.note_size,
+            on_running=on_running,
         )
 
-    def enqueue(self, place: Place) -> None:
-        """The body has arrived: the request joins the queue.
+    def header_read(self, place: Place, input_format: str, size: Size | None) -> None:
+        """The header of the picture is there: from now on its size is known, if the header says it.
+
+        Args:
+            place: held by the request.
+            input_format: name of the picture's format.
+            size: at least 1 x 1; None if the header does not say it.
 
         Raises:
-            QueueFull: the work ahead would outlast the deadline.
-            Draining: the work ahead would outlast the grace.
-            Unavailable: the engine can no longer serve.
+            BadDimensions: at the measured speed, the work on this picture alone takes longer than its deadline.
+            QueueFull: the wait and the work on this picture together do.
+            Draining: they would outlast the grace.
+            Unavailable: pictures of this size are refused for the time being.
+        """
+        place.work.input_format = input_format
+        if size is not None:
+            self._note_size(place, *size)
+            self._check_work(place)
+
+    def enqueue(self, place: Place, output: Hashable = None) -> None:
+        """The body has arrived: the request joins the queue.
+
+        Args:
+            place: held by the request.
+            output: what the answer shows and in which format; answers of one kind take the same time a pixel.
+
+        Raises:
+            BadDimensions, QueueFull, Draining, Unavailable: as ``header_read``, and if the engine cannot serve.
         """
         self._check_refusal()
-        self._check_wait()
+        place.work.output = output
+        self._check_work(place)
         place.state = State.QUEUED
 
     # -- what is taken -------------------------------------------------------------------------------------------
@@ -139,13 +208,29 @@ class Admission:
 
     @property
     def queue_depth(self) -> int:
-        """Requests that hold a place and do not run; at most ``queue_size``."""
-        return min(self.queue_size, max(0, len(self._places) - int(self._device_thread.runs_request)))
+        """Accepted pictures whose turn at the device thread has not come; at most ``queue_size``.
+
+        The scrape's thread reads it too, hence the copy: the set may change meanwhile.
+        """
+        return min(self.queue_size, sum(place.waits_for_turn for place in tuple(self._places)))
 
     @property
-    def expected_seconds(self) -> float:
-        """How long the admitted work will keep the device thread: its number of jobs times the recent service time."""
-        return self.service_seconds * sum(1 for place in self._places if place.needs_device)
+    def expected_wait(self) -> float:
+        """Seconds that a request which joined the queue now would wait for those ahead of it.
+
+        The device thread and the codec pool work side by side, so the busier one of them counts. The scrape's thread
+        reads it too, hence the copy: the set may change meanwhile.
+        """
+        device = codecs = 0.0
+        for place in tuple(self._places):
+            if place.needs_device:
+                seconds = self.times.expected(place.work, Stage.INFER)
+                device += max(0.0, seconds - self._device_thread.job_seconds) if place.on_device else seconds
+            if place.state is State.QUEUED and not place.decoded:
+                codecs += self.times.expected(place.work, Stage.DECODE)
+            if place.state in {State.QUEUED, State.FINISHING}:
+                codecs += self.times.expected(place.work, Stage.FINISH)
+        return max(device, codecs / self._codec_pool.threads)
 
     # -- whether requests are served -----------------------------------------------------------------------------
 
@@ -170,6 +255,20 @@ class Admission:
             if place.state in {State.UPLOADING, State.QUEUED}:
                 place.interrupt(make_error)
 
+    def limit_sizes(self, refused: Callable[[Size], ServiceError | None] | None) -> None:
+        """Refuse some sizes for the time being, also to requests that wait for their turn.
+
+        Args:
+            refused: (width, height) of a model input -> the error with which such a picture is refused, or None if
+                it is served. Until the picture is decoded its sides may be swapped, because a header says how it is
+                stored. None instead of a function: every size is served again.
+        """
+        self._refused_size = refused
+        for place in tuple(self._places):
+            waits = place.state in {State.UPLOADING, State.QUEUED} and not place.on_device
+            if waits and (error := self._size_refusal(place.work)) is not None:
+                place.interrupt(partial(_same, error))
+
     def drain(self, seconds: float) -> None:
         """Admit only work that fits into the grace of ``seconds`` from now."""
         self._drain_until = self._clock() + seconds
@@ -185,21 +284,55 @@ class Admission:
         if self._refusal is not None:
             raise self._refusal()
 
-    def _check_wait(self) -> None:
-        expected = self.expected_seconds
-        if self._drain_until is not None:
-            left = self._drain_until - self._clock()
-            if not self._device_thread.gate_open or expected + self.service_seconds > left:
-                raise draining()
-        elif expected and (excess := expected + self.service_seconds - HEADROOM * self._request_timeout) > 0:
+    def _size_refusal(self, work: Work) -> ServiceError | None:
+        if self._refused_size is None or work.model_input is None:
+            return None
+        return self._refused_size(work.model_input)
+
+    def _note_size(self, place: Place, width: int, height: int) -> None:
+        place.work.size = width, height
+        place.work.model_input = self._model_input_size(width, height)
+
+    def _picture_decoded(self, place: Place, width: int, height: int) -> None:
+        self._note_size(place, width, height)
+        if (error := self._size_refusal(place.work)) is not None:
+            raise error
+
+    def _check_share(self, key: Hashable) -> None:
+        """No key may hold more than half of the places while a request with another key waits for one."""
+        if key is None or not self._returns.another_waits(key):
+            return
+        if sum(1 for place in self._places if place.key == key) >= max(1, self.capacity // 2):
             raise QueueFull(
-                f"The expected wait of {expected:.0f} s would outlast the deadline of {self._request_timeout:g} s. "
+                "Requests with your API key hold half of the places, and requests with other keys wait for one. "
                 "Wait as long as Retry-After says, then send it again.",
-                retry_after=max(1.0, excess),
+                retry_after=self._return_time(key),
             )
 
-    def _note_service_time(self, seconds: float) -> None:
-        if self.service_seconds == 0.0:
-            self.service_seconds = seconds
-        else:
-            self.service_seconds += SMOOTHING * (seconds - self.service_seconds)
+    def _check_work(self, place: Place) -> None:
+        """Whether the request can be served in time, by all that is known of it."""
+        if (error := self._size_refusal(place.work)) is not None:
+            raise error
+        self._too_slow.check(place.work, idle=not self.expected_wait)
+        self._check_wait(place.key, self.times.expected_total(place.work), alone=place.work.tried)
+
+    def _check_wait(self, key: Hashable, own: float, *, alone: bool = False) -> None:
+        """Whether the work ahead and ``own`` seconds of work fit the deadline, or the grace while draining."""
+        wait = self.expected_wait
+        if self._drain_until is not None:
+            left = self._drain_until - self._clock()
+            if not self._device_thread.gate_open or wait + own > left:
+                raise draining()
+        elif wait and not alone and (excess := wait + own - HEADROOM * self._request_timeout) > 0:
+            work = f" and the {own:.1f} s that such a picture takes" if own else ""
+            raise QueueFull(
+                f"The expected wait of {wait:.1f} s{work} would outlast the deadline of {self._request_timeout:g} s. "
+                "Wait as long as Retry-After says, then send it again.",
+                retry_after=self._return_time(key, not_before=min(wait, excess)),
+            )
+
+    def _return_time(self, key: Hashable, *, not_before: float | None = None) -> float:
+        """When a client that is refused now should come back; see ``ReturnTimes``."""
+        codecs = self.times.recent(Stage.DECODE) + self.times.recent(Stage.FINISH)
+        seconds = max(self.times.recent(Stage.INFER), codecs / self._codec_pool.threads)
+        return self._returns.book(key, seconds=seconds, not_before=not_before)

@@ -1,14 +1,17 @@
 """Handles failures of the device: counts them, and ends the process if only a restart repairs the device.
 
-``http.process`` reports the failures of clients' pictures, ``warmup.target`` those of loads and probes. An error that
-is not the fault of the device must not be counted.
+``http.process`` reports the failures of clients' pictures, ``warmup.target`` those of loads and probes, ``pipeline``
+those that come when nobody waits any more. An error that is not the fault of the device must not be counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from metrics import Metrics
-from service.engines.protocol import DeviceError, EngineError, OutOfMemory
+from service.engines.protocol import DeviceError, OutOfMemory
 from service.errors import Unavailable
+from service.imaging.compose import BadMask
 from service.inference.admission import Admission
 from service.lifecycle import Lifecycle
 
@@ -26,8 +29,25 @@ class DeviceErrors:
         self._metrics = metrics
         self._admission = admission
         self._lifecycle = lifecycle
+        self._listeners: list[Callable[[tuple[int, int]], None]] = []
 
-    def report(self, error: EngineError) -> None:
+    def on_picture_failed(self, listener: Callable[[tuple[int, int]], None]) -> None:
+        """Call ``listener`` with the (width, height) in pixels of every client's picture at which the device failed."""
+        self._listeners.append(listener)
+
+    def report_picture(self, error: Exception, size: tuple[int, int] | None) -> None:
+        """Note that the engine failed on a client's picture.
+
+        Args:
+            error: what it raised, or what was wrong with its mask.
+            size: of the picture; None if it failed before that was known, so that the device cannot be the cause.
+        """
+        self.report(error)
+        if size is not None and (isinstance(error, BadMask) or _kind(error) is not None):
+            for listener in self._listeners:
+                listener(size)
+
+    def report(self, error: Exception) -> None:
         """Note an error of the engine; it is ignored if the device did not cause it."""
         kind = _kind(error)
         if kind is None:
@@ -43,9 +63,9 @@ def device_lost() -> Unavailable:
     return Unavailable("The device has failed; the service is restarting.", retry_after=30)
 
 
-def _kind(error: EngineError) -> str | None:
+def _kind(error: Exception) -> str | None:
     """The ``kind`` label of ``device_errors_total``; None if the device did not cause it."""
-    if isinstance(error, OutOfMemory):
+    if isinstance(error, OutOfMemory | MemoryError):
         return "oom"
     if isinstance(error, DeviceError):
         return "sticky" if error.sticky else "other"

@@ -2,11 +2,10 @@
 
 ``Place`` sends requests and probes to it, ``warmup.target`` sends loads. Only this thread may use the model and its
 device. Requests get their turns in order of arrival, and only while the gate is open. A probe comes next after the
-running job. A load runs whether the gate is open or not. A job is a function; ``admission`` decides which requests are
-accepted.
+running job. A load runs whether the gate is open or not. ``admission`` decides which requests are accepted.
 
-Everything but the jobs themselves runs in the event loop's thread, so there are no locks. A thread cannot be cancelled.
-If a caller stops waiting, its running job continues, and ``on_end`` tells when the thread has finished it.
+Everything but the jobs themselves runs in the event loop's thread, so there are no locks; see ``jobs``. Another thread
+may read the properties at any moment, as the scrape of the metrics does.
 """
 
 from __future__ import annotations
@@ -16,47 +15,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-import structlog
-
-from service.inference.thread_results import deliverable
+from service.inference.jobs import Job, Kind, OnEnd, run_jobs
 
 T = TypeVar("T")
-
-OnEnd = Callable[[float | None], None]
-"""Called once with the seconds that the job ran; with None if it failed or never reached the thread."""
-
-_log = structlog.get_logger("device")
-
-
-class Kind(Enum):
-    """What a job is for, which decides its turn."""
-
-    LOAD = auto()
-    """Loads the engine; runs whether the gate is open or closed."""
-    PROBE = auto()
-    """Proves the engine; next in turn after the running job, whether the gate is open or closed."""
-    REQUEST = auto()
-    """A client's picture; in order of arrival, while the gate is open."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One call that waits for the thread or runs in it."""
-
-    fn: Callable[[], Any]
-    kind: Kind
-    future: asyncio.Future[Any]
-    on_start: Callable[[], None] | None
-    on_end: OnEnd | None
-    started: float = 0.0
-    """Monotonic seconds."""
-    started_wall: float = 0.0
-    """Unix time in seconds."""
 
 
 class DeviceThread:
@@ -79,16 +43,19 @@ class DeviceThread:
             Kind.REQUEST: hang_timeout,
         }
         self._clock = clock
-        self._waiting: deque[_Job] = deque()
-        self._running: _Job | None = None
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread; the loop that is running now is the one to which results are delivered."""
         # A daemon, because a stuck thread must not block the exit of the process.
         self._thread = threading.Thread(
-            target=self._main, args=(asyncio.get_running_loop(),), name="gpu", daemon=True
+            target=run_jobs,
+            args=(self._inbox, asyncio.get_running_loop(), self._finish, self._clock),
+            name="gpu",
+            daemon=True,
         )
         self._thread.start()
 
@@ -124,21 +91,19 @@ class DeviceThread:
             on_start: called in the event loop when the turn comes.
             on_end: called in the event loop, exactly once, when the thread has finished the job or will never see it.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = _Job(fn, kind, future, on_start, on_end)
+        job = Job(fn, kind, on_start, on_end)
         if kind is Kind.REQUEST:
             self._waiting.append(job)
         else:
             self._waiting.appendleft(job)
         self._start_next()
         try:
-            return await future
+            result: T = await job.future
+            return result
         finally:
-            if job in self._waiting:  # the caller was cancelled before its turn came
-                self._waiting.remove(job)
-                _report_end(job, None)
+            job.withdraw(self._waiting)
             # An error and the frame that it came through would keep each other, and the picture, alive.
-            del future, job
+            del job
 
     @property
     def waiting(self) -> int:
@@ -153,12 +118,14 @@ class DeviceThread:
     @property
     def runs_request(self) -> bool:
         """Whether the running job is a client's picture."""
-        return self._running is not None and self._running.kind is Kind.REQUEST
+        job = self._running
+        return job is not None and job.kind is Kind.REQUEST
 
     @property
     def started_at(self) -> float:
         """Unix time at which the running probe or request started; 0 if none runs."""
-        return 0.0 if self._running is None or self._running.kind is Kind.LOAD else self._running.started_wall
+        job = self._running
+        return 0.0 if job is None or job.kind is Kind.LOAD else job.started_wall
 
     @property
     def job_seconds(self) -> float:
@@ -176,7 +143,8 @@ class DeviceThread:
         if running <= limit:
             return None
         return (
-            f"a {job.kind.name.lower()} has been running for {running:.0f} s, over its limit of {limit:g} s"
+            f"the GPU thread is stuck: a {job.kind.name.lower()} has been running for {running:.0f} s, "
+            f"over its limit of {limit:g} s"
         )
 
     def _start_next(self) -> None:
@@ -186,39 +154,11 @@ class DeviceThread:
         if job is None:
             return
         self._waiting.remove(job)
+        job.stamp(now=self._clock(), now_wall=time.time())
         self._running = job
-        job.started, job.started_wall = self._clock(), time.time()
-        if job.on_start is not None:
-            job.on_start()
-        self._inbox.put(job)
+        job.start(self._inbox)
 
-    def _finish(self, job: _Job, result: Any, error: BaseException | None) -> None:
-        seconds = self._clock() - job.started
+    def _finish(self, job: Job, seconds: float, result: Any, error: Exception | None) -> None:
         self._running = None
         self._start_next()  # before the result is delivered, so that the device does not wait for the event loop
-        _report_end(job, seconds if error is None else None)
-        if job.future.done():  # the caller was cancelled while the job ran
-            if error is not None:
-                _log.warning("an abandoned job failed", kind=job.kind.name.lower(), error=repr(error))
-        elif error is not None:
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(result)
-
-    def _main(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (job := self._inbox.get()) is not None:
-            result, error = None, None
-            try:
-                result = job.fn()
-            except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller of run() gets it
-                error = deliverable(caught)
-            try:
-                loop.call_soon_threadsafe(self._finish, job, result, error)
-            except RuntimeError:
-                return  # the loop is closed: the process is ending
-            del job, result, error  # otherwise the last picture stays in memory until the next job comes
-
-
-def _report_end(job: _Job, seconds: float | None) -> None:
-    if job.on_end is not None:
-        job.on_end(seconds)
+        job.finish(seconds, result, error)

@@ -7,18 +7,17 @@ to the threads through it. The place must stay taken until the last thread that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
-from concurrent.futures import Future as ConcurrentFuture
-from contextlib import suppress
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 from service.errors import ServiceError
-from service.inference.device_thread import DeviceThread, Kind
-from service.inference.thread_results import contained
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import JobEnd, Kind, OnEnd
+from service.inference.service_time import Stage, Work
 
 T = TypeVar("T")
 
@@ -49,39 +48,63 @@ class Place:
     Args:
         codec_pool: decodes, composes and encodes.
         device_thread: computes masks.
-        kind: decides the turn at the device thread.
+        kind: decides the turn at the device thread, and the threads of the codec pool.
         on_free: called once, when the request has ended and no thread works for it any more.
-        on_device_seconds: called with the running time of its job in the device thread, if that did not fail.
+        on_size: called when the picture is decoded, with its size in pixels; may raise to refuse it.
+        on_seconds: called with the running time of each job that did not fail.
+        key: whose request it is: requests with the same API key have the same; None without keys.
+        on_running: called in the event loop with True when a thread begins to work for the request, and with False when
+            that thread has ended. In between, it waits for nothing; outside, it waits or no work is left.
     """
 
     __slots__ = (
         "_cancelling",
         "_codec_pool",
         "_device_thread",
+        "_had_turn",
         "_interruption",
         "_kind",
-        "_on_device_seconds",
         "_on_free",
+        "_on_running",
+        "_on_seconds",
+        "_on_size",
         "_task",
         "_working",
+        "decoded",
+        "key",
+        "on_device",
         "state",
+        "work",
     )
 
     def __init__(
         self,
         *,
-        codec_pool: Executor,
+        codec_pool: CodecPool,
         device_thread: DeviceThread,
         kind: Kind,
         on_free: Callable[[Place], None],
-        on_device_seconds: Callable[[float], None],
+        on_size: Callable[[Place, int, int], None],
+        on_seconds: Callable[[Work, Stage, float], None],
+        key: Hashable = None,
+        on_running: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.state = State.UPLOADING
+        self.key = key
+        self.work = Work()
+        """What is known of its picture."""
+        self.decoded = False
+        """Whether its picture is decoded."""
+        self.on_device = False
+        """Whether its job runs in the device thread now."""
         self._codec_pool = codec_pool
         self._device_thread = device_thread
         self._kind = kind
         self._on_free = on_free
-        self._on_device_seconds = on_device_seconds
+        self._on_size = on_size
+        self._on_seconds = on_seconds
+        self._on_running = on_running
+        self._had_turn = False
         self._working: _Thread | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
@@ -110,6 +133,11 @@ class Place:
             raise self._interruption() from None
 
     @property
+    def waits_for_turn(self) -> bool:
+        """Whether its picture is accepted and its turn at the device thread has not come yet."""
+        return self.state is State.QUEUED and not self._had_turn
+
+    @property
     def needs_device(self) -> bool:
         """Whether its job is still ahead of, or in, the device thread, so that others have to wait for it."""
         return self.state is State.QUEUED or (
@@ -136,62 +164,93 @@ class Place:
             self.state = State.RELEASED
             self._free_if_unused()
 
-    async def run_in_codec_pool(self, fn: Callable[..., T], *args: Any) -> T:
-        """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends."""
-        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = self._codec_pool.submit(contained(fn), *args)
-        self._working = _Thread.CODEC
-        job.add_done_callback(partial(self._report_codec_end, result))
-        try:
-            return await result
-        except asyncio.CancelledError:
-            job.cancel()  # a job that no thread has begun is not needed any more
-            raise
-        finally:
-            # An error and the frame that it came through would keep each other, and the picture, alive.
-            del job, result
+    def note_size(self, width: int, height: int) -> None:
+        """The picture is decoded and has this size.
 
-    async def run_on_device(self, fn: Callable[[], T], *, on_start: Callable[[], None] | None = None) -> T:
+        Raises:
+            ServiceError: pictures of this size are refused for the time being.
+        """
+        self.decoded = True
+        self._on_size(self, width, height)
+
+    async def run_in_codec_pool(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        stage: Stage | None = None,
+        alone: bool = False,
+        on_end: OnEnd | None = None,
+    ) -> T:
+        """Run ``fn`` (decoding, composing, encoding) beside the device thread, holding the place until it ends.
+
+        Args:
+            fn: the job.
+            args: for ``fn``.
+            stage: as what its running time counts; None if it says nothing of other pictures.
+            alone: never run it beside another such job.
+            on_end: called in the event loop, exactly once, when the thread has finished it or will never see it; also
+                if the request has ended before.
+        """
+        self._working = _Thread.CODEC
+        return await self._codec_pool.run(
+            partial(fn, *args),
+            kind=self._kind,
+            alone=alone,
+            on_start=partial(self._on_running, True),  # noqa: FBT003 - it has one argument
+            on_end=partial(self._codec_ended, stage, on_end),
+        )
+
+    async def run_on_device(
+        self, fn: Callable[[], T], *, on_start: Callable[[], None] | None = None, on_end: OnEnd | None = None
+    ) -> T:
         """Wait for a turn and run ``fn`` in the device thread, holding the place until it ends.
 
         Args:
             fn: the job.
             on_start: called in the event loop when the turn comes.
+            on_end: as for ``run_in_codec_pool``.
         """
         self._working = _Thread.DEVICE
         return await self._device_thread.run(
-            fn, kind=self._kind, on_start=on_start, on_end=self._device_ended
+            fn,
+            kind=self._kind,
+            on_start=partial(self._device_began, on_start),
+            on_end=partial(self._device_ended, on_end),
         )
 
-    def _report_codec_end(self, result: asyncio.Future[T], job: ConcurrentFuture[T]) -> None:
-        """In the pool's thread."""
-        with suppress(RuntimeError):  # the loop is closed: the process is ending
-            result.get_loop().call_soon_threadsafe(self._codec_ended, result, job)
+    # The state changes before the result is delivered: the request's next step finds its thread ended.
 
-    def _codec_ended(self, result: asyncio.Future[T], job: ConcurrentFuture[T]) -> None:
-        # The state changes before the result is delivered: the request's next step finds its thread ended.
+    def _codec_ended(self, stage: Stage | None, on_end: OnEnd | None, end: JobEnd) -> None:
         if self.state is State.FINISHING:
             self.state = State.ANSWERING
-        self._thread_ended()
-        if result.done():  # the request was cancelled while the job ran
-            return
-        if job.cancelled():
-            result.cancel()
-        elif (error := job.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(job.result())
+        if stage is not None:
+            self._note_seconds(stage, end)
+        self._thread_ended(on_end, end)
 
-    def _device_ended(self, seconds: float | None) -> None:
+    def _device_began(self, on_start: Callable[[], None] | None) -> None:
+        self._had_turn = self.on_device = True
+        self._on_running(True)  # noqa: FBT003 - it has one argument
+        if on_start is not None:
+            on_start()
+
+    def _device_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
         if self.state is State.QUEUED:
             self.state = State.FINISHING
-        if seconds is not None:
-            self._on_device_seconds(seconds)
-        self._thread_ended()
+        self.on_device = False
+        self._note_seconds(Stage.INFER, end)
+        self._thread_ended(on_end, end)
 
-    def _thread_ended(self) -> None:
+    def _note_seconds(self, stage: Stage, end: JobEnd) -> None:
+        if end.seconds is not None and end.error is None:
+            self._on_seconds(self.work, stage, end.seconds)
+
+    def _thread_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
         self._working = None
+        if end.seconds is not None:
+            self._on_running(False)  # noqa: FBT003 - it has one argument
         self._free_if_unused()
+        if on_end is not None:
+            on_end(end)
 
     def _free_if_unused(self) -> None:
         if self.state is State.RELEASED and self._working is None:

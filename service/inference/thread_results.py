@@ -26,20 +26,6 @@ def deliverable(error: BaseException) -> Exception:
     return RuntimeError(repr(error))
 
 
-def contained(fn: Callable[..., T]) -> Callable[..., T]:
-    """``fn``, changed so that it raises only what a future can hold."""
-
-    def run(*args: object) -> T:
-        try:
-            return fn(*args)
-        except BaseException as error:
-            if deliverable(error) is error:
-                raise
-            raise deliverable(error) from None
-
-    return run
-
-
 async def in_daemon_thread(fn: Callable[[], T], *, name: str) -> T:
     """Run ``fn`` in a thread of its own, which does not block the exit of the process however long it takes."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

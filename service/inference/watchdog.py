@@ -1,7 +1,8 @@
-"""The watchdog: ends a process whose device thread hangs, and measures the lag of the event loop.
+"""The watchdog: ends a process in which a thread hangs, and measures the lag of the event loop.
 
-``app`` runs it for as long as the service runs. It must continue even if one check raises, because nothing else ends a
-process whose device thread hangs.
+``app`` runs it for as long as the service runs, and tells it how to see that a thread hangs (the device thread, one of
+the codec pool, the preparation of a load). It must continue even if one check raises, because nothing else ends such a
+process.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def _end_if_stuck(stuck: str | None, lifecycle: Lifecycle, judge: StuckJudge, no
     first_seen, time_to_end = judge.judge(stuck, now)
     if time_to_end:
         lifecycle.dead = stuck
-        lifecycle.fail(f"the GPU thread is stuck: {stuck}")
+        lifecycle.fail(stuck or "a thread is stuck")
         lifecycle.end()
-        _log.critical("ending the process: only a restart mends a stuck GPU thread", reason=stuck)
+        _log.critical("ending the process: only a restart mends a stuck thread", reason=stuck)
     elif first_seen:
-        _log.critical("the GPU thread is stuck", reason=stuck, seconds_until_exit=lifecycle.stuck_notice)
+        _log.critical("a thread is stuck", reason=stuck, seconds_until_exit=lifecycle.stuck_notice)

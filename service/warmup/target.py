@@ -1,14 +1,14 @@
 """Implements the supervisor's ``Target`` for the engine.
 
 It loads the engine, and probes it through the same admission and device thread as clients' pictures. The supervisor
-calls ``load`` and ``probe``. ``proof_plan`` says what a probe has to do; ``canary`` makes its picture and judges the
-answer. A probe must go through the pipeline of clients' pictures, or it proves nothing.
+decides what is proved when, and whether requests are served; ``canaries`` makes the pictures and judges the answers. A
+probe must go through the pipeline of clients' pictures, or it proves nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -24,24 +24,38 @@ from service.engines.protocol import (
     OutOfMemory,
     WeightsUnavailable,
 )
-from service.errors import Unavailable
+from service.errors import ServiceError, Unavailable
 from service.host.garbage_collection import resume_garbage_collection
 from service.imaging.compose import BadMask
-from service.imaging.options import Options
+from service.imaging.options import Options, Output
 from service.inference.admission import Admission
+from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.load_preparation import LoadPreparation
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
-from service.warmup.canary import Judge, picture
-from service.warmup.proof_plan import Proof, ProofPlan
+from service.public_text import public_reason
+from service.warmup.canaries import Canaries
+from service.warmup.real_size import real_size
+from service.warmup.references.reference_set import Gate, ReferenceSet
 from service.warmup.stopwatch import PhaseStopwatch
-from supervisor.protocol import LoadError, Outcome, ProbeError, ProbeReport
-
-CLIENT_SIDE = 1024
-"""Side in pixels of the pass at a client's size."""
+from supervisor.protocol import (
+    AtSize,
+    Canary,
+    LoadError,
+    LoadReport,
+    Outcome,
+    ProbeError,
+    ProbeReport,
+    Reference,
+    Settle,
+    Size,
+    Subject,
+    Vitals,
+)
 
 _log = structlog.get_logger("target")
 
@@ -54,11 +68,16 @@ class EngineTarget:
         pipeline: the stages of every picture, also of the canary.
         admission: its gate opens once the engine has passed its proofs; it gives probes a place.
         device_thread: the thread in which the engine runs.
+        codec_pool: asked which of its threads have been busy for too long.
+        request_timeout: seconds after which that is so.
         preparation: prepares each load.
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
         metrics: what is loaded is recorded here.
-        canary_side: side of the canary in pixels.
+        references: pictures of the operator with accepted masks; None if there are none.
+        references_gate: which of them requests wait for.
+        canary_side: side of the small canary in pixels.
+        max_pixels: the largest picture that a client may send.
     """
 
     def __init__(
@@ -68,11 +87,16 @@ class EngineTarget:
         pipeline: Pipeline,
         admission: Admission,
         device_thread: DeviceThread,
+        codec_pool: CodecPool,
+        request_timeout: float,
         preparation: LoadPreparation,
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        references: ReferenceSet | None,
+        references_gate: Gate,
         canary_side: int,
+        max_pixels: int,
     ) -> None:
         self.info: EngineInfo | None = None
         """What is loaded; None before the first load."""
@@ -80,36 +104,63 @@ class EngineTarget:
         self._pipeline = pipeline
         self._admission = admission
         self._device_thread = device_thread
+        self._codec_pool = codec_pool
+        self._request_timeout = request_timeout
         self._preparation = preparation
         self._device_errors = device_errors
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._side = canary_side
-        self._canary = b""
-        self._judge = Judge(canary_side)
-        self._plan = ProofPlan()
+        self._canaries = Canaries(engine, side=canary_side)
+        self._max_pixels = max_pixels
+        self._references = references
+        self._references_gate = references_gate
 
-    def job_seconds(self) -> float:
-        """How long the job now in the device thread has been running."""
-        return self._device_thread.job_seconds
+    def vitals(self) -> Vitals:
+        """What runs now."""
+        return Vitals(
+            job_seconds=self._device_thread.job_seconds,
+            late_codec_jobs=self._codec_pool.late(self._request_timeout),
+            codec_threads=self._codec_pool.threads,
+        )
 
-    def drain(self) -> None:
-        """Draining begins: requests that wait only for the precision to be settled are served now."""
-        if self._plan.gate_opens_at_drain:
-            self._open_gate()
+    def serve(self) -> None:
+        """Requests get their turns."""
+        self._admission.open()
+
+    def refuse(self, failure: str) -> None:
+        """Requests are refused until ``serve`` is called."""
+        _log.error("requests are refused, because a proof that they wait for has failed", failure=failure)
+        self._admission.refuse(
+            lambda: Unavailable(
+                "The model was loaded, but a test picture failed. GET /warmup says why. The service tries again by "
+                "itself.",
+                retry_after=5,
+            )
+        )
+
+    def limit_sizes(self, refused: tuple[Size, ...]) -> None:
+        """Refuse pictures whose model input covers one of these."""
+        if refused:
+            _log.warning("larger pictures are refused for now", model_inputs=[str(size) for size in refused])
+
+        def refusal(size: tuple[int, int]) -> ServiceError | None:
+            if not any(Size(*size).covers(limit) for limit in refused):
+                return None
+            return Unavailable(
+                "The model has no room for pictures of this size at the moment. Send it smaller, or try again later.",
+                retry_after=60,
+            )
+
+        self._admission.limit_sizes(refusal if refused else None)
 
     # -- load ----------------------------------------------------------------------------------------------------
 
-    async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
+    async def load(self, report: Callable[[str, str], None]) -> LoadReport:
         """Prepare in a separate thread, then load in the device thread.
-
-        Returns:
-            Seconds by phase.
 
         Raises:
             LoadError: with a reason that a person can act on; until a load succeeds, requests are refused with 503.
         """
-        self._plan = ProofPlan()
         stopwatch = PhaseStopwatch()
         loaded = False
         try:
@@ -131,12 +182,19 @@ class EngineTarget:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
             resume_garbage_collection(keep=loaded)
-        self._plan = ProofPlan.after_load(settled=info.settled, on_cuda=_on_cuda(info))
-        self._judge = Judge(self._side)
+        self._canaries.forget()
         self._set_info(info)
         announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
         announce("engine loaded", **info.labels())
-        return stopwatch.stop()
+        return LoadReport(
+            seconds_by_phase=stopwatch.stop(),
+            canary=self._canaries.small_model_input,
+            real=real_size(self._engine.model_input_size, max_pixels=self._max_pixels),
+            settled=info.settled,
+            real_gates=info.device.startswith("cuda"),
+            references=self._references.names if self._references else (),
+            gate_references=self._references.gate(self._references_gate) if self._references else (),
+        )
 
     async def _load(self, stopwatch: PhaseStopwatch, report: Callable[[str, str], None]) -> EngineInfo:
         loop = asyncio.get_running_loop()
@@ -146,10 +204,22 @@ class EngineTarget:
             loop.call_soon_threadsafe(self._preparation.report_progress)
             loop.call_soon_threadsafe(report, phase.value, detail)
 
-        if not self._canary:
-            self._canary = await in_daemon_thread(lambda: picture(self._side), name="canary")
+        await in_daemon_thread(self._canaries.make_small, name="canary")
         await self._preparation.run(lambda: self._engine.prepare(phase_began))
-        return await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+        verified = asyncio.create_task(self._verify_references(), name="references")
+        try:
+            info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
+            await verified
+        finally:
+            verified.cancel()
+        if self._references is not None:
+            self._references.check_engine(info)
+        return info
+
+    async def _verify_references(self) -> None:
+        """Beside the load, because it reads every picture and every mask."""
+        if self._references is not None:
+            await in_daemon_thread(self._references.verify, name="references")
 
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
@@ -158,7 +228,10 @@ class EngineTarget:
                 retry_after=5,
             )
         )
-        return LoadError(outcome, str(error) or type(error).__name__)
+        reason = public_reason(error) or type(error).__name__
+        if reason != str(error):
+            _log.error("the model could not be loaded", error=str(error))  # for everyone, it is shortened
+        return LoadError(outcome, reason)
 
     def _set_info(self, info: EngineInfo) -> None:
         self.info = info
@@ -175,104 +248,101 @@ class EngineTarget:
 
     # -- probe ---------------------------------------------------------------------------------------------------
 
-    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
-        """Settle the precision if the plan says so, then make the passes that it names.
+    async def probe(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
+        """Prove one thing.
 
         Raises:
             ProbeError: what failed, and how.
         """
         try:
-            self._check_canary_size(on_start)
-            return await self._probe(on_start)
+            return await self._prove(subject, on_running)
         except EngineError as error:
             self._device_errors.report(error)
-            raise ProbeError(_outcome(error), str(error)) from error
+            raise self._probe_failed(_outcome(error), error) from error
         except BadMask as error:
             raise ProbeError(Outcome.BAD_OUTPUT, str(error)) from error
-        finally:
-            if self._plan.gate_opens_after_probe:
-                self._open_gate()
+        except Exception as error:
+            if isinstance(error, ProbeError) or public_reason(error) == str(error):
+                raise
+            raise self._probe_failed(Outcome.ERROR, error) from error
 
-    def _check_canary_size(self, on_start: Callable[[], None]) -> None:
-        width, height = self._engine.model_input_size(self._side, self._side)
+    @staticmethod
+    def _probe_failed(outcome: Outcome, error: Exception) -> ProbeError:
+        reason = public_reason(error)
+        if reason != str(error):
+            _log.error("the probe failed", error=str(error), exc_info=error)  # for everyone, it is shortened
+        return ProbeError(
+            outcome, reason if isinstance(error, EngineError) else f"{type(error).__name__}: {reason}"
+        )
+
+    async def _prove(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
+        match subject:
+            case Canary():
+                self._check_canary_size()
+                return await self._pass(self._canaries.small, on_running)
+            case Settle():
+                return await self._settle(on_running)
+            case AtSize(size):
+                await in_daemon_thread(lambda: self._canaries.make(size), name="canary")
+                return await self._pass(size, on_running)
+            case Reference(name):
+                return await self._judge_reference(name, on_running)
+
+    def _check_canary_size(self) -> None:
+        width, height = self._canaries.small_model_input
         if min(width, height) < 1:
-            on_start()
             raise ProbeError(
                 Outcome.BAD_SIZE,
-                f"a canary of {self._side}x{self._side} pixels becomes a model input of {width}x{height}: "
+                f"a canary of {self._canaries.small} pixels becomes a model input of {width}x{height}: "
                 "height and width must be > 0",
             )
 
-    async def _probe(self, on_start: Callable[[], None]) -> ProbeReport:
-        if self._plan.settles_next:
-            await self._settle()
-        seconds = await self._pass_canary(on_start)
-        if self._plan.client_size_owed:
-            await self._pass_at_client_size()
-        self._plan = self._plan.after_pass()
-        return ProbeReport(
-            running_seconds=seconds,
-            again=self._plan.settles_next,
-        )
-
-    async def _pass_canary(self, on_start: Callable[[], None]) -> float:
-        """Send the canary and judge its cut-out; return the seconds for which it ran."""
+    async def _pass(self, size: Size, on_running: Callable[[bool], None]) -> ProbeReport:
+        """Send the canary of this size and judge its cut-out."""
         progress = Progress()
-
-        def turn_came() -> None:
-            self._open_gate_for(Proof.CANARY)
-            on_start()
-
-        with self._admission.probe_place() as place:
+        with self._admission.probe_place(on_running) as place:
             cut_out = await self._pipeline.run(
-                EncodedPicture(self._canary), Options(), place=place, progress=progress, on_start=turn_came
+                EncodedPicture(self._canaries.picture(size)), Options(), place=place, progress=progress
             )
-            await place.run_in_codec_pool(self._judge.check, cut_out.body)
-        return progress.running_seconds
+            await place.run_in_codec_pool(self._canaries.judge(size).check, cut_out.body)
+        return ProbeReport(progress.running_seconds)
 
-    async def _pass_at_client_size(self) -> None:
-        data = await in_daemon_thread(lambda: picture(CLIENT_SIDE), name="canary")
-        with self._admission.probe_place() as place:
-            await self._pipeline.run(
-                EncodedPicture(data),
-                Options(),
-                place=place,
-                progress=Progress(),
-                on_start=lambda: self._open_gate_for(Proof.CLIENT_SIZE),
+    async def _judge_reference(self, name: str, on_running: Callable[[bool], None]) -> ProbeReport:
+        """Cut a picture of the operator and compare its mask with the accepted one."""
+        references, info = self._references, self.info
+        if references is None or info is None:
+            raise RuntimeError("there are no references, or nothing is loaded")
+        data = await in_daemon_thread(lambda: references.encoded(name), name="reference")
+        progress = Progress()
+        with self._admission.probe_place(on_running) as place:
+            mask = await self._pipeline.run(
+                EncodedPicture(data), Options(output=Output.MASK), place=place, progress=progress
             )
+            measured = await place.run_in_codec_pool(lambda: references.judge(name, mask.body, info=info))
+        return ProbeReport(progress.running_seconds, measured)
 
-    async def _settle(self) -> None:
+    async def _settle(self, on_running: Callable[[bool], None]) -> ProbeReport:
         """Settle the precision; if that fails, the precision that has passed its proof stays in use."""
         before = self.info
         if before is None:
             raise RuntimeError("load() has to succeed before anything is settled")
         try:
-            after = await self._device_thread.run(self._engine.settle, kind=Kind.PROBE)
+            after = await self._device_thread.run(
+                self._engine.settle,
+                kind=Kind.PROBE,
+                on_start=lambda: on_running(True),  # noqa: FBT003 - it has one argument
+                on_end=lambda _: on_running(False),  # noqa: FBT003 - it has one argument
+            )
         except Exception as error:
-            why = str(error) if isinstance(error, EngineError) else type(error).__name__
+            why = error.public if isinstance(error, EngineError) else type(error).__name__
             reason = f"the self-check could not be finished: {why}"
-            self._plan = self._plan.after_settling(changed=False, on_cuda=_on_cuda(before))
             self._set_info(replace(before, precision_reason=reason, settled=True))
             raise
-        changed = after.precision != before.precision
-        if changed:
-            self._judge = Judge(self._side)
-        self._plan = self._plan.after_settling(changed=changed, on_cuda=_on_cuda(after))
+        if after.precision != before.precision:
+            self._canaries.forget()
         self._set_info(after)
         _log.info("engine settled", **after.labels())
-
-    def _open_gate_for(self, proof: Proof) -> None:
-        if self._plan.opens_gate(proof):
-            self._open_gate()
-
-    def _open_gate(self) -> None:
-        if self._plan.gate_closed:
-            self._plan = self._plan.after_opening()
-            self._admission.open()
-
-
-def _on_cuda(info: EngineInfo) -> bool:
-    return info.device.startswith("cuda")
+        return ProbeReport(0.0)
 
 
 def _outcome(error: EngineError) -> Outcome:

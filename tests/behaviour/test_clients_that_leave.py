@@ -44,7 +44,7 @@ async def test_a_queued_picture_whose_client_has_left_never_reaches_the_engine(
     await service.until(hold.reached.is_set)
     before = len(engine.seen)
     writer = await send(service, photo)
-    await service.until(lambda: service.admission.taken == 2 and service.admission.expected_seconds >= 0)
+    await service.until(lambda: service.admission.taken == 2 and service.admission.expected_wait >= 0)
     await service.until(lambda: service.device_thread.waiting == 1)
     await leave(writer)
     await service.until(lambda: service.admission.taken == 1)

@@ -37,13 +37,14 @@ async def test_out_of_memory_leaves_nothing_of_its_picture_behind(start: Start) 
     try:
         for _ in range(3):
             assert (await service.post(PHOTO))[0] == 503
+        await service.until(lambda: service.value("warmup_sizes", state="failed") == 1)  # a proof followed
         await service.until(lambda: all(picture() is None for picture in pictures))
-        assert len(pictures) == 3
+        assert len(pictures) >= 4
     finally:
         gc.enable()
     engine.on_infer = disc
     assert (await service.post(PHOTO))[0] == 200
-    assert service.value("device_errors_total", kind="oom") == 3
+    assert service.value("device_errors_total", kind="oom") >= 4
     assert service.value("http_requests_total", method="POST", route="/process", code="503") == 3
 
 
@@ -135,7 +136,7 @@ async def test_requests_that_waited_for_the_load_run_after_both_passes_on_a_gpu(
     await service.until(lambda: hold.reached.is_set() and service.admission.taken == 1)
     hold.release.set()
     assert (await posted)[0] == 200
-    assert engine.seen == [(64, 64), (1024, 1024), (40, 30)], "the wait would count as running time"
+    assert engine.seen == [(64, 64), (256, 256), (40, 30)]
 
 
 @pytest.mark.process

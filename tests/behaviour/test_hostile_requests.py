@@ -96,9 +96,6 @@ async def test_a_header_that_a_client_got_wrong_is_not_remembered(start: Start) 
     """Python keeps every text of a warning for ever, so clients could fill the memory with such headers."""
     service = await start()
     with warnings.catch_warnings(record=True) as caught:
-        from service.http.body import ignore_header_warnings
-
-        ignore_header_warnings()  # again, so that its filters come before the filters of the test
         form = part(b"Content-Disposition: form-data; name=secret-4711; =") + b"--x--\r\n"
         assert (await refusal(service, head(len(form), FORM) + form))[0] == 400
     assert not caught
@@ -354,8 +351,6 @@ _HEADERS = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader")
-@pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionParam")
 async def test_random_bytes_never_get_a_5xx(start: Start) -> None:
     service = await start(read_timeout=0.3)
     host, port = service.client.host, service.client.port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics.catalogue import STAGES
+from service.engines.protocol import RGB, Alpha
 from service.version import __version__
 from tests.support.photos import encoded
 from tests.support.running_service import Start
-from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.scripted_engine import WEIGHTS_HASH, Hold, ScriptedEngine
 from tests.support.service_process import live
 
 TORCH = version("torch")  # read here, because reading the file would block the event loop
@@ -31,7 +33,7 @@ async def test_a_picture_is_counted_once_in_every_stage_and_in_its_size(start: S
 
 async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -> None:
     service = await start()
-    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": ""}
+    loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": WEIGHTS_HASH}
     loaded |= {"precision": "fp32", "precision_reason": "asked for"}
     assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
     assert service.value("build_info", version=__version__, torch=TORCH) == 1
@@ -46,16 +48,67 @@ async def test_gauges_show_the_state_of_the_worker_and_the_device(start: Start, 
     service = await start(engine, queue_size=3)
     assert service.value("queue_capacity") == 3
     assert (service.value("worker_busy"), service.value("queue_depth")) == (0, 0)
+    assert service.value("expected_wait_seconds") == 0
     assert service.value("inference_started_timestamp_seconds") == 0
     engine.on_infer = hold
     posted = [asyncio.create_task(service.post(photo)) for _ in range(2)]
     await service.until(lambda: hold.reached.is_set() and service.value("queue_depth") == 1)
     assert service.value("worker_busy") == 1
+    assert service.value("expected_wait_seconds") > 0, "the first probe has told how long a picture takes"
     assert service.value("inference_started_timestamp_seconds") > 0
     assert service.value("device_memory_bytes", kind="allocated") == 300 + len(engine.seen)
     assert service.value("device_memory_bytes", kind="reserved") == 4000
     hold.release.set()
     assert [status for status, _, _ in await asyncio.gather(*posted)] == [200, 200]
+
+
+async def test_the_queue_depth_counts_accepted_pictures_whose_turn_has_not_come(
+    start: Start, photo: bytes
+) -> None:
+    """Neither uploads, nor the running picture, nor one that is encoded, nor one whose client has its answer."""
+    engine, hold, encoding = ScriptedEngine(), Hold(), threading.Event()
+    encoding_began = threading.Event()
+
+    def slow_foreground(image: RGB, alpha: Alpha) -> RGB:
+        encoding_began.set()
+        assert encoding.wait(60)
+        return image
+
+    service = await start(engine, queue_size=5, warmup_interval=3600)
+    engine.foreground = slow_foreground  # type: ignore[method-assign]
+    finishing = asyncio.create_task(service.post(photo))
+    await service.until(encoding_began.is_set)
+    assert service.value("queue_depth") == 0, "one is encoded"
+    with service.admission.take_place():
+        assert service.value("queue_depth") == 0, "one is uploaded"
+        engine.on_infer = hold
+        running = asyncio.create_task(service.post(photo))
+        await service.until(hold.reached.is_set)
+        assert service.value("queue_depth") == 0, "one runs"
+        waiting = asyncio.create_task(service.post(photo))
+        await service.until(lambda: service.device_thread.waiting == 1)
+        assert service.value("queue_depth") == 1
+    running.cancel()
+    await service.until(lambda: service.admission.clients == 2)
+    assert service.value("queue_depth") == 1, "the running one is abandoned"
+    hold.release.set()
+    encoding.set()
+    assert [(await task)[0] for task in (finishing, waiting)] == [200, 200]
+    assert service.value("queue_depth") == 0
+
+
+async def test_the_queue_depth_stays_within_the_capacity_while_nothing_runs(
+    start: Start, photo: bytes
+) -> None:
+    """There is a place for each waiting picture and for the running one; before the first proof none runs."""
+    engine, loading = ScriptedEngine(), threading.Event()
+    engine.on_load = lambda: (loading.wait(60), None)[1]
+    service = await start(engine, wait=False, queue_size=2)
+    posted = [asyncio.create_task(service.post(photo)) for _ in range(3)]
+    await service.until(lambda: service.device_thread.waiting == 3)
+    assert service.value("queue_depth") == service.value("queue_capacity") == 2
+    loading.set()
+    assert [status for status, _, _ in await asyncio.gather(*posted)] == [200] * 3
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 
 from service.engines.protocol import RGB, Alpha
 from service.host.allocator import MEMORY_VARIABLES
+from service.inference.return_times import LONGEST_SECONDS
 from tests.support.photos import encoded
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine, disc
@@ -84,7 +85,7 @@ async def test_overloaded_clients_get_200_or_429_and_everything_else_goes_on(
     load = await Load().of(service, CLIENTS, 2.5)
     watcher.cancel()
     assert set(load.statuses) == {200, 429}, load.statuses
-    assert load.retry_after <= {1, 2}, "the whole queue is done within its deadline"
+    assert max(load.retry_after) <= LONGEST_SECONDS, "clients that come back too early make the line longer"
     assert load.most_taken == 5
     assert {status for _, status in seen} == {200}, seen
     assert len(seen) == 4
@@ -108,7 +109,7 @@ async def test_work_that_would_outlast_its_deadline_is_refused_at_once(start: St
     load = await Load().of(service, 60, 5.0)
     assert set(load.statuses) == {200, 429}, load.statuses
     assert load.statuses[200] >= 10
-    assert load.retry_after <= {1, 2, 3, 4, 5}
+    assert max(load.retry_after) <= LONGEST_SECONDS
 
 
 SIDE, UPLOAD = 2000, 2_000_000
@@ -158,7 +159,7 @@ async def main():
     used = peak() - before
     await server.close()
     assert set(statuses) <= {200, 429} and statuses.count(429) > 20, statuses
-    pool = app[PARTS].codec_pool._max_workers
+    pool = app[PARTS].codec_pool.threads + 1  # and the probes' own
     pixels = SIDE * SIDE
     places = (QUEUE + 1) * (UPLOAD + (3 + 4 + 1) * pixels)
     work = pool * (24 * pixels + 3 * UPLOAD + (16 << 20))

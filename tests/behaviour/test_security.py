@@ -77,7 +77,7 @@ async def test_a_cut_out_an_error_and_a_preflight_carry_the_origin(start: Start,
             assert response.status == status
             assert response.headers["Access-Control-Allow-Origin"] == allowed
             exposed = response.headers["Access-Control-Expose-Headers"]
-            for name in ("Retry-After", "X-Request-Id", "X-Engine", "Server-Timing"):
+            for name in ("Retry-After", "X-Request-Id", "X-Engine", "X-Weights", "Server-Timing"):
                 assert name in exposed
             assert ("Origin" in response.headers.get("Vary", "")) == (allowed == SHOP)
             assert "Access-Control-Allow-Credentials" not in response.headers

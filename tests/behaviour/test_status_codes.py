@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import pytest
 from aiohttp import FormData
 from PIL import Image
 
-from service.engines.protocol import DeviceError, OutOfMemory, WeightsUnavailable
+from service.engines.protocol import RGB, Alpha, DeviceError, EngineInfo, OutOfMemory, WeightsUnavailable
 from tests.support import photos
 from tests.support.photos import encoded
 from tests.support.running_service import Service, Start
-from tests.support.scripted_engine import Hold, ScriptedEngine
+from tests.support.scripted_engine import WEIGHTS_HASH, Hold, ScriptedEngine
 from tests.support.waiting import until
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -52,12 +53,35 @@ async def test_a_form_with_a_picture_gets_a_cut_out_of_its_size(
     assert status == 200
     assert headers["Content-Type"] == "image/png"
     assert headers["X-Engine"] == "inspyrenet"
+    assert headers["X-Weights"] == WEIGHTS_HASH.removeprefix("sha256:")[:12]
     assert headers["X-Request-Id"]
     assert {part.split(";")[0].strip() for part in headers["Server-Timing"].split(",")} == {
         "queue", "decode", "infer", "compose", "encode",
     }  # fmt: skip
     with Image.open(io.BytesIO(body)) as image:
         assert (image.mode, image.size) == ("RGBA", (40, 30))
+
+
+async def test_an_answer_names_the_engine_and_the_weights_that_made_it_and_not_what_came_after(
+    start: Start, photo: bytes
+) -> None:
+    class Replaced(ScriptedEngine):
+        """Another engine takes its place while a client's picture is being composed."""
+
+        replacement: EngineInfo | None = None
+
+        def foreground(self, image: RGB, alpha: Alpha) -> RGB:
+            if self.replacement is not None:
+                self.name, self.info = self.replacement.engine, self.replacement
+            return image
+
+    scripted = Replaced()
+    service = await start(scripted)
+    assert scripted.info is not None
+    scripted.replacement = replace(scripted.info, engine="u2netp", weights_hash="sha256:ffffffffffffffff")
+    for engine, weights in (("inspyrenet", "0123456789ab"), ("u2netp", "ffffffffffff")):
+        status, _, headers = await service.post(photo)
+        assert (status, headers["X-Engine"], headers["X-Weights"]) == (200, engine, weights)
 
 
 @pytest.mark.parametrize(

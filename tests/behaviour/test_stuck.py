@@ -1,7 +1,8 @@
-"""A GPU thread that hangs: the endpoints, metrics and log report it, and then the process ends."""
+"""A GPU or codec thread that hangs: the endpoints, metrics and log report it, and then the process ends."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def test_a_stuck_request_shows_in_every_report_and_ends_the_process(tmp_path: Pa
         assert service.metric('http_requests_total{code="504",method="POST",route="/process"}') == 3
         assert service.metric('rejections_total{reason="timeout"}') == 3
         warm = service.ask("/warmup")
-        assert warm.status == 200, "the last finished probe has passed, and is fresh"
+        assert warm.status == 500, "no client gets an answer"
         assert b'"failing"' in warm.body
+        assert b'"job_hung"' in warm.body
 
         service.until(lambda: service.status("/livez") == 503)
         assert time.monotonic() - began > 2.5
@@ -98,3 +100,35 @@ def test_a_stuck_probe_load_or_preparation_ends_the_process_as_well(
         assert service.exit_code() == 1
         assert waiting.result().status == 503
         assert reason in service.log_messages("CRITICAL")[0]
+
+
+@pytest.mark.parametrize("sender", ["request", "probe"])
+def test_a_codec_thread_that_hangs_shows_as_what_it_is_and_ends_the_process(
+    tmp_path: Path, sender: str
+) -> None:
+    with live(
+        tmp_path,
+        request_timeout=1,
+        hang_timeout=2.5,
+        warmup_interval=0.5,
+        env={"STUCK_NOTICE": str(NOTICE)},
+    ) as service:
+        assert service.metric("codec_oldest_job_started_timestamp_seconds") == 0
+        service.set_faults(**{f"codec_{sender}": "hang"})
+        posted = [service.posting(PHOTO) for _ in range(3)]
+        statuses = {answer.result().status for answer in posted}
+        assert statuses == ({504} if sender == "request" else {200})
+        service.until(lambda: service.metric("codec_jobs_running") >= 1)
+        started = service.metric("codec_oldest_job_started_timestamp_seconds")
+        assert started == pytest.approx(time.time(), abs=5)
+        assert service.status("/livez") == 200, "the job may still end"
+
+        service.until(lambda: service.status("/livez") == 503)
+        dead = json.loads(service.ask("/livez").body)
+        assert dead["reason"].startswith("a codec thread (decoding and encoding of pictures) is stuck")
+        assert f"the work for a {sender} has been running" in dead["reason"]
+        assert service.exit_code() == 1
+        [seen, ended] = service.log_messages("CRITICAL")
+    assert "a codec thread" in seen
+    assert "GPU" not in seen + ended
+    assert "ending the process" in ended

@@ -14,11 +14,12 @@ SUBJECTS = {
     "is it warm": ["inspyrenet_ready", "inspyrenet_warmup_success"],
     "since when": ["inspyrenet_warmup_last_success_timestamp_seconds"],
     "why not": ["inspyrenet_warmup_runs_total", "inspyrenet_warmup_supervisor_up", "ALERTS"],
+    "references": ["inspyrenet_warmup_references", "inspyrenet_warmup_reference_worst_error_ratio"],
     "cold start": ["inspyrenet_startup_duration_seconds"],
     "traffic": ["inspyrenet_http_requests_total"],
     "errors": ["job:inspyrenet_process_errors:ratio_rate5m"],
     "latency by stage": ["inspyrenet_stage_duration_seconds_bucket"],
-    "queue": ["inspyrenet_queue_depth", "inspyrenet_queue_capacity"],
+    "queue": ["inspyrenet_queue_depth", "inspyrenet_queue_capacity", "inspyrenet_expected_wait_seconds"],
     "GPU": ["inspyrenet_device_memory_bytes", "inspyrenet_device_errors_total"],
 }
 

@@ -35,6 +35,9 @@ DEFAULTS = {
     "INSPYRENET_API_KEYS": (),
     "INSPYRENET_API_KEYS_FILE": None,
     "INSPYRENET_CORS_ORIGINS": (),
+    "INSPYRENET_MALLOC_TUNING": "on",
+    "INSPYRENET_REFERENCES": None,
+    "INSPYRENET_REFERENCES_GATE": "first",
     "INSPYRENET_LOG_FORMAT": "auto",
 }
 
@@ -95,6 +98,8 @@ def test_every_variable_is_read() -> None:
         "INSPYRENET_MAX_PIXELS": ("10000", 10_000),
         "INSPYRENET_MAX_MODEL_PIXELS": ("1048576", 1_048_576),
         "INSPYRENET_CORS_ORIGINS": ("*", ("*",)),
+        "INSPYRENET_MALLOC_TUNING": ("off", "off"),
+        "INSPYRENET_REFERENCES_GATE": ("all", "all"),
         "INSPYRENET_LOG_FORMAT": ("json", "json"),
     }
     settings = load(**{name: text for name, (text, _) in given_text.items()})
@@ -102,18 +107,22 @@ def test_every_variable_is_read() -> None:
     assert {name: read[name] for name in given_text} == {
         name: value for name, (_, value) in given_text.items()
     }
-    assert DEFAULTS.keys() - given_text.keys() == {"INSPYRENET_API_KEYS", "INSPYRENET_API_KEYS_FILE"}
+    assert DEFAULTS.keys() - given_text.keys() == {
+        "INSPYRENET_API_KEYS",
+        "INSPYRENET_API_KEYS_FILE",
+        "INSPYRENET_REFERENCES",
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value", "takes"),
     [
         ("INSPYRENET_ENGINE", "grab", "inspyrenet, u2netp or auto"),
-        ("INSPYRENET_MODE", "", "base, fast or base-nightly"),
+        ("INSPYRENET_MODE", " ", "base, fast or base-nightly"),
         ("INSPYRENET_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_DEVICE", "cuda:x", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_WEIGHTS", "  ", "official, dummy, or the path of a checkpoint"),
-        ("INSPYRENET_HOST", "", "an address or host name"),
+        ("INSPYRENET_HOST", " ", "an address or host name"),
         ("INSPYRENET_PORT", "65536", "a whole number from 0 to 65535"),
         ("INSPYRENET_WARMUP_INTERVAL", "0", "a number of seconds above 0"),
         ("INSPYRENET_WARMUP_INTERVAL", "-1", "a number of seconds above 0"),
@@ -128,6 +137,10 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_CORS_ORIGINS", "https://shop.example/path", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "https://*.shop.example", "* or comma-separated origins"),
         ("INSPYRENET_CORS_ORIGINS", "*,https://shop.example", "* or comma-separated origins"),
+        ("INSPYRENET_MALLOC_TUNING", "no", "on or off"),
+        ("INSPYRENET_REFERENCES", "/nowhere/references", "the path of a directory that can be read"),
+        ("INSPYRENET_REFERENCES", "x" * 90 + "/" + "\ud800", "the path of a directory that can be read"),
+        ("INSPYRENET_REFERENCES_GATE", "some", "none, first or all"),
         ("INSPYRENET_LOG_FORMAT", "xml", "auto, json or console"),
         ("PORT", "http", "a whole number from 0 to 65535"),
     ],
@@ -156,10 +169,25 @@ def test_keys_that_no_header_could_carry_are_refused_without_being_shown(keys: s
     )
 
 
-def test_lists_that_are_set_but_empty_are_as_if_unset() -> None:
-    assert (
-        load(INSPYRENET_API_KEYS="", INSPYRENET_API_KEYS_FILE="", INSPYRENET_CORS_ORIGINS=" ") == Settings()
-    )
+@pytest.mark.parametrize("name", [*DEFAULTS, "PORT"])
+def test_an_empty_variable_is_as_if_unset(name: str) -> None:
+    assert load(**{name: ""}) == Settings()
+
+
+def test_all_variables_may_be_empty_at_once() -> None:
+    assert load(**dict.fromkeys([*DEFAULTS, "PORT"], "")) == Settings()
+
+
+def test_a_list_of_nothing_but_space_is_empty() -> None:
+    assert load(INSPYRENET_CORS_ORIGINS=" ") == Settings()
+
+
+def test_a_directory_of_references_must_be_there(tmp_path: Path) -> None:
+    assert load(INSPYRENET_REFERENCES=str(tmp_path)).references == tmp_path
+    file = tmp_path / "references.json"
+    file.write_text("{}")
+    assert problems(INSPYRENET_REFERENCES=str(file))  # a file
+    assert problems(INSPYRENET_REFERENCES=str(tmp_path / "missing"))
 
 
 def test_a_file_of_keys_must_be_there(tmp_path: Path) -> None:
@@ -168,6 +196,13 @@ def test_a_file_of_keys_must_be_there(tmp_path: Path) -> None:
     file.write_text("open-sesame\n")
     assert load(INSPYRENET_API_KEYS_FILE=str(file)).api_keys_file == file
     assert problems(INSPYRENET_API_KEYS_FILE=str(tmp_path))  # a directory
+
+
+@pytest.mark.parametrize("name", ["INSPYRENET_REFERENCES", "INSPYRENET_API_KEYS_FILE"])
+def test_a_path_that_no_file_system_can_have_is_refused_in_words(name: str) -> None:
+    [line] = problems(**{name: "x" * 5000})
+    assert line.startswith(f"{name}: got ")
+    assert "takes the path of a" in line
 
 
 def test_a_checkpoint_may_appear_later() -> None:

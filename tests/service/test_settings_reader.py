@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,7 @@ def problems(flags: dict[str, str] | None = None, /, **environ: str) -> tuple[st
         ({}, {"PORT": "1"}, 1),
         ({}, {"PORT": ""}, 8080),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 2),
+        ({}, {"PORT": "1", "INSPYRENET_PORT": ""}, 1),
         ({"port": "3"}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 3),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "tcp://10.0.0.7:80"}, 1),
     ],
@@ -78,6 +80,16 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one(name: str) ->
     assert problems(**{name: "5"}) == (f"{name}: no such setting; did you mean INSPYRENET_WARMUP_INTERVAL?",)
 
 
+def test_an_empty_variable_is_no_variable_even_if_its_name_is_unknown() -> None:
+    assert load_settings({}, {"INSPYRENET_NONSENSE": "", "INSPYRENET_API_KEY": ""}) == (Settings(), ())
+
+
+def test_an_empty_flag_is_a_value_and_not_the_default() -> None:
+    assert problems({"mode": ""}, INSPYRENET_MODE="fast") == (
+        "--mode: got ''; takes base, fast or base-nightly",
+    )
+
+
 def test_an_unknown_variable_like_no_other_points_to_the_help() -> None:
     assert problems(INSPYRENET_XYZZY="5") == (
         "INSPYRENET_XYZZY: no such setting; ./inspyrenet serve --help lists all settings",
@@ -95,6 +107,23 @@ def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
         "INSPYRENET_HANG_TIMEOUT = 90 is below INSPYRENET_WARMUP_TIMEOUT = 120: "
         "a job that slow ends the process first",
     )
+
+
+def test_a_gate_without_references_is_remarked_upon(tmp_path: Path) -> None:
+    gate = {"INSPYRENET_REFERENCES_GATE": "all"}
+    _, notes = load_settings({}, gate)
+    assert notes == (
+        "INSPYRENET_REFERENCES_GATE = all has no effect: INSPYRENET_REFERENCES names no directory",
+    )
+    assert load_settings({}, gate | {"INSPYRENET_REFERENCES": str(tmp_path)})[1] == ()
+
+
+def test_settings_that_the_chosen_engine_does_not_use_are_remarked_upon() -> None:
+    given = {"INSPYRENET_WEIGHTS": "/w.pth", "INSPYRENET_MODE": "base", "INSPYRENET_PORT": "1"}
+    _, notes = load_settings({"precision": "bf16"}, given | {"INSPYRENET_ENGINE": "u2netp"})
+    assert notes == ("the engine u2netp does not use INSPYRENET_MODE, INSPYRENET_WEIGHTS, --precision",)
+    for engine in ("inspyrenet", "auto"):
+        assert load_settings({"engine": engine}, given)[1] == ()
 
 
 def outcome(**environ: str) -> tuple[Settings | None, tuple[str, ...]]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import generate_latest
 
 from metrics import Metrics
-from supervisor import ProbeReport, Snapshot, Supervisor
+from supervisor import LoadReport, MaskError, ProbeReport, Size, Snapshot, Subject, Supervisor, Vitals
 from tests.support.clock import FakeClock
 from tests.support.waiting import let_run
 
@@ -23,6 +23,10 @@ REQUEST_TIMEOUT = 60.0
 WALL_START = 1_700_000_000.0
 PROCESS_STARTED_BEFORE = 3.0
 PHASES = {"import": 1.0, "weights": 2.0, "device": 0.5}
+CANARY_SIZE = Size(64, 64)
+REAL = Size(1696, 1280)
+LOADED = LoadReport(seconds_by_phase=PHASES, canary=CANARY_SIZE, real=CANARY_SIZE)
+"""A load after which the canary proves everything."""
 
 
 class SupervisorClock(FakeClock):
@@ -78,21 +82,40 @@ class Call:
 
 
 class FakeTarget:
+    """Records what the supervisor asks of it; the test ends each call.
+
+    Attributes:
+        subjects: what each probe was to prove.
+        orders: what the supervisor told it: ``serve``, ``refuse: ...``, ``limit: ...``.
+    """
+
     def __init__(self) -> None:
         self.loads: list[Call] = []
         self.probes: list[Call] = []
-        self.seconds = 0.0
+        self.subjects: list[Subject] = []
+        self.orders: list[str] = []
+        self.now = Vitals()
 
-    async def load(self, report: Callable[[str, str], None]) -> Mapping[str, float]:
+    async def load(self, report: Callable[[str, str], None]) -> LoadReport:
         self.loads.append(call := Call(report))
         return await call.future
 
-    async def probe(self, on_start: Callable[[], None]) -> ProbeReport:
-        self.probes.append(call := Call(on_start))
+    async def probe(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
+        self.subjects.append(subject)
+        self.probes.append(call := Call(on_running))
         return await call.future
 
-    def job_seconds(self) -> float:
-        return self.seconds
+    def vitals(self) -> Vitals:
+        return self.now
+
+    def serve(self) -> None:
+        self.orders.append("serve")
+
+    def refuse(self, failure: str) -> None:
+        self.orders.append(f"refuse: {failure}")
+
+    def limit_sizes(self, refused: tuple[Size, ...]) -> None:
+        self.orders.append(f"limit: {', '.join(str(size) for size in refused)}")
 
 
 class World:
@@ -134,9 +157,9 @@ class World:
     def exposition(self) -> str:
         return generate_latest(self.metrics.registry).decode()
 
-    async def load(self, seconds: float = 0.0) -> None:
+    async def load(self, seconds: float = 0.0, report: LoadReport = LOADED) -> None:
         await self.advance(seconds)
-        self.target.loads[-1].future.set_result(PHASES)
+        self.target.loads[-1].future.set_result(report)
         await let_run()
 
     async def load_fails(self, error: BaseException) -> None:
@@ -145,14 +168,25 @@ class World:
         await let_run()
 
     async def start_probe(self) -> None:
-        self.target.probes[-1].callback()
+        """A thread begins to work for the current probe."""
+        self.target.probes[-1].callback(True)
         await let_run()
 
-    async def passes(self, running: float = 0.0) -> None:
+    async def pause_probe(self) -> None:
+        """The thread has ended, and the probe waits for the next one."""
+        self.target.probes[-1].callback(False)
+        await let_run()
+
+    @property
+    def subject(self) -> Subject:
+        """What the last probe was to prove."""
+        return self.target.subjects[-1]
+
+    async def passes(self, running: float = 0.0, mask_error: MaskError | None = None) -> None:
         """The current probe gets its turn, runs for this many seconds, and passes."""
         await self.start_probe()
         await self.advance(running)
-        self.target.probes[-1].future.set_result(ProbeReport(running))
+        self.target.probes[-1].future.set_result(ProbeReport(running, mask_error))
         await let_run()
 
     async def fails(self, error: BaseException) -> None:
@@ -160,7 +194,7 @@ class World:
         self.target.probes[-1].future.set_exception(error)
         await let_run()
 
-    async def becomes_ready(self, running: float = 0.0) -> None:
-        await self.load()
+    async def becomes_ready(self, running: float = 0.0, report: LoadReport = LOADED) -> None:
+        await self.load(report=report)
         await self.passes(running)
         assert self.supervisor.ready

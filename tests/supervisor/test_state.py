@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant
 
-from supervisor import Failure, Outcome, State
-from supervisor.state import Cadence, Evidence
-from tests.supervisor.evidence_machine import CADENCE, EvidenceMachine
+from supervisor import Canary, Failure, Outcome, ProbeReport, Reason, Settle, State, Vitals
+from supervisor.cadence import Cadence
+from supervisor.state import Evidence
+from tests.supervisor.evidence_machine import CADENCE, REPORT, EvidenceMachine
 
 FAILURE = Failure(Outcome.ERROR, "the reason", "ValueError")
 FRESH_FOR = 3 * 60.0 + 120.0
@@ -20,18 +21,22 @@ FRESH_FOR = 3 * 60.0 + 120.0
 seconds = st.floats(0, 1e6)
 
 
-def passed(evidence: Evidence, at: float = 0.0, running: float = 0.1, *, again: bool = False) -> Evidence:
-    return evidence.after_success(at, running_seconds=running, probe_seconds=running, again=again)
+def passed(evidence: Evidence, at: float = 0.0, running: float = 0.1) -> Evidence:
+    evidence = evidence.after_probe(Canary(), ProbeReport(running), at, seconds=running)
+    return evidence.after_opening(at) if evidence.everything_proved else evidence
 
 
 def failed(evidence: Evidence, times: int, at: float = 1.0) -> Evidence:
     for _ in range(times):
-        evidence = evidence.after_failure(FAILURE, at, 0.0)
+        if evidence.loaded is None:
+            evidence = evidence.after_load_failure(FAILURE, at, 0.0)
+        else:
+            evidence = evidence.after_probe_failure(Canary(), FAILURE, at, 0.0, seconds=1.0)
     return evidence
 
 
-COLD = Evidence(CADENCE)
-LOADED = COLD.after_load(0.0, load_seconds=2.0)
+COLD = Evidence.cold(CADENCE)
+LOADED = COLD.after_load(0.0, REPORT, load_seconds=2.0)
 READY = passed(LOADED)
 
 
@@ -39,7 +44,7 @@ READY = passed(LOADED)
     ("evidence", "now", "job_seconds", "state"),
     [
         (COLD, 0, 0, State.LOADING),
-        (failed(COLD, 1), 1, 0, State.LOADING),
+        (failed(COLD, 1), 1, 0, State.LOAD_FAILED),
         (LOADED, 0, 0, State.WARMING),
         (failed(LOADED, 5), 1, 0, State.WARMING),
         (LOADED, 0, 1000, State.WARMING),
@@ -52,16 +57,16 @@ READY = passed(LOADED)
         (failed(READY, 2), 1, 0, State.DEGRADED),
         (failed(READY, 3), 1, 0, State.FAILING),
         (failed(READY, 1), FRESH_FOR + 1, 0, State.FAILING),
-        (READY.after_load(1, load_seconds=2.0), 1, 0, State.WARMING),
+        (READY.after_load(1, REPORT, load_seconds=2.0), 1, 0, State.WARMING),
         (COLD.after_drain(), 0, 0, State.DRAINING),
         (failed(READY, 3).after_drain(), 1, 0, State.DRAINING),
-        (COLD.after_drain().after_load(0, load_seconds=2.0), 0, 0, State.DRAINING),
+        (COLD.after_drain().after_load(0, REPORT, load_seconds=2.0), 0, 0, State.DRAINING),
     ],
 )
 def test_the_state_is_the_first_one_that_applies(
     evidence: Evidence, now: float, job_seconds: float, state: State
 ) -> None:
-    assert evidence.state(now, job_seconds) is state
+    assert evidence.state(now, Vitals(job_seconds=job_seconds)) is state
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_the_state_is_the_first_one_that_applies(
         (READY, Outcome.SUCCESS),
         (failed(READY, 2), Outcome.ERROR),
         (passed(failed(READY, 2)), Outcome.SUCCESS),
-        (failed(COLD, 1).after_load(1, load_seconds=2.0), None),
+        (failed(COLD, 1).after_load(1, REPORT, load_seconds=2.0), None),
     ],
 )
 def test_the_outcome_is_that_of_the_last_finished_run_since_the_load(
@@ -94,10 +99,20 @@ def test_a_slow_probe_stretches_the_interval_up_to_five_times(running: float, ef
     assert not evidence.fresh(10.0 + 3 * effective + 120.1)
 
 
-def test_a_probe_with_more_to_prove_is_followed_by_another_at_once() -> None:
-    evidence = passed(LOADED, 10.0, again=True)
-    assert evidence.next_at == 10.0
-    assert evidence.state(10.0, 0) is State.READY
+def test_what_is_left_open_at_the_load_is_settled_after_the_first_proof_and_proved_before_requests_are_served() -> (
+    None
+):
+    evidence = COLD.after_load(0.0, replace(REPORT, settled=False), load_seconds=2.0)
+    evidence = passed(evidence, 10.0)
+    assert evidence.due(10.0, demanded=False) == Settle()
+    assert (evidence.state(10.0, Vitals()), evidence.reason(10.0, Vitals())) == (
+        State.WARMING,
+        Reason.GATE_CLOSED,
+    )
+    evidence = evidence.after_probe(Settle(), ProbeReport(1.0), 11.0, seconds=1.0)
+    assert not evidence.everything_proved
+    assert evidence.due(11.0, demanded=False) == Canary()
+    assert passed(evidence, 12.0).state(12.0, Vitals()) is State.READY
 
 
 @pytest.mark.parametrize(("failures", "delay"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (5000, 60)])
@@ -157,8 +172,8 @@ def test_a_demand_never_hurries_a_load() -> None:
 
 
 def test_a_new_load_discards_everything_known_about_the_old_one() -> None:
-    evidence = failed(READY, 2).after_load(9.0, load_seconds=2.0)
-    assert evidence == replace(COLD, loaded=True, load_seconds=2.0, next_at=9.0)
+    evidence = failed(READY, 2).after_load(9.0, REPORT, load_seconds=2.0)
+    assert evidence == COLD.after_load(9.0, REPORT, load_seconds=2.0)
 
 
 class StateMachine(EvidenceMachine):
@@ -166,12 +181,12 @@ class StateMachine(EvidenceMachine):
 
     @invariant()
     def ready_means_passed_recently_and_not_failing(self) -> None:
-        state = self.evidence.state(self.now, self.job_seconds)
+        state = self.evidence.state(self.now, self.vitals)
         if state in {State.READY, State.DEGRADED}:
             assert self.passed_at is not None
             assert self.now - self.passed_at <= 3 * 300 + 120
             assert self.failed_in_a_row <= 2
-            assert self.job_seconds <= 60
+            assert self.vitals.job_seconds <= 60
             assert not self.evidence.draining
         assert (state is State.READY) <= (self.failed_in_a_row == 0)
 

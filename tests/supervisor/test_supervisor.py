@@ -9,9 +9,10 @@ import weakref
 import pytest
 from structlog.testing import capture_logs
 
-from supervisor import Failure, LoadError, Outcome, ProbeError, Snapshot, State, guarded
+from supervisor import Failure, LoadError, Outcome, ProbeError, Snapshot, State, Vitals, guarded
+from supervisor.snapshot import ReferenceFacts, SizeFacts
 from supervisor.supervisor import HEARTBEAT_SECONDS
-from tests.supervisor.fakes import INTERVAL, PHASES, REQUEST_TIMEOUT, TIMEOUT, World
+from tests.supervisor.fakes import CANARY_SIZE, INTERVAL, PHASES, REQUEST_TIMEOUT, TIMEOUT, World
 from tests.support.waiting import let_run
 
 
@@ -46,7 +47,7 @@ async def test_a_failed_load_is_reported_with_its_reason_and_tried_again_with_ba
     for attempt, delay in enumerate([1, 2, 4, 8, 16, 32, 60, 60], start=1):
         await world.load_fails(LoadError(Outcome.WEIGHTS_UNAVAILABLE, "no checkpoint at the given path"))
         snapshot = world.snapshot
-        assert (snapshot.state, snapshot.outcome) == (State.LOADING, Outcome.WEIGHTS_UNAVAILABLE)
+        assert (snapshot.state, snapshot.outcome) == (State.LOAD_FAILED, Outcome.WEIGHTS_UNAVAILABLE)
         assert snapshot.consecutive_failures == attempt
         assert snapshot.seconds_to_next_attempt == delay
         assert snapshot.failure is not None
@@ -114,20 +115,24 @@ async def test_the_supervisor_becomes_ready_only_by_a_finished_probe(world: Worl
     assert world.value("ready") == 1
     assert world.snapshot == Snapshot(
         state=State.READY,
+        reason=None,
         alive=True,
         outcome=Outcome.SUCCESS,
         failure=None,
         consecutive_failures=0,
+        proved=True,
         last_success_age=0.0,
         fresh=True,
         interval=INTERVAL,
         seconds_to_next_attempt=INTERVAL,
-        job_seconds=0.0,
+        vitals=Vitals(),
         phase=None,
         phase_detail="",
         load_seconds=3.5,
         probe_seconds=0.25,
         timestamp=world.clock.time(),
+        sizes=SizeFacts(real=CANARY_SIZE, passed=True),
+        references=ReferenceFacts(),
         not_run=None,
     )
 
@@ -282,13 +287,13 @@ async def test_a_success_stops_counting_while_a_probe_waits_for_its_turn_which_i
 
 async def test_a_job_that_outlives_the_request_timeout_makes_it_failing_until_it_ends(world: World) -> None:
     await world.becomes_ready()
-    world.target.seconds = REQUEST_TIMEOUT + 0.1
+    world.target.now = Vitals(job_seconds=REQUEST_TIMEOUT + 0.1)
     snapshot = world.snapshot
     assert (snapshot.state, snapshot.fresh, snapshot.failure) == (State.FAILING, True, None)
-    assert snapshot.job_seconds == REQUEST_TIMEOUT + 0.1
+    assert snapshot.vitals.job_seconds == REQUEST_TIMEOUT + 0.1
     assert not snapshot.ready
     assert world.value("ready") == 0
-    world.target.seconds = 0.0
+    world.target.now = Vitals()
     assert world.supervisor.ready
 
 
@@ -312,6 +317,22 @@ async def test_a_probe_that_times_out_fails_at_once_and_no_other_starts_until_it
     assert world.probes == 3
     await world.passes()
     assert world.snapshot.state is State.READY
+
+
+async def test_the_time_for_which_a_probe_waits_between_its_threads_does_not_count_as_running(
+    world: World,
+) -> None:
+    await world.becomes_ready()
+    await world.advance(INTERVAL)
+    for _ in range(3):
+        await world.start_probe()
+        await world.advance(TIMEOUT / 4)
+        await world.pause_probe()
+        await world.advance(10)
+    assert world.snapshot.outcome is Outcome.SUCCESS
+    await world.start_probe()
+    await world.advance(TIMEOUT / 4)
+    assert world.snapshot.outcome is Outcome.TIMEOUT
 
 
 async def test_a_success_after_the_timeout_does_not_count(world: World) -> None:
@@ -592,9 +613,9 @@ async def test_the_log_has_the_messages_that_searches_rely_on() -> None:
 async def test_the_log_says_why_the_state_is_failing(world: World) -> None:
     await world.becomes_ready()
     with capture_logs() as logs:
-        world.target.seconds = REQUEST_TIMEOUT + 0.1
+        world.target.now = Vitals(job_seconds=REQUEST_TIMEOUT + 0.1)
         await world.advance(HEARTBEAT_SECONDS)
-        world.target.seconds = 0.0
+        world.target.now = Vitals()
         await world.advance(HEARTBEAT_SECONDS)
         await world.advance(3 * INTERVAL + TIMEOUT)
     changes = [(log["state"], log["reason"]) for log in logs if log["event"] == "state changed"]

@@ -4,7 +4,8 @@
 can switch faults on and off while the service runs. A hang ends when its entry is removed.
 
 * ``prepare``, ``load``: the steps of a load. ``probe``, ``request``: a picture in the device thread; a picture of the
-  canary's default size counts as a probe. Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky``
+  canary's default size counts as a probe. ``codec_probe``, ``codec_request``: a picture in a codec thread, when its
+  cut-out is made. Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky``
   (only a restart would help), ``no device``; for a picture also ``bad mask``.
 * ``supervisor``: ``kill`` ends the coroutine of the warmup supervisor once, and its guard restarts it.
   ``kill for good`` ends the guard as well, until the entry is removed.
@@ -65,8 +66,12 @@ class FaultyEngine(ScriptedEngine):
         self.on_load = partial(self._act, "load")
         self.on_infer = self._infer
 
+    def foreground(self, image: RGB, alpha: Alpha) -> RGB:
+        self._act(f"codec_{_sender(image)}")
+        return super().foreground(image, alpha)
+
     def _infer(self, image: RGB) -> Alpha:
-        place = "probe" if image.shape[:2] == CANARY else "request"
+        place = _sender(image)
         self._act(place)
         if self._faults.at(place) == "bad mask":
             return np.full(image.shape[:2], np.nan, np.float32)
@@ -87,6 +92,10 @@ class FaultyEngine(ScriptedEngine):
                 raise DeviceError("an illegal memory access was encountered", sticky=True)
             case ["no", "device"]:
                 raise ConfigurationError("INSPYRENET_DEVICE=cuda:7: there is no CUDA device here")
+
+
+def _sender(image: RGB) -> str:
+    return "probe" if image.shape[:2] == CANARY else "request"
 
 
 async def switch_supervisor(app: web.Application, faults: Faults) -> None:
@@ -131,5 +140,5 @@ def main(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    startup.prepare_to_serve()
+    startup.prepare_to_serve([], os.environ)
     main(Path(sys.argv[1]))

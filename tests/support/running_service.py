@@ -16,13 +16,15 @@ from aiohttp import TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
-from service.http import connection
 from service.http.slow_clients import SlowClients
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
+from service.server import listen
+from service.server import start as run
 from service.settings import Settings
 from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
@@ -77,8 +79,24 @@ class Service:
             return response.status, await response.read(), response.headers
 
 
+class OurServer(TestServer):
+    """aiohttp's server for tests, but with the service's own connections."""
+
+    async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any) -> None:
+        if self.runner is not None:
+            return
+        assert not kwargs
+        listener = listen("127.0.0.1", 0)
+        self.host, self.port = listener.getsockname()
+        self.runner = await run(self.app, listener)
+        self._root = URL.build(scheme="http", host=self.host, port=self.port)
+
+
 class Start(Protocol):
-    """The fixture ``start``: starts a service around an engine, and waits until it is ready unless told not to."""
+    """The fixture ``start``: starts a service around an engine, and waits until it is ready unless told not to.
+
+    ``requested`` is the setting ``INSPYRENET_ENGINE``.
+    """
 
     def __call__(
         self,
@@ -86,6 +104,7 @@ class Start(Protocol):
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        requested: str = "inspyrenet",
         **settings: Any,
     ) -> Awaitable[Service]: ...
 
@@ -113,17 +132,21 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        requested: str = "inspyrenet",
         **settings: Any,
     ) -> Service:
         engine = engine or ScriptedEngine()
         registry = CollectorRegistry()
         application = await asyncio.to_thread(
             lambda: create_app(
-                Settings(**settings), engine=engine, registry=registry, slow_clients=slow_clients
+                Settings(engine=requested, **settings),
+                engine=engine,
+                registry=registry,
+                slow_clients=slow_clients,
             )
         )
-        server = TestServer(application)
-        await server.start_server(**connection.OPTIONS)
+        server = OurServer(application)
+        await server.start_server()
         # Without a limit on simultaneous connections.
         client = await aiohttp_client(server, connector=TCPConnector(limit=0))
         service = Service(client, engine, registry)

@@ -14,6 +14,11 @@ import numpy as np
 
 from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
 
+LONGEST_SIDE = 256
+"""Pixels of a model input: small, so that proofs at the size of a photograph take little time."""
+WEIGHTS_HASH = "sha256:0123456789abcdef"
+"""Of weights that do not exist."""
+
 
 def disc(image: RGB) -> Alpha:
     """A soft mask that depends on the picture: how far each pixel is from the mean colour."""
@@ -26,9 +31,11 @@ class ScriptedEngine:
     """Loads at once and answers with ``disc``, unless a test replaces one of the functions.
 
     Attributes:
+        on_size: the size of the model input; a picture's own size up to 256 pixels a side.
         on_prepare, on_load, on_infer: replace them to raise, to block on an event, to return nonsense.
         on_settle: if set, the load leaves the precision open, and this is called when it is settled.
         settled_precision: the precision after that.
+        weights_hash: what the next load reports.
         seen: sizes (width, height) of the pictures that reached the device thread.
         threads: names of the threads in which ``infer`` ran.
     """
@@ -39,10 +46,15 @@ class ScriptedEngine:
         self.on_prepare: Callable[[], None] = lambda: None
         self.on_load: Callable[[], None] = lambda: None
         self.on_infer: Callable[[RGB], Alpha] = disc
-        self.on_size: Callable[[int, int], tuple[int, int]] = lambda width, height: (width, height)
+        self.on_size: Callable[[int, int], tuple[int, int]] = lambda width, height: (
+            min(width, LONGEST_SIDE),
+            min(height, LONGEST_SIDE),
+        )
         self.seen: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.device = "cpu"
+        self.weights_hash = WEIGHTS_HASH
+        self.info: EngineInfo | None = None
         self.on_settle: Callable[[], None] | None = None
         self.settled_precision = "bf16"
 
@@ -55,7 +67,7 @@ class ScriptedEngine:
         report(LoadPhase.WEIGHTS, "reading")
         report(LoadPhase.DEVICE, "setting up")
         self.on_load()
-        return EngineInfo(
+        self.info = EngineInfo(
             engine=self.name,
             fallback=False,
             fallback_reason="",
@@ -65,10 +77,11 @@ class ScriptedEngine:
             precision="fp32",
             precision_reason="asked for",
             weights="dummy",
-            weights_hash="",
+            weights_hash=self.weights_hash,
             weights_note="scripted",
             settled=self.on_settle is None,
         )
+        return self.info
 
     def settle(self) -> EngineInfo:
         assert self.on_settle is not None
@@ -80,9 +93,10 @@ class ScriptedEngine:
             info = self.load(lambda *_: None)
         finally:
             self.on_settle = on_settle
-        return replace(
+        self.info = replace(
             info, precision=self.settled_precision, precision_reason="it was checked", settled=True
         )
+        return self.info
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return self.on_size(width, height)

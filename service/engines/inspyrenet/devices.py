@@ -1,7 +1,11 @@
 """The device: which one is chosen, how much of its memory is in use, and what its errors mean.
 
 ``session`` calls it. The service reacts to the classes of errors. So ``translate_errors`` must convert every failure of
-memory or of the device, and no other exception.
+memory or of the device.
+
+A GPU under memory pressure fails in many words, which change with each version of torch and its libraries. So on a CUDA
+device every error of torch is one of the device (503), and the words decide only which one. On a CPU nothing but
+memory can fail, so any other error is a bug and stays visible as one (500).
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from contextlib import contextmanager
 
 import torch
 
+from service.engines.out_of_memory import first_line, says_no_memory
 from service.engines.protocol import ConfigurationError, DeviceError, OutOfMemory
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
-_DEVICE_FAILURE = ("cuda error", "cudnn error", "cudnn_status", "cublas_status", "cufft_status", "nccl error")
+_TORCH_ERRORS = (RuntimeError, torch.cuda.DeferredCudaCallError)
+"""What torch raises: all its own classes but the second are RuntimeErrors."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,44 +61,31 @@ def translate_errors(device: torch.device) -> Iterator[None]:
         OutOfMemory: the caches were emptied; a smaller image or a later attempt may succeed.
         DeviceError: it is sticky if the device no longer answers.
     """
+    on_cuda = device.type == "cuda"
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        out_of_memory = isinstance(error, MemoryError) or _is_out_of_memory(error)
-        if not out_of_memory and not _is_about_device(error):
+    except (MemoryError, *_TORCH_ERRORS) as error:
+        out_of_memory = says_no_memory(error, cuda=on_cuda)
+        if not (out_of_memory or on_cuda):
             raise
-        message = str(error).partition("\n")[0] or type(error).__name__
+        message = first_line(error)
         traceback.clear_frames(error.__traceback__)  # they reference the tensors of the failed pass
-        if out_of_memory:
-            _empty_caches(device)
+        gc.collect()
+        answers = not on_cuda or _still_answers(device)
+        if out_of_memory and answers:
             raise OutOfMemory(message) from None
-        raise DeviceError(message, sticky=not _still_answers(device)) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        hint in str(error).lower() for hint in _OUT_OF_MEMORY
-    )
-
-
-def _is_about_device(error: BaseException) -> bool:
-    accelerator_error = getattr(torch, "AcceleratorError", ())  # since torch 2.8
-    return isinstance(error, accelerator_error) or any(hint in str(error).lower() for hint in _DEVICE_FAILURE)
+        raise DeviceError(message, sticky=not answers) from error
 
 
 def _still_answers(device: torch.device) -> bool:
-    """Whether the device still works: after a CUDA context error, every later call raises the error again."""
-    if device.type != "cuda":
-        return True
+    """Whether the GPU still works: after a CUDA context error, every later call raises the error again.
+
+    Its cache is emptied first. Otherwise a GPU without a byte to spare could not take this test.
+    """
     try:
         torch.cuda.synchronize(device)
-        torch.zeros(1, device=device).item()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _empty_caches(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
         torch.cuda.empty_cache()
+        torch.zeros(1, device=device).item()
+    except _TORCH_ERRORS as error:
+        return says_no_memory(error, cuda=True)
+    return True

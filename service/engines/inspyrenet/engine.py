@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +58,8 @@ class InspyrenetEngine:
         self._base_size = mode_config(mode).base_size
         self._checkpoint: Checkpoint | None = None
         self._session: Session | None = None
+        self.info: EngineInfo | None = None
+        """What ``infer`` computes with; set in the device thread."""
 
     @property
     def name(self) -> str:
@@ -66,7 +69,7 @@ class InspyrenetEngine:
     def prepare(self, report: ReportPhase) -> None:
         """Find the checkpoint, download it if necessary, and verify it; dummy weights need none of that.
 
-        Computing its hash takes about as long as importing torch, so both run at the same time.
+        Computing its hash takes no longer than importing torch, so both run at the same time.
         """
         report(LoadPhase.WEIGHTS, "looking for the weights")
         if self._weights.on_disk():
@@ -75,43 +78,51 @@ class InspyrenetEngine:
 
     def load(self, report: ReportPhase) -> EngineInfo:
         """Import torch, read the weights, set up the device. With ``auto``, ``settle`` decides the precision later."""
-        if self._checkpoint is None:
+        checkpoint = self._checkpoint
+        if checkpoint is None:
             raise RuntimeError("prepare() has to succeed before load()")
-        self._session = None  # a second load must not need memory for two networks
+        self._session = self.info = None  # a second load must not need memory for two networks
         report(LoadPhase.IMPORT, "importing torch and the network")
         session = _import_session()
 
         device = session.set_up_device(self._device)
-        report(LoadPhase.WEIGHTS, f"reading {self._checkpoint.source}")
-        network = session.read_network(self._checkpoint, self._mode)
+        report(LoadPhase.WEIGHTS, f"reading {checkpoint.name}")
+        _log.info("reading %s", checkpoint.source)
+        network = session.read_network(checkpoint, self._mode)
+        weights_hash = checkpoint.hash or session.hash_weights(network)
         report(LoadPhase.DEVICE, f"setting up {device}")
         self._session = session.Session(network, device, self._precision)
-        return self._info(self._session, self._checkpoint)
-
-    def settle(self) -> EngineInfo:
-        """Decide the precision if it is open; see :meth:`service.engines.inspyrenet.session.Session.settle`."""
-        if self._session is None or self._checkpoint is None:
-            raise RuntimeError("load() has to succeed before settle()")
-        self._session.settle()
-        return self._info(self._session, self._checkpoint)
-
-    def _info(self, session: Session, checkpoint: Checkpoint) -> EngineInfo:
-        precision = session.precision
-        _log.info("precision %s: %s", precision.name, precision.reason)
-        return EngineInfo(
+        _log_precision(self._session)
+        self.info = EngineInfo(
             engine=self.name,
             fallback=False,
             fallback_reason="",
             mode=self._mode,
             resize=self._resize,
-            device=str(session.device),
-            precision=precision.name,
-            precision_reason=precision.reason,
+            device=str(device),
+            precision=self._session.precision.name,
+            precision_reason=self._session.precision.reason,
             weights=checkpoint.kind,
-            weights_hash=checkpoint.hash,
+            weights_hash=weights_hash,
             weights_note=checkpoint.note,
-            settled=session.settled,
+            settled=self._session.settled,
         )
+        return self.info
+
+    def settle(self) -> EngineInfo:
+        """Decide the precision if it is open; see :meth:`service.engines.inspyrenet.session.Session.settle`."""
+        session, info = self._session, self.info
+        if session is None or info is None:
+            raise RuntimeError("load() has to succeed before settle()")
+        try:
+            session.settle()
+        finally:  # a check that fails leaves fp32, and says so
+            precision = session.precision
+            self.info = replace(
+                info, precision=precision.name, precision_reason=precision.reason, settled=session.settled
+            )
+        _log_precision(session)
+        return self.info
 
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) of the model input; see :func:`service.engines.inspyrenet.resize.model_input_size`."""
@@ -139,6 +150,10 @@ class InspyrenetEngine:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU and before a load."""
         session = self._session  # read once: a load in the device thread may set it to None at any time
         return {"allocated": 0, "reserved": 0} if session is None else session.memory()
+
+
+def _log_precision(session: Session) -> None:
+    _log.info("precision %s: %s", session.precision.name, session.precision.reason)
 
 
 def _import_ahead() -> None:

@@ -19,11 +19,12 @@ from service.engines.inspyrenet import devices, precision
 from service.engines.inspyrenet.dummy_weights import dummy_state, smooth_noise
 from service.engines.inspyrenet.forward.model import Forward
 from service.engines.inspyrenet.package_network import build_network
+from service.engines.inspyrenet.torch_settings import configure_torch
+from service.engines.out_of_memory import main_memory
 from service.engines.package_config import mode_config
 from service.engines.protocol import RGB, Alpha
 from service.engines.weights.checkpoint_file import Checkpoint
-from service.engines.weights.state_dict import assign_weights, read_checkpoint
-from service.host.cpu import available_cpus
+from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
@@ -40,14 +41,12 @@ _STD = (0.229, 0.224, 0.225)
 
 
 def set_up_device(name: str) -> torch.device:
-    """Choose the device, and give torch as many threads as the container has CPUs.
-
-    Call it in the thread that will compute: torch keeps the number of threads for each calling thread.
+    """Choose the device and configure torch, in the thread that will compute.
 
     Raises:
         ConfigurationError: the named device is missing.
     """
-    torch.set_num_threads(available_cpus())
+    configure_torch()
     return devices.choose_device(name)
 
 
@@ -55,17 +54,25 @@ def read_network(checkpoint: Checkpoint, mode: str) -> nn.Module:
     """The package's network of ``mode`` with the checkpoint's weights, in main memory.
 
     Raises:
-        WeightsUnavailable: the checkpoint is damaged, belongs to another network, or changed since it was verified.
+        WeightsUnavailable: the checkpoint is damaged, belongs to another network, or changed since it was hashed.
+        OutOfMemory: there is not enough main memory.
     """
-    if checkpoint.path is None:
-        state = dummy_state(mode)
-    else:
-        checkpoint.check_unchanged()
-        state = read_checkpoint(checkpoint.path)
-    network = build_network(mode_config(mode).base_size)
-    assign_weights(network, state, checkpoint.source)
-    checkpoint.check_unchanged()  # so the copied weights are the verified ones
-    return network
+    with main_memory():
+        if checkpoint.path is None:
+            state = dummy_state(mode)
+        else:
+            checkpoint.check_unchanged()
+            state = read_checkpoint(checkpoint.path)
+        network = build_network(mode_config(mode).base_size)
+        assign_weights(network, state, checkpoint.source)
+        checkpoint.check_unchanged()  # so the copied weights are those whose hash is known
+        return network
+
+
+def hash_weights(network: nn.Module) -> str:
+    """The hash of weights that were computed and not read: ``sha256:<hex>`` of all tensors as they are in memory."""
+    with main_memory():
+        return state_hash(network.state_dict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +110,8 @@ class Session:
         self.device = device
         self._main_memory = MainMemory(spare=SPARE_BEFORE_PASS_BYTES)
         self._open: _OpenPrecision | None = None
-        unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
         with devices.translate_errors(device), torch.inference_mode():
+            unsuitable = "" if wanted == "fp32" else precision.unsuitable_hardware(device)
             self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
             self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
             if wanted == "bf16":

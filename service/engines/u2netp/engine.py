@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.engines import out_of_memory
 from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, ReportPhase
 from service.engines.u2netp import weights
 from service.host.cpu import available_cpus
@@ -47,10 +48,12 @@ class U2netpEngine:
             )
         self._path = path or weights.installed_path()
         self._model: npt.NDArray[np.uint8] | None = None
+        self.info: EngineInfo | None = None
 
     def prepare(self, report: ReportPhase) -> None:
         """Read and verify the weights."""
-        report(LoadPhase.WEIGHTS, f"reading {self._path}")
+        report(LoadPhase.WEIGHTS, f"reading {self._path.name}")
+        _log.info("reading %s", self._path)
         self._model = np.frombuffer(weights.read_verified(self._path), np.uint8)
 
     def load(self, report: ReportPhase) -> EngineInfo:
@@ -64,13 +67,17 @@ class U2netpEngine:
         cv2.setNumThreads(available_cpus())
         if self._unused_device:
             _log.warning("INSPYRENET_DEVICE=%s is not used: u2netp runs on the CPU", self._unused_device)
-        return self.settle()
+        self.info = self._describe(cv2.__version__)
+        return self.info
 
     def settle(self) -> EngineInfo:
         """Return what is loaded: this engine has no precision to decide."""
-        import cv2  # noqa: PLC0415  # only once the port is open
+        if self.info is None:
+            raise RuntimeError("load() has to succeed before settle()")
+        return self.info
 
-        reason = f"OpenCV {cv2.__version__} computes u2netp in full precision"
+    def _describe(self, opencv: str) -> EngineInfo:
+        reason = f"OpenCV {opencv} computes u2netp in full precision"
         if self._unused_device:
             reason += f", on the CPU although INSPYRENET_DEVICE={self._unused_device}"
         return EngineInfo(
@@ -101,10 +108,11 @@ class U2netpEngine:
 
         if self._model is None:
             raise RuntimeError("prepare() has to succeed before infer()")
-        square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-        mask = network.predict(self._model, square)
-        trim_heap()
-        return refine.refine(image, square, mask)
+        with out_of_memory.main_memory():
+            square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+            mask = network.predict(self._model, square)
+            trim_heap()
+            return refine.refine(image, square, mask)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         """The foreground's colours; see :func:`service.engines.unmixing.estimate_foreground`."""

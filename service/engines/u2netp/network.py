@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engines.protocol import RGB, Alpha, OutOfMemory
+from service.engines.protocol import RGB, Alpha
 
 SIDE = 320
 """Pixels: the side of the square that the network was trained on."""
@@ -33,21 +33,13 @@ def predict(model: npt.NDArray[np.uint8], square: RGB) -> Alpha:
 
     Returns:
         SIDE x SIDE, stretched to the range 0 to 1 as in the authors' code; 0 everywhere if all values are equal.
-
-    Raises:
-        OutOfMemory: there was not enough main memory.
     """
     pixels = square.astype(np.float32)
     pixels /= max(float(pixels.max()), 1.0)
     pixels = (pixels - _MEAN) / _STD
-    try:
-        network = cv2.dnn.readNetFromONNX(model)
-        network.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
-        mask: Alpha = network.forward(_OUTPUT)[0, 0]
-    except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
-            raise OutOfMemory("u2netp: not enough main memory for a forward pass") from error
-        raise
+    network = cv2.dnn.readNetFromONNX(model)
+    network.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+    mask: Alpha = network.forward(_OUTPUT)[0, 0]
     least, greatest = float(mask.min()), float(mask.max())
     if greatest - least < _LEAST_SPREAD:
         return np.zeros_like(mask)

@@ -32,9 +32,11 @@ def read_verified(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsUnavailable(
-            f"u2netp's weights cannot be read from {path}: {error.strerror or error}. {cure}"
+            f"u2netp's weights cannot be read from {path}: {error.strerror or error}. {cure}", path
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise WeightsUnavailable(f"{path} is damaged: its SHA-256 is {found}, so it is not loaded. {cure}")
+        raise WeightsUnavailable(
+            f"{path} is damaged: its SHA-256 is {found}, so it is not loaded. {cure}", path
+        )
     return content

@@ -22,16 +22,21 @@ class Checkpoint:
     path: Path | None
     """None for dummy weights, which are computed."""
     hash: str
-    """``md5:<hex>`` or ``sha256:<hex>``; empty for dummy weights."""
+    """``sha256:<hex>`` of the file; empty for dummy weights, whose hash is known once they are computed."""
     note: str
     """``verified``, ``unverified: <why>``, or ``dummy weights: <what that means>``."""
     fingerprint: Fingerprint | None
-    """Of the file when its hash was computed; None for dummy weights."""
+    """Of the file while its hash was computed; None for dummy weights."""
 
     @property
     def source(self) -> str:
-        """The path, or ``dummy weights``; for messages."""
+        """The path, or ``dummy weights``; for messages to the operator."""
         return str(self.path) if self.path else "dummy weights"
+
+    @property
+    def name(self) -> str:
+        """The name of the file, or ``dummy weights``; for messages to everyone."""
+        return self.path.name if self.path else "dummy weights"
 
     def check_unchanged(self) -> None:
         """Make sure that the file is still the one whose hash was computed.
@@ -47,5 +52,6 @@ class Checkpoint:
             unchanged = False
         if not unchanged:
             raise WeightsUnavailable(
-                f"{self.path} changed after it had been verified. It is not loaded; the next attempt verifies it again"
+                f"{self.path} changed after it had been hashed. It is not loaded; the next attempt hashes it again",
+                self.path,
             )

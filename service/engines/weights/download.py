@@ -94,7 +94,7 @@ def download(
         _verify(part, url, md5)
         os.replace(part, path)
     except OSError as error:
-        raise WeightsUnavailable(_explain_disk_error(error, path)) from error
+        raise WeightsUnavailable(_explain_disk_error(error, path), path) from error
     finally:
         with contextlib.suppress(OSError):  # an error from here would hide the one that is on its way
             part.unlink(missing_ok=True)

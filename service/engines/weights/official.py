@@ -15,7 +15,7 @@ from pathlib import Path
 from service.engines.package_config import ModeConfig
 from service.engines.protocol import ReportLine, WeightsUnavailable
 from service.engines.weights.checkpoint_file import Checkpoint
-from service.engines.weights.hashing import file_hash
+from service.engines.weights.hashing import file_hashes
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def official_path(config: ModeConfig) -> Path:
 
 
 def describe(config: ModeConfig) -> Description:
-    """The state of the file on this disk. Reads the file if its hash is not known yet; downloads nothing."""
+    """The state of the file on this disk. Reads the whole file, and downloads nothing."""
     path = official_path(config)
     present = path.exists()
     try:
@@ -75,20 +75,24 @@ def fetch(config: ModeConfig, *, report: ReportLine, progress: bool = True) -> C
     except WeightsUnavailable as error:
         raise WeightsUnavailable(
             f"{problem}, and it could not be downloaded: {error}. To bring it by hand, download {config.url} "
-            f"elsewhere and save it as {path}"
+            f"elsewhere and save it as {path}",
+            path,
+            *error.paths,
         ) from error
     return _verify(path, config)
 
 
 def _verify(path: Path, config: ModeConfig) -> Checkpoint:
     if config.md5 is None:
-        digest, fingerprint = file_hash(path, "sha256")
         note = "unverified: upstream publishes no hash of this checkpoint"
+        digests, fingerprint = file_hashes(path, "sha256")
         _log.warning("%s is %s", path, note)
-        return Checkpoint("official", path, f"sha256:{digest}", note, fingerprint)
-    digest, fingerprint = file_hash(path, "md5")
-    if digest != config.md5:
-        raise WeightsUnavailable(
-            f"{path} has the MD5 {digest}, but upstream publishes {config.md5}: it is not loaded"
-        )
-    return Checkpoint("official", path, f"md5:{digest}", "verified", fingerprint)
+    else:
+        note = "verified"
+        digests, fingerprint = file_hashes(path, "sha256", "md5")
+        if digests["md5"] != config.md5:
+            raise WeightsUnavailable(
+                f"{path} has the MD5 {digests['md5']}, but upstream publishes {config.md5}: it is not loaded",
+                path,
+            )
+    return Checkpoint("official", path, f"sha256:{digests['sha256']}", note, fingerprint)

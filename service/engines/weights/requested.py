@@ -14,7 +14,7 @@ from service.engines.package_config import ModeConfig
 from service.engines.protocol import ReportLine, WeightsUnavailable
 from service.engines.weights import official
 from service.engines.weights.checkpoint_file import Checkpoint
-from service.engines.weights.hashing import file_hash
+from service.engines.weights.hashing import file_hashes
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class Weights:
             except WeightsUnavailable as error:
                 raise WeightsUnavailable(
                     f"{error}. Run `./inspyrenet weights` where there is a network, set INSPYRENET_WEIGHTS to the path "
-                    "of a checkpoint, or set INSPYRENET_ENGINE to u2netp or auto"
+                    "of a checkpoint, or set INSPYRENET_ENGINE to u2netp or auto",
+                    *error.paths,
                 ) from error
         return _operators_file(Path(self.spec).expanduser())
 
@@ -63,9 +64,10 @@ def _operators_file(path: Path) -> Checkpoint:
         found = "a directory" if path.is_dir() else "nothing"
         raise WeightsUnavailable(
             f"INSPYRENET_WEIGHTS={path}: there is {found} at that path. Set it to official, to dummy, or to the path "
-            "of a checkpoint"
+            "of a checkpoint",
+            path,
         )
-    digest, fingerprint = file_hash(path, "sha256")
+    digests, fingerprint = file_hashes(path, "sha256")
     return Checkpoint(
-        "file", path, f"sha256:{digest}", "unverified: a file given by the operator", fingerprint
+        "file", path, f"sha256:{digests['sha256']}", "unverified: a file given by the operator", fingerprint
     )

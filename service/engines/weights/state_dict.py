@@ -1,11 +1,12 @@
-"""Reads a checkpoint file into a dictionary of tensors, and copies such a dictionary into a network.
+"""Reads a checkpoint file into a dictionary of tensors, copies such a dictionary into a network, and hashes one.
 
-The engine's load calls both, in the device thread. Importing this module imports torch. Code in a checkpoint must never
-run, and after the load no tensor may still map the file.
+The engine's load calls these, in the device thread. Importing this module imports torch. Code in a checkpoint must
+never run, and after the load no tensor may still map the file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
 from contextlib import suppress
@@ -16,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
 
 _ALIGNMENT = 16
@@ -34,22 +36,24 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         WeightsUnavailable: what is wrong with the file.
+        MemoryError, RuntimeError: there is not enough main memory, as ``out_of_memory`` recognises it.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         if not head:
-            raise WeightsUnavailable(f"{path} is empty; remove it and download the weights again")
+            raise WeightsUnavailable(f"{path} is empty; remove it and download the weights again", path)
         if head.lstrip()[:1] == b"<":
             raise WeightsUnavailable(
                 f"{path} is a web page, not a checkpoint (a download answered with an error page?); "
-                "remove it and download the weights again"
+                "remove it and download the weights again",
+                path,
             )
         if path.suffix == ".safetensors" or head[8:9] == b"{":
             return _read_safetensors(path)
         return _read_torch(path, head)
     except OSError as error:
-        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}") from error
+        raise WeightsUnavailable(f"cannot read {path}: {error.strerror or error}", path) from error
 
 
 def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
@@ -70,17 +74,28 @@ def assign_weights(network: nn.Module, state: dict[str, torch.Tensor], source: s
     if missing or unexpected:
         raise WeightsUnavailable(
             f"{source} is a checkpoint of another network: of {len(expected)} parameters, {len(missing)} are missing"
-            f"{_example(missing)}, and {len(unexpected)} are unknown{_example(unexpected)}"
+            f"{_example(missing)}, and {len(unexpected)} are unknown{_example(unexpected)}",
+            Path(source),
         )
     wrong = [name for name, tensor in expected.items() if tensor.shape != state[name].shape]
     if wrong:
         name = wrong[0]
         raise WeightsUnavailable(
             f"{source} is a checkpoint of a network of another size: {len(wrong)} parameters have another shape, "
-            f"such as {name}: {list(state[name].shape)} instead of {list(expected[name].shape)}"
+            f"such as {name}: {list(state[name].shape)} instead of {list(expected[name].shape)}",
+            Path(source),
         )
     network.load_state_dict(_in_one_block(state), strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
+
+
+def state_hash(state: dict[str, torch.Tensor]) -> str:
+    """``sha256:<hex>`` of the names, types, shapes and bytes of all tensors, in the order of their names."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        hasher.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{hasher.hexdigest()}"
 
 
 @torch.no_grad()
@@ -97,7 +112,7 @@ def _in_one_block(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
     damaged = f"{path} is truncated or damaged ({path.stat().st_size} bytes); remove it and download the weights again"
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # a ZIP file's directory is at its end
-        raise WeightsUnavailable(damaged)
+        raise WeightsUnavailable(damaged, path)
     try:
         # Mapping fails for torch's older format, for compressed records, and on some file systems.
         with suppress(RuntimeError):
@@ -109,10 +124,13 @@ def _read_torch(path: Path, head: bytes) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsUnavailable(
             f"{path} is not a plain checkpoint: it is damaged, or it holds other objects than tensors, "
-            "which are never loaded"
+            "which are never loaded",
+            path,
         ) from error
     except Exception as error:  # unpickling invalid data can raise any exception
-        raise WeightsUnavailable(damaged) from error
+        if says_no_memory(error):
+            raise
+        raise WeightsUnavailable(damaged, path) from error
 
 
 def _all_stored(path: Path) -> bool:
@@ -125,7 +143,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return _only_tensors(safetensors.torch.load(path.read_bytes()), path)
     except safetensors.SafetensorError as error:
         raise WeightsUnavailable(
-            f"{path} is not a whole safetensors file ({error}); download it again"
+            f"{path} is not a whole safetensors file ({error}); download it again", path
         ) from error
 
 
@@ -134,7 +152,7 @@ def _only_tensors(state: object, path: Path) -> dict[str, torch.Tensor]:
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
         raise WeightsUnavailable(
-            f"{path} is not a checkpoint of this network: a plain dictionary of tensors was expected"
+            f"{path} is not a checkpoint of this network: a plain dictionary of tensors was expected", path
         )
     return state
 

@@ -25,9 +25,13 @@ def _matches(data: bytes) -> bool:
     return data.startswith(b"BM") and data[14:18] in _HEADER_LENGTHS
 
 
-def _strip(data: bytes) -> StrippedFile:
+def _size(data: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from("<HH" if data[14] == _OS2_HEADER_LENGTH else "<ii", data, 18)
-    return StrippedFile(data, (width, abs(height)))  # a negative height means that the top row comes first
+    return width, abs(height)  # a negative height means that the top row comes first
+
+
+def _strip(data: bytes) -> StrippedFile:
+    return StrippedFile(data, _size(data))
 
 
 class _Bmp(BmpImageFile):
@@ -57,4 +61,4 @@ def _profile(data: bytes) -> bytes | None:
     return profile if len(profile) == length else None
 
 
-BMP = FileFormat("BMP", _matches, _strip, _open)
+BMP = FileFormat("BMP", _matches, _strip, _open, header_size=_size)

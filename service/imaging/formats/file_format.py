@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
 from service.errors import Undecodable
 from service.imaging.formats.opened import Opened
 
-_NO_LOCK = nullcontext()
+HEADER_STEPS = 64
+"""Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
 
 
 class Malformed(Exception):
     """The structure of a file is broken, or it is built to be expensive."""
+
+
+def no_size(_: bytes) -> tuple[int, int]:
+    """For a format whose first bytes do not say the size."""
+    raise Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,12 @@ class FileFormat:
     """Raises ``Malformed``, ``struct.error`` or ``IndexError`` for a broken file; callers use ``strip_metadata``."""
     open: Callable[[BytesIO], Opened]
     """Pillow's decoder, or one that corrects it."""
-    decoding_lock: AbstractContextManager[object] = _NO_LOCK
-    """Held while pixels are decoded."""
+    header_size: Callable[[bytes], tuple[int, int]] = no_size
+    """(width, height) as stored, from the first bytes of a file, in at most ``HEADER_STEPS`` steps. Raises
+    ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it. It need not find every oddity of a file:
+    pictures are judged by ``strip`` and by the decoder."""
+    decodes_alone: bool = False
+    """Whether no other such file may be decoded at the same time, because the header does not bound its memory."""
 
     def strip_metadata(self, data: bytes) -> StrippedFile:
         """Read the size and the orientation of a file, and copy it without its metadata.

@@ -38,4 +38,12 @@ def _palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-GIF = FileFormat("GIF", _matches, _strip, GifImageFile)
+def _header_size(data: bytes) -> tuple[int, int]:
+    """The canvas. The first frame may enlarge it, but stands behind any number of extensions."""
+    width, height = struct.unpack_from("<HH", data, 6)
+    if not width or not height:
+        raise Malformed
+    return width, height
+
+
+GIF = FileFormat("GIF", _matches, _strip, GifImageFile, header_size=_header_size)

@@ -15,12 +15,13 @@ import re
 import struct
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import Undecodable
 from service.imaging.formats.exif import exif_orientation
-from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 from service.imaging.picture import strips
 
 MAX_SCANS = 100
@@ -131,16 +132,29 @@ def _has_every_scan(data: bytes, scans: list[int], components: bytes) -> bool:
     return not any(missing_bits.values())
 
 
-def _open_without_end(file: BytesIO) -> JpegImageFile:
-    """Open a file that has no end marker.
+class _WithoutEnd(JpegImageFile):
+    """A file that has no end marker."""
 
-    Raises:
-        Malformed: pixels are missing.
-    """
+    data: bytes
+
+    def load(self) -> Any:
+        """Decode the pixels.
+
+        Raises:
+            Malformed: pixels are missing.
+        """
+        if self.tile:
+            files = (JpegImageFile(BytesIO(self.data + filler + _END)) for filler in _FILLERS)
+            if len({_digest(file) for file in files}) > 1:
+                raise Malformed
+        return super().load()
+
+
+def _open_without_end(file: BytesIO) -> _WithoutEnd:
     data = file.getvalue()
-    if len({_digest(JpegImageFile(BytesIO(data + filler + _END))) for filler in _FILLERS}) > 1:
-        raise Malformed
-    return JpegImageFile(BytesIO(data + _END))
+    image = _WithoutEnd(BytesIO(data + _END))
+    image.data = data
+    return image
 
 
 def _digest(image: JpegImageFile) -> bytes:
@@ -152,4 +166,17 @@ def _digest(image: JpegImageFile) -> bytes:
     return digest.digest()
 
 
-JPEG = FileFormat("JPEG", _matches, _strip, JpegImageFile)
+def _header_size(data: bytes) -> tuple[int, int]:
+    at = 2
+    for _ in range(HEADER_STEPS):
+        prefix, marker, length = struct.unpack_from(">BBH", data, at)
+        if prefix != 0xFF or marker in _WITHOUT_LENGTH or marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            break
+        if marker in _FRAME_HEADERS:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 + length
+    raise Malformed
+
+
+JPEG = FileFormat("JPEG", _matches, _strip, JpegImageFile, header_size=_header_size)

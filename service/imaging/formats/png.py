@@ -70,17 +70,21 @@ def _strip(data: bytes) -> StrippedFile:
         at = end
         if name == b"IEND":
             break
-    if data[12:16] != b"IHDR":
-        raise Malformed
+    size = _size(data)
     if _code_points(read) is None and _decompresses(read.get(b"iCCP", b"")):
         header = 8 + 12 + 13
         kept[:1] = [(0, header), profile, (header, kept[0][1])]
-    width, height, bits, colour_type = struct.unpack_from(">IIBB", data, 16)
+    bits, colour_type = struct.unpack_from("BB", data, 24)
     orientation = exif_orientation(read.get(b"eXIf", b""))
     samples = _SampleKind(bits, colour_type, _key(bits, colour_type, read.get(b"tRNS", b"")), _encoding(read))
-    return StrippedFile(
-        b"".join(data[start:end] for start, end in kept), (width, height), orientation, samples.open
-    )
+    return StrippedFile(b"".join(data[start:end] for start, end in kept), size, orientation, samples.open)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    if data[12:16] != b"IHDR":
+        raise Malformed
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
 
 
 def _key(bits: int, colour_type: int, body: bytes) -> tuple[int, ...] | None:
@@ -204,4 +208,4 @@ class _Samples:
         return deep, opacity
 
 
-PNG = FileFormat("PNG", _matches, _strip, PngImageFile)
+PNG = FileFormat("PNG", _matches, _strip, PngImageFile, header_size=_size)

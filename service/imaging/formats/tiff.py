@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from io import BytesIO
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 from PIL.TiffImagePlugin import TiffImageFile
 
 from service.imaging.formats.exif import ORIENTATION_TAG, valid_orientation
-from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 from service.imaging.formats.tiff_directory import Directory, Entry
 from service.imaging.formats.tiff_pages import first_page
 from service.imaging.formats.tiff_samples import (
@@ -281,4 +282,16 @@ def _cleaned(page: _Page) -> bytes:
     return bytes(cleaned)
 
 
-TIFF = FileFormat("TIFF", _matches, _strip, TiffImageFile)
+def _header_size(data: bytes) -> tuple[int, int]:
+    """Only if the directory is at the beginning; many encoders write it behind the pixels."""
+    directory = Directory(data)
+    numbers: dict[int, int] = {}
+    for entry in islice(directory, HEADER_STEPS):
+        if entry.tag in (_WIDTH, _LENGTH):
+            numbers.setdefault(entry.tag, directory.number(entry))
+    if len(numbers) < 2:
+        raise Malformed
+    return numbers[_WIDTH], numbers[_LENGTH]
+
+
+TIFF = FileFormat("TIFF", _matches, _strip, TiffImageFile, header_size=_header_size)

@@ -62,4 +62,4 @@ def _size(data: bytes) -> tuple[int, int]:
             raise Malformed
 
 
-WEBP = FileFormat("WebP", _matches, _strip, WebPImageFile)
+WEBP = FileFormat("WebP", _matches, _strip, WebPImageFile, header_size=_size)

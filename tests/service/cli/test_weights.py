@@ -34,7 +34,7 @@ def test_weights_that_are_missing_are_fetched(
 
     def fetch(config: ModeConfig, *, report: Callable[[str], None]) -> Checkpoint:
         report(f"downloading {config.ckpt_name}")
-        return Checkpoint("official", file, "md5:0123", "verified", None)
+        return Checkpoint("official", file, "sha256:0123", "verified", None)
 
     monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(tmp_path))
     args = commands.parse(["weights", "--mode", "fast"])
@@ -42,7 +42,7 @@ def test_weights_that_are_missing_are_fetched(
     missing, downloading, verified = capsys.readouterr().out.splitlines()
     assert missing.endswith(": missing")
     assert downloading == "downloading ckpt_fast.pth"
-    assert verified == f"{file}: verified (md5:0123)"
+    assert verified == f"{file}: verified (sha256:0123)"
 
 
 def test_weights_that_cannot_be_had_give_exit_code_1_and_the_reason(

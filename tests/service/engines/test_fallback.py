@@ -30,6 +30,7 @@ class Fake:
         self.name = name
         self.failures = failures
         self.calls: list[str] = []
+        self.info: EngineInfo | None = None
 
     def _step(self, step: str) -> None:
         self.calls.append(step)
@@ -41,10 +42,12 @@ class Fake:
 
     def load(self, report: object) -> EngineInfo:
         self._step("load")
-        return replace(INFO, engine=self.name)
+        self.info = replace(INFO, engine=self.name)
+        return self.info
 
     def settle(self) -> EngineInfo:
-        return replace(INFO, engine=self.name, precision="bf16")
+        self.info = replace(INFO, engine=self.name, precision="bf16")
+        return self.info
 
     def memory(self) -> dict[str, int]:
         return {"allocated": 3, "reserved": 4}

@@ -52,13 +52,16 @@ thread.join()
     assert median(faults) < 64, f"it was taken from the kernel again: {faults}"
 
 
-def seen_by_libraries(environment: dict[str, str], *, before: str = "") -> dict[str, str | None]:
+def seen_by_libraries(
+    environment: dict[str, str], *, before: str = "", call: str = "reexec_with_malloc_settings()"
+) -> dict[str, str | None]:
     """The values that ``getenv`` finds for :data:`MEMORY_VARIABLES` in a program that has set them."""
     code = f"""
 import ctypes, json, os
+from service import startup
 from service.host.allocator import MEMORY_VARIABLES, reexec_with_malloc_settings
 {before}
-reexec_with_malloc_settings()
+{call}
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_char_p
 print(json.dumps({{name: (getenv(name.encode()) or b"").decode() for name in MEMORY_VARIABLES}}))
@@ -78,6 +81,90 @@ def test_a_variable_that_an_operator_has_set_keeps_its_value(name: str) -> None:
         assert seen_by_libraries({name: mine})[name] == ":".join([mine, *rest])
     else:
         assert seen_by_libraries({name: "7"}) == MEMORY_VARIABLES | {name: "7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given_up"),
+    [
+        ("MALLOC_ARENA_MAX", "arena_max"),
+        ("MALLOC_ARENA_TEST", "arena_max"),
+        ("MALLOC_MMAP_MAX_", "mmap_max"),
+        ("MALLOC_MMAP_THRESHOLD_", "mmap_max"),
+        ("MALLOC_TRIM_THRESHOLD_", "trim_threshold"),
+    ],
+)
+def test_a_malloc_variable_of_an_operator_is_not_overruled(name: str, given_up: str) -> None:
+    """GNU's C library would prefer the program's own setting of the same thing."""
+    name_of_all = "GLIBC_TUNABLES"
+    ours = MEMORY_VARIABLES[name_of_all].split(":")
+    kept = [setting for setting in ours if given_up not in setting]
+    assert len(kept) == len(ours) - 1
+    assert seen_by_libraries({name: "4"})[name_of_all] == ":".join(kept)
+    assert seen_by_libraries({name: ""})[name_of_all] == ":".join(ours)
+
+
+def test_a_tunable_of_an_operator_also_rules_out_ours_about_the_same_thing() -> None:
+    mine = "glibc.malloc.mmap_threshold=1000000"
+    seen = seen_by_libraries({"GLIBC_TUNABLES": mine})["GLIBC_TUNABLES"]
+    assert seen is not None
+    assert seen.startswith(mine)
+    assert "mmap_max" not in seen
+
+
+def test_the_heaps_of_an_operators_choice_are_used() -> None:
+    """As the C library says it: with ``MALLOC_ARENA_MAX=3``, eight threads allocate in three heaps."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_info"):
+        pytest.skip("this is another C library than GNU's")
+    code = """
+import ctypes, sys, threading
+from service.host.allocator import reexec_with_malloc_settings
+reexec_with_malloc_settings()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+gate = threading.Barrier(9)
+def allocate():
+    libc.malloc(ctypes.c_size_t(100000))
+    gate.wait()
+    gate.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+gate.wait()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+gate.wait()
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in MEMORY_VARIABLES}
+
+    def heaps(environment: dict[str, str]) -> int:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, check=True)
+        return done.stdout.count(b"<heap nr=")
+
+    assert heaps({}) == 1
+    assert heaps({"MALLOC_ARENA_MAX": "3"}) == 3
+
+
+UNSET = dict.fromkeys(MEMORY_VARIABLES, "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "expected"),
+    [
+        ([], {}, MEMORY_VARIABLES),
+        (["serve", "--port", "1"], {"INSPYRENET_MALLOC_TUNING": "on"}, MEMORY_VARIABLES),
+        ([], {"INSPYRENET_MALLOC_TUNING": ""}, MEMORY_VARIABLES),
+        ([], {"INSPYRENET_MALLOC_TUNING": "off"}, UNSET),
+        (["--malloc-tuning", "off"], {}, UNSET),
+        (["serve", "--port", "1", "--malloc-tuning=off"], {"INSPYRENET_MALLOC_TUNING": "on"}, UNSET),
+        (["--malloc-tuning", "on"], {"INSPYRENET_MALLOC_TUNING": "off"}, MEMORY_VARIABLES),
+    ],
+)
+def test_the_setting_switches_it_off_and_a_flag_beats_its_variable(
+    argv: list[str], environment: dict[str, str], expected: dict[str, str]
+) -> None:
+    seen = seen_by_libraries(environment, call=f"startup.prepare_to_serve({argv}, os.environ)")
+    assert seen == expected
 
 
 @pytest.mark.parametrize("refused", ['OSError("E2BIG")', 'ValueError("illegal environment variable name")'])

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import structlog
 
 from service.host.memory import MainMemory, give_back_between_pictures, resident_bytes, trim_heap
 from tests.support.running_service import Start
-
-POOL = ThreadPoolExecutor(1)
 
 
 def test_memory_beyond_the_spare_bytes_is_given_back() -> None:
@@ -51,7 +48,9 @@ async def test_memory_is_looked_after_at_once_and_then_once_a_period_while_idle(
 
     memory = MainMemory(spare=0, resident_bytes=resident)
     with structlog.testing.capture_logs() as logs:
-        looking = asyncio.create_task(give_back_between_pictures(is_idle, POOL, memory=memory, period=0.001))
+        looking = asyncio.create_task(
+            give_back_between_pictures(is_idle, asyncio.to_thread, memory=memory, period=0.001)
+        )
         await done.wait()
         looking.cancel()
     assert looks == 3

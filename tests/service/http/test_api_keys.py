@@ -36,6 +36,17 @@ async def test_a_key_is_taken_from_either_header() -> None:
         assert not await opens(keys, **header)
 
 
+async def test_requests_with_the_same_key_are_known_by_its_digest() -> None:
+    keys = ApiKeys(["one", "two"], None)
+    digests = [
+        await keys.check(make_mocked_request("POST", "/process", {"X-Api-Key": key}))
+        for key in ("one", "one", "two")
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    assert b"one" not in (digests[0] or b"")
+    assert await ApiKeys([], None).check(make_mocked_request("POST", "/process")) is None
+
+
 async def test_a_refusal_says_how_to_send_a_key() -> None:
     with pytest.raises(Unauthorized, match="X-Api-Key") as caught:
         await ApiKeys(["one"], None).check(make_mocked_request("POST", "/process"))

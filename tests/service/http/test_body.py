@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
 from service.http import body
+from service.http.parameters import IGNORED_FIELDS
+from service.imaging.header import Header
+from tests.support.photos import encoded
+from tests.support.waiting import let_run
 
 LIMIT = 1000
 RAW = {"Content-Type": "image/png"}
@@ -32,11 +39,18 @@ def request(headers: dict[str, str], content: bytes = b"", *, ended: bool = True
     return make_mocked_request("POST", "/process", headers, payload=stream)
 
 
-async def read(headers: dict[str, str], content: bytes, *, seconds: float = 20) -> body.Body:
+async def read(
+    headers: dict[str, str],
+    content: bytes,
+    *,
+    seconds: float = 20,
+    on_header: Callable[[Header], None] = lambda _: None,
+) -> body.Body:
     return await body.read(
         request(headers, content, ended=seconds == 20),
         max_upload_bytes=LIMIT,
         deadline=asyncio.timeout(seconds),
+        on_header=on_header,
     )
 
 
@@ -131,3 +145,88 @@ async def test_a_body_that_is_longer_than_declared_is_too_large(
 async def test_a_body_that_stops_is_a_timeout(headers: dict[str, str]) -> None:
     with pytest.raises(BodyTimeout):
         await read(headers, b"--x\r\n", seconds=0.01)
+
+
+@pytest.mark.parametrize("headers", [RAW, FORM], ids=["raw", "form"])
+async def test_the_header_of_the_picture_is_reported_once(headers: dict[str, str]) -> None:
+    picture = encoded(20, 10)
+    content = picture if headers is RAW else part('name="image"', picture) + b"--x--\r\n"
+    found: list[Header] = []
+    await read(headers, content, on_header=found.append)
+    assert found == [Header("PNG", (20, 10))]
+
+
+async def test_a_picture_that_comes_byte_by_byte_is_looked_at_a_few_times_only() -> None:
+    picture, found = encoded(20, 10), list[Header]()
+    sent = request(RAW, ended=False)
+    reading = asyncio.create_task(
+        body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=found.append)
+    )
+    with mock.patch("service.http.body.read_header", wraps=body.read_header) as look:
+        for at in range(len(picture)):
+            sent.content.feed_data(picture[at : at + 1])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        sent.content.feed_eof()
+        await reading
+    assert found == [Header("PNG", None), Header("PNG", (20, 10))]
+    assert look.call_count <= 7
+
+
+async def test_what_the_header_says_can_end_the_reading_before_the_body_is_there() -> None:
+    def refuse(_: Header) -> None:
+        raise TooLarge("no")
+
+    sent = request(RAW, encoded(20, 10)[:40], ended=False)
+    reading = asyncio.create_task(
+        body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=refuse)
+    )
+    await let_run()
+    assert reading.done()
+    with pytest.raises(TooLarge):
+        await reading
+
+
+@pytest.mark.parametrize(
+    "file_name",
+    [
+        "2*3=6.jpg",
+        "a(1).jpg",
+        '"2*3=6.jpg"',
+        '""',
+        "",
+        '"\x00\x01\r\x7f.jpg"',
+        '"\\"',
+        '"caf\xe9.jpg"',
+        "a;b=c",
+        '"a"b"c"',
+    ],
+)
+async def test_a_file_name_is_the_senders_business(file_name: str) -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=image; filename=" + file_name.encode("latin-1")
+    received = await read(FORM, form + b"\r\n\r\npicture\r\n--x--\r\n")
+    assert received.image.take() == b"picture"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_may_be_a_file_name(name: bytes) -> None:
+    name = name.replace(b"\n", b"")  # it would end the header
+    form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="' + name
+    received = asyncio.run(read(FORM, form + b'"\r\n\r\npicture\r\n--x--\r\n'))
+    assert received.image.take() == b"picture"
+
+
+@pytest.mark.parametrize("name", sorted(IGNORED_FIELDS))
+async def test_a_field_that_browsers_and_frameworks_add_is_ignored(name: str) -> None:
+    form = part(f'name="{name}"', b"\xe2\x9c\x93 \xff") + part('name="image"; filename="a"') + b"--x--\r\n"
+    received = await read(FORM, form)
+    assert received.image.take() == b"picture"
+    assert received.fields == ()
+
+
+async def test_a_form_is_read_to_its_end_even_behind_its_last_boundary() -> None:
+    form = part('name="image"') + b"--x--\r\n" + b"epilogue\r\n" * 10
+    sent = request(FORM, form)
+    received = await body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20))
+    assert received.image.take() == b"picture"
+    assert sent.content.at_eof()

@@ -61,3 +61,17 @@ async def test_a_preflight_is_answered_only_for_an_allowed_origin(
     response = await Cors([SHOP]).middleware()(make_mocked_request(method, "/process", headers), handler)
     assert response.status == (204 if is_preflight else 418)
     assert ("Access-Control-Allow-Methods" in response.headers) == is_preflight
+
+
+@pytest.mark.parametrize("header", ["traceparent", "tracestate", "baggage", "sentry-trace", "x-api-key"])
+async def test_a_page_may_send_its_key_and_what_its_tracing_adds(header: str) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        raise AssertionError("a preflight reaches no handler")
+
+    headers = {
+        "Origin": SHOP,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": header,
+    }
+    response = await Cors([SHOP]).middleware()(make_mocked_request("OPTIONS", "/process", headers), handler)
+    assert header in response.headers["Access-Control-Allow-Headers"].lower().split(", ")

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from skimage import data as photographs
 
-from service.imaging.decode import decode
+from service.errors import ServiceError, UnsupportedType
+from service.imaging.decode import decode, upright_size
 from service.imaging.encode import encode
 from service.imaging.options import Format
 from service.imaging.picture import Picture
@@ -43,6 +44,29 @@ def test_every_mode_of_every_format_decodes(name: str) -> None:
         assert picture.alpha.shape == (64, 96)
         assert picture.alpha.dtype == np.uint8
         assert picture.alpha.flags.c_contiguous
+
+
+@pytest.mark.parametrize("name", photos.MODES)
+def test_the_upright_size_is_known_from_the_header_of_every_format(name: str) -> None:
+    assert upright_size(photos.mode(name)) == (96, 64)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_upright_size_is_that_of_the_decoded_picture(file_format: str, orientation: int) -> None:
+    data = photos.save(
+        photos.orient(SCENE, orientation), file_format, exif=photos.exif(orientation).tobytes()
+    )
+    height, width = read(data).rgb.shape[:2]
+    assert upright_size(data) == (width, height) == (96, 64)
+
+
+def test_the_upright_size_of_a_file_that_is_no_picture_is_an_error_in_words() -> None:
+    with pytest.raises(UnsupportedType):
+        upright_size(b"text")
+    for name in photos.FORMATS:
+        with pytest.raises(ServiceError):
+            upright_size(photos.save(SCENE, name)[:20])
 
 
 OPAQUE_COLOUR = [

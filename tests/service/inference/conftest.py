@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 
 import pytest
 
 from service.inference.admission import Admission
+from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from tests.support.clock import FakeClock
 
@@ -18,9 +18,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def codec_pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2, thread_name_prefix="codec") as pool:
-        yield pool
+async def codec_pool(clock: FakeClock) -> AsyncIterator[CodecPool]:
+    """A codec pool with two threads for clients."""
+    pool = CodecPool(threads=2, hang_timeout=300, clock=clock)
+    pool.start()
+    yield pool
+    pool.stop()
 
 
 @pytest.fixture
@@ -33,10 +36,16 @@ async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
 
 
 @pytest.fixture
-def admission(device_thread: DeviceThread, codec_pool: ThreadPoolExecutor, clock: FakeClock) -> Admission:
+def admission(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
     """An admission that is open, with three places and a deadline of 10 s."""
     admission = Admission(
-        device_thread=device_thread, codec_pool=codec_pool, queue_size=2, request_timeout=10, clock=clock
+        device_thread=device_thread,
+        codec_pool=codec_pool,
+        queue_size=2,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+        uniform=lambda: 0.0,
     )
     admission.open()
     return admission

@@ -6,29 +6,49 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.errors import Draining, QueueFull, Unavailable
+from service.errors import BadDimensions, Draining, QueueFull, Unavailable
 from service.inference.admission import HEADROOM, Admission
+from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread, Kind
+from service.inference.place import Place
+from service.inference.return_times import GRACE_SECONDS, LONGEST_SECONDS
+from service.inference.service_time import Stage, Work
+from service.inference.too_slow import TRIAL_SECONDS
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
 from tests.support.waiting import let_run, until
 
 
-async def serve_one(admission: Admission, job: Callable[[], object] = lambda: None) -> None:
+async def serve_one(
+    admission: Admission, job: Callable[[], object] = lambda: None, size: tuple[int, int] | None = None
+) -> None:
     """Take a place and run a picture, like the handler of ``/process``."""
     with admission.take_place() as place:
+        admission.header_read(place, "PNG", size)
         admission.enqueue(place)
         await place.run_on_device(job)
 
 
-async def serve_for(admission: Admission, clock: FakeClock, seconds: float) -> None:
+async def serve_for(
+    admission: Admission, clock: FakeClock, seconds: float, size: tuple[int, int] | None = None
+) -> None:
     """Serve a picture whose job takes ``seconds`` by the fake clock."""
 
     def job() -> None:
         clock.now += seconds
 
-    await serve_one(admission, job)
+    await serve_one(admission, job, size)
+
+
+def queued(admission: Admission, size: tuple[int, int] | None = None) -> Place:
+    """A request whose body is in; the test releases it."""
+    place = admission.take_place()
+    admission.header_read(place, "PNG", size)
+    admission.enqueue(place)
+    return place
 
 
 async def test_places_are_refused_at_once_when_all_are_taken_and_come_back(admission: Admission) -> None:
@@ -41,25 +61,225 @@ async def test_places_are_refused_at_once_when_all_are_taken_and_come_back(admis
     assert admission.taken == 0
 
 
-async def test_work_that_would_outlast_its_deadline_is_refused_before_its_upload(
+async def test_nobody_is_let_in_behind_work_that_takes_the_whole_deadline(
     admission: Admission, clock: FakeClock
 ) -> None:
-    await serve_for(admission, clock, 6.0)
-    with admission.take_place() as first:
-        admission.enqueue(first)
-        with pytest.raises(QueueFull, match="expected wait") as refused:
-            admission.take_place()
+    await serve_for(admission, clock, 9.0, (100, 100))
+    queued(admission, (100, 100))
+    with pytest.raises(QueueFull, match=r"expected wait of 9\.0 s would outlast") as refused:
+        admission.take_place()
+    assert refused.value.retry_after == pytest.approx(9.0 - HEADROOM * 10)
+
+
+async def test_work_that_would_outlast_its_deadline_is_refused_by_its_header(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 6.0, (100, 100))
+    queued(admission, (100, 100))
+    with admission.take_place() as place:
+        with pytest.raises(
+            QueueFull, match=r"expected wait of 6\.0 s and the 6\.0 s that such a picture takes"
+        ) as refused:
+            admission.header_read(place, "PNG", (100, 100))
         assert refused.value.retry_after == pytest.approx(12.0 - HEADROOM * 10)
+        admission.header_read(place, "PNG", (50, 50))
 
 
 async def test_work_that_would_outlast_its_deadline_is_refused_when_its_body_is_in(
     admission: Admission, clock: FakeClock
 ) -> None:
+    """Here the header said nothing: such a picture counts like the recent ones."""
     await serve_for(admission, clock, 6.0)
     with admission.take_place() as slow, admission.take_place() as fast:
         admission.enqueue(fast)
         with pytest.raises(QueueFull, match="expected wait"):
             admission.enqueue(slow)
+
+
+async def test_small_pictures_are_let_in_after_large_ones_and_large_ones_refused_after_small_ones(
+    admission: Admission, clock: FakeClock
+) -> None:
+    for _ in range(5):
+        await serve_for(admission, clock, 4.5, (1000, 1000))
+    queued(admission, (1000, 1000))
+    queued(admission, (100, 100))
+    assert admission.expected_wait == pytest.approx(4.5 + 0.045)
+    for _ in range(5):
+        admission.times.note(Work(model_input=(100, 100)), Stage.INFER, 0.045)
+    with admission.take_place() as place, pytest.raises(QueueFull):
+        admission.header_read(place, "PNG", (1000, 1000))
+
+
+async def test_the_wait_shrinks_while_the_job_ahead_runs(
+    admission: Admission, clock: FakeClock, device_thread: DeviceThread
+) -> None:
+    await serve_for(admission, clock, 4.0, (10, 10))
+    blocking = BlockingJob()
+    running = asyncio.create_task(serve_one(admission, blocking, (10, 10)))
+    await until(blocking.running.is_set)
+    clock.now += 3.0
+    assert admission.expected_wait == pytest.approx(1.0)
+    clock.now += 3.0
+    assert admission.expected_wait == 0
+    blocking.release.set()
+    await running
+
+
+async def test_codec_work_counts_when_it_takes_longer_than_the_device(
+    admission: Admission, clock: FakeClock
+) -> None:
+    work = Work(size=(100, 100), model_input=(100, 100), input_format="PNG", output="rgba")
+    admission.times.note(work, Stage.DECODE, 4.0)
+    admission.times.note(work, Stage.INFER, 0.5)
+    admission.times.note(work, Stage.FINISH, 2.0)
+    with admission.take_place() as place:
+        admission.header_read(place, "PNG", (100, 100))
+        admission.enqueue(place, "rgba")
+        assert admission.expected_wait == pytest.approx((4.0 + 2.0) / 2), "two threads"
+        place.note_size(100, 100)
+        assert admission.expected_wait == pytest.approx(2.0 / 2), "it is decoded: only the rest is ahead"
+
+
+async def test_a_newcomer_that_is_refused_anyway_makes_nobody_give_way(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 3.0)
+    made_room: list[str] = []
+    with admission.take_place():  # a slow upload
+        queued(admission)
+        queued(admission)
+        assert admission.full
+        with pytest.raises(QueueFull, match="expected wait"):
+            admission.take_place(make_room=lambda: made_room.append("room"))
+        assert not made_room
+
+
+async def test_a_newcomer_that_can_be_served_gets_the_place_of_one_that_gives_way(
+    admission: Admission,
+) -> None:
+    slow = [admission.take_place() for _ in range(admission.capacity)]
+    with admission.take_place(make_room=slow[0].release):
+        assert admission.full
+
+
+async def test_a_picture_too_slow_for_its_deadline_is_refused_in_words_once_that_is_measured_again(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 12.0, (1000, 1000))
+    await serve_for(admission, clock, 12.0, (1000, 1000))  # the first one may have been an accident
+    with admission.take_place() as place:
+        with pytest.raises(BadDimensions, match="takes 12 s, and a request may take 10 s") as refused:
+            admission.header_read(place, "PNG", (1000, 1000))
+        assert "at most 800 x 800" in refused.value.message
+        admission.header_read(place, "PNG", (800, 800))
+
+
+async def test_a_picture_too_slow_for_its_deadline_is_tried_only_while_nobody_would_have_to_wait_for_it(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 12.0, (1000, 1000))
+    await serve_for(admission, clock, 12.0, (1000, 1000))
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (1000, 1000))
+    clock.now += TRIAL_SECONDS
+    other = queued(admission, (10, 10))
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (1000, 1000))
+    other.release()
+    await serve_for(admission, clock, 2.0, (1000, 1000))
+    await serve_for(admission, clock, 2.0, (1000, 1000))
+
+
+async def test_a_size_that_was_never_measured_is_let_in_alone_and_one_at_a_time(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 1.0, (32, 32))
+    with admission.take_place() as place:
+        admission.header_read(place, "PNG", (3200, 3200))
+        admission.enqueue(place)
+        with pytest.raises(QueueFull):
+            admission.take_place()
+
+
+async def test_a_refused_size_is_refused_by_its_header_and_when_it_waits_and_after_decoding(
+    admission: Admission, device_thread: DeviceThread
+) -> None:
+    def too_large(size: tuple[int, int]) -> Unavailable | None:
+        return Unavailable(f"no room for {size[0]} x {size[1]}") if size[0] > 50 else None
+
+    device_thread.close_gate()
+    waits = asyncio.create_task(serve_one(admission, size=(100, 100)))
+    small = asyncio.create_task(serve_one(admission, size=(50, 50)))
+    await let_run()
+    admission.limit_sizes(too_large)
+    with pytest.raises(Unavailable, match="no room for 100 x 100"):
+        await waits
+    device_thread.open_gate()
+    await small
+    with admission.take_place() as place, pytest.raises(Unavailable, match="60 x 1"):
+        admission.header_read(place, "PNG", (60, 1))
+    with admission.take_place() as place:
+        admission.enqueue(place)  # its header did not say its size
+        with pytest.raises(Unavailable, match="60 x 1"):
+            place.note_size(60, 1)
+    with admission.probe_place() as probe:
+        probe.note_size(60, 1)
+    admission.limit_sizes(None)
+    await serve_one(admission, size=(100, 100))
+
+
+async def test_a_probe_tells_the_time_of_its_size_but_not_of_recent_pictures(
+    admission: Admission, clock: FakeClock
+) -> None:
+    def job() -> None:
+        clock.now += 2.0
+
+    with admission.probe_place() as probe:
+        probe.note_size(10, 10)
+        await probe.run_on_device(job)
+    assert admission.times.recent(Stage.INFER) == 0
+    with admission.take_place() as place:
+        admission.header_read(place, "PNG", (10, 10))
+        admission.enqueue(place)
+        assert admission.expected_wait == pytest.approx(2.0)
+
+
+async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(
+    admission: Admission, clock: FakeClock
+) -> None:
+    blocking = BlockingJob()
+
+    async def decode() -> None:
+        with admission.take_place() as place:
+            admission.header_read(place, "PNG", (10, 10))
+            await place.run_in_codec_pool(blocking, stage=Stage.DECODE)
+
+    leaving = asyncio.create_task(decode())
+    await until(blocking.running.is_set)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    clock.now += 2.0
+    blocking.release.set()
+    await until(lambda: admission.taken == 0)
+    assert admission.times.recent(Stage.DECODE) == pytest.approx(2.0)
+
+
+async def test_a_key_gets_no_more_than_half_of_the_places_while_another_waits(
+    admission: Admission, clock: FakeClock
+) -> None:
+    greedy = [admission.take_place(key="a") for _ in range(admission.capacity)]
+    with pytest.raises(QueueFull, match="Every place"):
+        admission.take_place(key="b")
+    for place in greedy[1:]:
+        place.release()
+    with pytest.raises(QueueFull, match="Requests with your API key"):
+        admission.take_place(key="a")
+    with admission.take_place(key="b"):
+        pass
+    clock.now += LONGEST_SECONDS + GRACE_SECONDS + 1
+    with admission.take_place(key="a"), admission.take_place(key="a"):
+        assert admission.full
 
 
 async def test_a_job_slower_than_the_deadline_does_not_refuse_all_later_requests(
@@ -70,21 +290,44 @@ async def test_a_job_slower_than_the_deadline_does_not_refuse_all_later_requests
         admission.enqueue(place)
 
 
-async def test_the_service_time_follows_the_recent_jobs(admission: Admission, clock: FakeClock) -> None:
-    assert admission.service_seconds == 0
-    await serve_for(admission, clock, 4.0)
-    assert admission.service_seconds == pytest.approx(4.0)
-    await serve_for(admission, clock, 2.0)
-    assert admission.service_seconds == pytest.approx(3.4)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.floats(0, 5)), max_size=60))
+async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
+    steps: list[tuple[str, bool, float]],
+) -> None:
+    """Random requests and ends of two keys; a key waits at least as long as its shortest hint, a second."""
+    clock = FakeClock()
+    admission = Admission(
+        device_thread=DeviceThread(hang_timeout=300, load_timeout=600, clock=clock),
+        codec_pool=CodecPool(threads=1, hang_timeout=300),
+        queue_size=6,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+    )
+    held: dict[str, list[Place]] = {"a": [], "b": []}
+    refused_at = {"a": -100.0, "b": -100.0}
+    for key, asks, pause in steps * 3:
+        clock.now += pause
+        if not asks:
+            if held[key]:
+                held[key].pop().release()
+            continue
+        other = "b" if key == "a" else "a"
+        try:
+            held[key].append(admission.take_place(key=key))
+        except QueueFull:
+            refused_at[key] = clock.now
+        else:
+            assert len(held[key]) <= 3 or clock.now - refused_at[other] > 1.0
 
 
 async def test_uploads_are_not_work_until_their_body_is_in(admission: Admission, clock: FakeClock) -> None:
     await serve_for(admission, clock, 6.0)
     with admission.take_place():
-        assert admission.expected_seconds == 0
+        assert admission.expected_wait == 0
         with admission.take_place() as second:
             admission.enqueue(second)
-            assert admission.expected_seconds == pytest.approx(6.0)
+            assert admission.expected_wait == pytest.approx(6.0)
             assert (admission.clients, admission.owed) == (2, 1)
 
 

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from service.inference.device_thread import DeviceThread, Kind
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import JobEnd, Kind
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
 from tests.support.waiting import let_run, until
@@ -95,24 +96,25 @@ async def test_a_job_whose_caller_was_cancelled_while_it_waited_never_runs(open_
     await running
     await open_thread.run(lambda: None, kind=Kind.REQUEST)
     assert ran == []
-    assert ends == [None]
+    assert ends == [JobEnd(None, None, abandoned=True)]
 
 
-async def test_the_end_of_a_job_is_told_once_with_its_running_time_or_none_if_it_failed(
+async def test_the_end_of_a_job_is_told_once_with_its_running_time_and_its_error(
     open_thread: DeviceThread, clock: FakeClock
 ) -> None:
-    ends: list[float | None] = []
+    ends: list[JobEnd] = []
+    boom = ValueError("boom")
 
     def job() -> None:
         clock.now += 2.5
 
     def fail() -> None:
-        raise ValueError("boom")
+        raise boom
 
     await open_thread.run(job, kind=Kind.REQUEST, on_end=ends.append)
     with pytest.raises(ValueError, match="boom"):
         await open_thread.run(fail, kind=Kind.REQUEST, on_end=ends.append)
-    assert ends == [2.5, None]
+    assert ends == [JobEnd(2.5, None, abandoned=False), JobEnd(0.0, boom, abandoned=False)]
 
 
 async def test_the_end_of_a_running_job_is_told_even_if_its_caller_was_cancelled(
@@ -127,7 +129,7 @@ async def test_the_end_of_a_running_job_is_told_even_if_its_caller_was_cancelled
     assert ends == []
     assert open_thread.busy
     blocking.release.set()
-    await until(lambda: ends == [0.0])
+    await until(lambda: ends == [JobEnd(0.0, None, abandoned=True)])
     assert not open_thread.busy
 
 
@@ -150,3 +152,24 @@ async def test_a_job_over_its_limit_counts_as_stuck_and_a_load_has_a_limit_of_it
         await task
         assert open_thread.stuck is None
         assert open_thread.job_seconds == open_thread.started_at == 0
+
+
+async def test_a_job_is_never_seen_running_before_its_start_is_known() -> None:
+    """The scrape's thread may look at any moment; a job that started "at 0" would look stuck for ever."""
+    seen: list[float] = []
+
+    class LookingClock(FakeClock):
+        looking = False
+
+        def __call__(self) -> float:
+            if not self.looking:
+                self.looking = True
+                seen.append(thread.job_seconds)
+                self.looking = False
+            return super().__call__()
+
+    thread = DeviceThread(hang_timeout=300, load_timeout=600, clock=LookingClock())
+    thread.start()
+    await thread.run(lambda: None, kind=Kind.PROBE)
+    thread.stop()
+    assert set(seen) == {0.0}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.inference.pipeline import EncodedPicture, Progress
+from service.inference.pipeline import EncodedPicture, Progress, StageTimes
+from tests.support import photos
 
 
 def test_the_bytes_of_a_picture_can_be_taken_once() -> None:
@@ -14,15 +15,38 @@ def test_the_bytes_of_a_picture_can_be_taken_once() -> None:
         picture.take()
 
 
-def test_progress_keeps_the_time_of_a_stage_that_fails_and_counts_no_waiting_as_running() -> None:
-    progress = Progress()
+def test_the_time_of_a_stage_counts_also_if_it_fails() -> None:
+    times = StageTimes()
 
     def fail() -> None:
         raise ValueError("boom")
 
     with pytest.raises(ValueError, match="boom"):
-        progress.timed("decode", fail)()
-    assert progress.timed("infer", lambda: 7)() == 7
-    progress.seconds["queue"] = 100.0
-    assert set(progress.seconds) == {"decode", "infer", "queue"}
-    assert 0 <= progress.running_seconds < 10
+        times.timed("decode", fail)()
+    assert times.timed("infer", lambda: 7)() == 7
+    assert set(times.seconds) == {"decode", "infer"}
+    assert all(0 <= seconds < 10 for seconds in times.seconds.values())
+
+
+def test_progress_reports_every_stage_and_counts_no_waiting_as_running() -> None:
+    reported: list[tuple[str, float]] = []
+    progress = Progress(on_stage=lambda stage, seconds: reported.append((stage, seconds)))
+    progress.add("decode", 2.0)
+    progress.add("queue", 100.0)
+    progress.add("infer", 3.0)
+    assert progress.running_seconds == 5.0
+    assert reported == [("decode", 2.0), ("queue", 100.0), ("infer", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "alone"), [("AVIF", True), ("JPEG", False), ("PNG", False), ("WEBP", False)]
+)
+def test_a_picture_that_must_be_decoded_alone_is_known_by_its_first_bytes(kind: str, alone: bool) -> None:
+    picture = EncodedPicture(photos.save(photos.photograph(), kind))
+    assert picture.decodes_alone is alone
+    picture.take()
+    assert picture.decodes_alone is False
+
+
+def test_what_is_no_picture_need_not_be_decoded_alone() -> None:
+    assert EncodedPicture(b"").decodes_alone is False

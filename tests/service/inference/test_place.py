@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from service.errors import DeadlineExceeded, Unavailable
 from service.inference.admission import Admission
+from service.inference.codec_pool import CodecPool
+from service.inference.device_thread import DeviceThread
+from service.inference.jobs import Kind
 from service.inference.place import Place, State
 from tests.service.inference.jobs import BlockingJob
 from tests.support.waiting import let_run, until
@@ -187,11 +189,10 @@ async def test_a_request_whose_device_job_failed_is_not_interrupted_while_it_rep
 
 
 async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
-    admission: Admission, codec_pool: ThreadPoolExecutor
+    admission: Admission, codec_pool: CodecPool
 ) -> None:
     busy, ran = [BlockingJob(), BlockingJob()], []
-    for job in busy:
-        codec_pool.submit(job)
+    occupied = [asyncio.create_task(codec_pool.run(job, kind=Kind.REQUEST)) for job in busy]
 
     async def request() -> None:
         with admission.take_place() as place:
@@ -205,5 +206,53 @@ async def test_a_codec_job_that_no_thread_has_begun_is_dropped_with_its_request(
     await until(lambda: admission.taken == 0)
     for job in busy:
         job.release.set()
-    await asyncio.wrap_future(codec_pool.submit(lambda: None))
+    await asyncio.gather(*occupied)
+    await codec_pool.run(lambda: None, kind=Kind.REQUEST)
     assert ran == []
+
+
+async def test_a_place_tells_when_a_thread_works_for_it_and_waiting_does_not_count(
+    admission: Admission, device_thread: DeviceThread
+) -> None:
+    blocking, told = BlockingJob(), []
+    occupied = asyncio.create_task(device_thread.run(blocking, kind=Kind.REQUEST))
+    await until(blocking.running.is_set)
+    decoding = BlockingJob()
+
+    async def probe() -> None:
+        with admission.probe_place(told.append) as place:
+            await place.run_in_codec_pool(decoding)
+            await place.run_on_device(lambda: None)
+            await place.run_in_codec_pool(lambda: None)
+
+    task = asyncio.create_task(probe())
+    await until(decoding.running.is_set)
+    assert told == [True]
+    decoding.release.set()
+    await until(lambda: device_thread.waiting == 1)
+    assert told == [True, False], "it waits for its turn"
+    blocking.release.set()
+    await asyncio.gather(task, occupied)
+    assert told == [True, False] * 3
+
+
+async def test_a_job_that_never_began_is_not_told_as_ended(
+    admission: Admission, device_thread: DeviceThread
+) -> None:
+    told: list[bool] = []
+    device_thread.stop()
+
+    async def probe() -> None:
+        with admission.probe_place(told.append) as place:
+            await place.run_on_device(lambda: None)
+
+    blocking = BlockingJob()
+    occupied = asyncio.create_task(device_thread.run(blocking, kind=Kind.REQUEST))
+    await let_run()
+    task = asyncio.create_task(probe())
+    await let_run()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == []
+    occupied.cancel()

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.inference.thread_results import contained, deliverable, in_daemon_thread
+from service.inference.thread_results import deliverable, in_daemon_thread
 from tests.support.waiting import until
 
 UNDELIVERABLE = [
@@ -39,8 +39,6 @@ async def test_an_exception_that_no_future_can_carry_arrives_as_a_runtime_error(
 
     with pytest.raises(RuntimeError, match=type(error).__name__):
         await in_daemon_thread(fail, name="x")
-    with pytest.raises(RuntimeError, match=type(error).__name__):
-        await asyncio.to_thread(contained(fail))
 
 
 def test_an_ordinary_error_is_delivered_unchanged() -> None:

@@ -75,8 +75,8 @@ async def test_a_stuck_thread_ends_the_process_with_a_reason(world: World) -> No
     assert world.lifecycle.exit_code == 1
     critical = [log["event"] for log in logs if log["log_level"] == "critical"]
     assert critical == [
-        "the GPU thread is stuck",
-        "ending the process: only a restart mends a stuck GPU thread",
+        "a thread is stuck",
+        "ending the process: only a restart mends a stuck thread",
     ]
 
 

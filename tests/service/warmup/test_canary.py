@@ -40,13 +40,13 @@ def verdict(judge: Judge, body: bytes) -> str | None:
 
 @pytest.mark.parametrize("side", [1, 32, 64, 1024])
 def test_the_canary_is_a_png_of_its_side_and_always_the_same(side: int) -> None:
-    with Image.open(io.BytesIO(picture(side))) as image:
+    with Image.open(io.BytesIO(picture(side, side))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (side, side))
-    assert picture(side) == picture(side)
+    assert picture(side, side) == picture(side, side)
 
 
 def test_the_canary_has_texture_and_a_subject() -> None:
-    with Image.open(io.BytesIO(picture(64))) as image:
+    with Image.open(io.BytesIO(picture(64, 64))) as image:
         pixels = np.asarray(image).astype(float)
     assert pixels.std() > 20
     centre, corner = pixels[30:40, 28:36].mean(axis=(0, 1)), pixels[:8, :8].mean(axis=(0, 1))
@@ -54,7 +54,7 @@ def test_the_canary_has_texture_and_a_subject() -> None:
 
 
 def test_a_cut_out_of_the_canary_passes_again_and_again() -> None:
-    judge = Judge(SIDE)
+    judge = Judge((SIDE, SIDE))
     assert [verdict(judge, cut_out(ramp())) for _ in range(3)] == [None] * 3
 
 
@@ -82,7 +82,7 @@ def test_a_cut_out_of_the_canary_passes_again_and_again() -> None:
     ],
 )
 def test_an_answer_that_is_no_cut_out_of_the_canary_is_bad_output(body: bytes, objection: str) -> None:
-    said = verdict(Judge(SIDE), body)
+    said = verdict(Judge((SIDE, SIDE)), body)
     assert said is not None
     assert said.startswith(Outcome.BAD_OUTPUT)
     assert objection in said
@@ -90,7 +90,7 @@ def test_an_answer_that_is_no_cut_out_of_the_canary_is_bad_output(body: bytes, o
 
 @given(shift=st.integers(0, 55))
 def test_drift_is_the_mean_difference_from_the_first_that_passed(shift: int) -> None:
-    judge = Judge(SIDE)
+    judge = Judge((SIDE, SIDE))
     assert verdict(judge, cut_out(ramp())) is None
     said = verdict(judge, cut_out(ramp() + np.uint8(shift)))
     assert (said is None) == (shift / 255 <= DRIFT_TOLERANCE)
@@ -99,21 +99,21 @@ def test_drift_is_the_mean_difference_from_the_first_that_passed(shift: int) -> 
 
 
 def test_drift_in_small_steps_is_seen_too() -> None:
-    judge = Judge(SIDE)
+    judge = Judge((SIDE, SIDE))
     said = [verdict(judge, cut_out(ramp() + np.uint8(step))) for step in range(4)]
     assert said[:3] == [None] * 3
     assert said[3] is not None
 
 
 def test_a_failure_is_never_the_reference() -> None:
-    judge = Judge(SIDE)
+    judge = Judge((SIDE, SIDE))
     assert verdict(judge, cut_out(np.zeros((SIDE, SIDE), np.uint8))) is not None
     assert verdict(judge, cut_out(ramp())) is None
     assert verdict(judge, cut_out(ramp())) is None
 
 
 def test_a_new_judge_takes_a_new_reference() -> None:
-    first, second = Judge(SIDE), Judge(SIDE)
+    first, second = Judge((SIDE, SIDE)), Judge((SIDE, SIDE))
     assert verdict(first, cut_out(ramp())) is None
     assert verdict(second, cut_out(255 - ramp())) is None
     assert verdict(first, cut_out(255 - ramp())) is not None

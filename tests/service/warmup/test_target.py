@@ -92,16 +92,20 @@ async def test_an_unexpected_error_while_settling_is_reported_once_and_not_repea
     assert service.value("warmup_runs_total", outcome="error") == 1
 
 
-async def test_waiting_requests_are_served_in_the_proved_precision_when_a_drain_begins(start: Start) -> None:
+async def test_requests_that_wait_while_the_precision_is_settled_are_sent_elsewhere_when_a_drain_begins(
+    start: Start,
+) -> None:
+    """What is settled is not proved any more, and no proof will follow."""
     hold = Hold()
-    service = await start(engine_that_settles(hold), wait=False)
+    engine = engine_that_settles(hold)
+    service = await start(engine, wait=False)
     await service.until(hold.reached.is_set)
     posted = asyncio.create_task(service.post(PHOTO))
     await service.until(lambda: service.admission.queue_depth == 1)
-    assert service.client.app is not None
     service.parts.lifecycle.begin_drain("the test")
+    assert (await posted)[0] == 503
     hold.release.set()
-    assert (await posted)[0] == 200
+    assert (40, 30) not in engine.seen
 
 
 async def test_a_device_lost_while_settling_stays_lost(start: Start) -> None:
@@ -137,14 +141,31 @@ async def test_another_precision_has_another_reference_and_the_same_one_keeps_it
     await service.until(lambda: service.value("warmup_runs_total", outcome="success") >= 1)
     before = {"success": 1, "bad_output": 0}[outcome]
     await service.until(lambda: service.value("warmup_runs_total", outcome=outcome) == before + 1)
+    assert service.parts.supervisor.ready is (outcome == "success")
 
 
-async def test_the_settled_precision_is_proved_at_a_clients_size_too_on_a_gpu(start: Start) -> None:
+async def test_requests_wait_for_the_settled_precision_to_be_proved_at_a_real_size_on_a_gpu(
+    start: Start,
+) -> None:
     hold = Hold()
     hold.release.set()
     engine = engine_that_settles(hold)
     engine.device = "cuda:0"
     service = await start(engine, wait=False)
     assert (await service.post(PHOTO))[0] == 200
-    proof = [(64, 64), (1024, 1024)]
-    assert engine.seen == [*proof, (0, 0), *proof, (40, 30)]
+    assert engine.seen == [(64, 64), (0, 0), (64, 64), (256, 256), (40, 30)]
+
+
+async def test_the_gate_opens_after_the_proof_of_what_was_settled_and_not_before(start: Start) -> None:
+    """Today's fault: a request was served in bf16 whose canary failed."""
+    engine = engine_that_settles(Hold())
+    masks = [disc, lambda image: np.zeros(image.shape[:2], np.float32)]
+    engine.on_settle = lambda: setattr(engine, "on_infer", masks[1])
+    service = await start(engine, wait=False)
+    posted = await service.post(PHOTO)
+    assert posted[0] == 503
+    assert b"GET /warmup says why" in posted[1]
+    assert (40, 30) not in engine.seen
+    engine.on_infer = disc
+    await service.ready()
+    assert (await service.post(PHOTO))[0] == 200

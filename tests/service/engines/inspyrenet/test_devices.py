@@ -48,6 +48,23 @@ def test_a_named_device_that_is_missing_never_becomes_a_cpu(
         choose_device(name)
 
 
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception | None], None]:
+    """A CUDA device that answers, or raises the given error at each later call."""
+
+    def pretend(error: Exception | None) -> None:
+        def synchronize(_: torch.device) -> None:
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.ones(1))
+
+    pretend(None)
+    return pretend
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -59,8 +76,54 @@ def test_a_named_device_that_is_missing_never_becomes_a_cpu(
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_a_failed_allocation_is_out_of_memory_on_either_device(error: Exception) -> None:
-    with pytest.raises(OutOfMemory), translate_errors(CPU):
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+@pytest.mark.usefixtures("cuda")
+def test_a_failed_allocation_is_out_of_memory_on_either_device(
+    device: torch.device, error: Exception
+) -> None:
+    with pytest.raises(OutOfMemory), translate_errors(device):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError(
+            'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":995'
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    ],
+)
+@pytest.mark.usefixtures("cuda")
+def test_what_a_gpu_under_memory_pressure_says_is_out_of_memory(error: Exception) -> None:
+    with pytest.raises(OutOfMemory), translate_errors(CUDA):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("No available kernel. Aborting execution."),
+        RuntimeError('idx INTERNAL ASSERT FAILED at "../aten/src/ATen/native/x.cpp":1, please report a bug'),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
+        NotImplementedError("Could not run 'aten::x' with arguments from the 'CUDA' backend."),
+        torch.cuda.DeferredCudaCallError("CUDA call failed lazily at initialization"),
+        torch.AcceleratorError("CUDA error: unspecified launch failure"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.usefixtures("cuda")
+def test_every_error_of_torch_on_a_gpu_is_an_error_of_the_device(error: Exception) -> None:
+    with pytest.raises(DeviceError) as raised, translate_errors(CUDA):
+        raise error
+    assert not raised.value.sticky
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), TypeError("a bug")])
+@pytest.mark.usefixtures("cuda")
+def test_a_bug_that_is_not_torchs_stays_a_bug_on_a_gpu(error: Exception) -> None:
+    with pytest.raises(type(error)), translate_errors(CUDA):
         raise error
 
 
@@ -69,22 +132,34 @@ def test_a_real_allocation_that_is_too_large_is_out_of_memory() -> None:
         torch.empty(1 << 50)
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_device_error_is_sticky_if_the_device_no_longer_answers(
-    monkeypatch: pytest.MonkeyPatch, answers: bool
-) -> None:
-    def synchronize(_: torch.device) -> None:
-        if not answers:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+DEAD = RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.ones(1))
+
+@pytest.mark.parametrize("later", [None, DEAD])
+def test_a_device_error_is_sticky_if_the_device_no_longer_answers(
+    cuda: Callable[[Exception | None], None], later: Exception | None
+) -> None:
+    cuda(later)
     with pytest.raises(DeviceError, match="illegal memory access") as raised, translate_errors(CUDA):
         raise RuntimeError(
             "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
         )
-    assert raised.value.sticky is not answers
+    assert raised.value.sticky is (later is not None)
     assert "\n" not in str(raised.value)
+
+
+def test_a_device_without_a_byte_to_spare_still_answers(cuda: Callable[[Exception | None], None]) -> None:
+    cuda(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"))
+    with pytest.raises(DeviceError) as raised, translate_errors(CUDA):
+        raise RuntimeError("No available kernel. Aborting execution.")
+    assert not raised.value.sticky
+
+
+def test_a_device_that_died_of_a_failed_allocation_is_dead(cuda: Callable[[Exception | None], None]) -> None:
+    cuda(DEAD)
+    with pytest.raises(DeviceError) as raised, translate_errors(CUDA):
+        raise RuntimeError("CUDA error: out of memory")
+    assert raised.value.sticky
 
 
 def test_other_errors_pass_through_unchanged() -> None:

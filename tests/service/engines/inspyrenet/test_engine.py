@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import shutil
 import threading
@@ -28,6 +29,7 @@ from service.engines.protocol import (
     WeightsUnavailable,
 )
 from service.engines.weights.requested import Weights
+from service.engines.weights.state_dict import state_hash
 
 pytestmark = pytest.mark.network
 
@@ -110,17 +112,19 @@ def test_a_load_reports_its_phases_in_order_and_returns_what_it_loaded(checkpoin
     assert phases == [LoadPhase.IMPORT, LoadPhase.WEIGHTS, LoadPhase.DEVICE]
     assert (info.engine, info.mode, info.resize, info.device) == ("inspyrenet", "fast", "dynamic", "cpu")
     assert (info.precision, info.precision_reason, info.fallback) == ("fp32", "asked for", False)
-    assert (info.weights, info.weights_hash[:7]) == ("file", "sha256:")
+    assert info.weights == "file"
+    assert info.weights_hash == f"sha256:{hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()}"
+    assert built.info == info
     assert info.weights_note.startswith("unverified")
 
 
 def test_a_load_gives_torch_as_many_threads_as_there_are_cpus_in_the_calling_thread(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.engines.inspyrenet import session
+    from service.engines.inspyrenet import torch_settings
 
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr(session, "available_cpus", lambda: 3)
+    monkeypatch.setattr(torch_settings, "available_cpus", lambda: 3)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: given.append((count, threading.get_ident())))
     start(engine(checkpoint))
     assert given == [(3, threading.get_ident())]
@@ -162,9 +166,7 @@ def test_a_checkpoint_that_changes_between_prepare_and_load_is_refused_until_it_
     assert start(built).engine == "inspyrenet"
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("could not create a primitive"), torch.OutOfMemoryError("no")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("could not create a primitive"), RuntimeError("a bug")])
 def test_a_self_check_that_cannot_be_made_leaves_fp32_and_says_so(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
@@ -180,7 +182,26 @@ def test_a_self_check_that_cannot_be_made_leaves_fp32_and_says_so(
     with pytest.raises((RuntimeError, OutOfMemory)):
         built.settle()
     assert session.precision == Choice("fp32", "the self-check could not be made")
+    assert built.info is not None
+    assert (built.info.precision, built.info.settled) == ("fp32", True)
+    assert built.info.precision_reason == "the self-check could not be made"
     assert built.infer(picture(32, 32)).shape == (32, 32)
+
+
+def test_dummy_weights_have_the_hash_of_their_tensors(checkpoint: str) -> None:
+    written = torch.load(checkpoint, weights_only=True)  # by the same recipe
+    assert start(engine("dummy")).weights_hash == state_hash(written)
+
+
+def test_a_load_that_fails_leaves_nothing_that_says_it_serves(checkpoint: str, tmp_path: Path) -> None:
+    copy = tmp_path / "mine.pth"
+    shutil.copy(checkpoint, copy)
+    built = engine(str(copy))
+    start(built)
+    copy.write_bytes(b"PK damaged")
+    with pytest.raises(WeightsUnavailable):
+        start(built)
+    assert built.info is None
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

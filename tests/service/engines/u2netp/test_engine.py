@@ -15,6 +15,7 @@ from skimage import data
 from service.engines.protocol import RGB, Alpha, ConfigurationError, Engine, LoadPhase, OutOfMemory
 from service.engines.u2netp import weights
 from service.engines.u2netp.engine import U2netpEngine
+from tests.support.scarce_memory import spare_memory
 
 pytestmark = pytest.mark.photographs
 
@@ -142,19 +143,22 @@ def test_the_foregrounds_colours_are_free_of_the_background(engine: U2netpEngine
     assert np.abs(colours[alpha > 0.1] - red).max() <= 15
 
 
-def test_too_little_main_memory_is_told_as_such(
-    engine: U2netpEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import cv2
+SCARCE = [100_000, 8_000_000, 32_000_000]
+"""Bytes: less than the result takes, so that something fails, whatever an earlier test has left in the heap."""
 
-    def fail(_: object) -> None:
-        error = cv2.error("Failed to allocate 1 bytes")
-        error.code = cv2.Error.StsNoMem
-        raise error
 
-    monkeypatch.setattr(cv2.dnn, "readNetFromONNX", fail)
-    with pytest.raises(OutOfMemory):
-        engine.infer(data.coffee())
+@pytest.mark.parametrize("spare", SCARCE)
+def test_too_little_main_memory_is_told_as_such(engine: U2netpEngine, spare: int) -> None:
+    picture = np.zeros((4000, 4000, 3), np.uint8)
+    with spare_memory(spare), pytest.raises(OutOfMemory):
+        engine.infer(picture)
+
+
+@pytest.mark.parametrize("spare", SCARCE)
+def test_too_little_main_memory_for_the_foreground_is_told_as_such(engine: U2netpEngine, spare: int) -> None:
+    picture, alpha = np.zeros((4000, 4000, 3), np.uint8), np.full((4000, 4000), 0.5, np.float32)
+    with spare_memory(spare), pytest.raises(OutOfMemory):
+        engine.foreground(picture, alpha)
 
 
 def test_what_a_pass_took_is_given_back() -> None:

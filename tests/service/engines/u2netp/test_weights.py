@@ -49,4 +49,7 @@ def test_a_file_that_appears_later_is_found_by_the_next_attempt(tmp_path: Path) 
         engine.prepare(lambda *_: None)
     path.symlink_to(weights.installed_path())
     engine.prepare(lambda *_: None)
+    assert engine.info is None
     assert engine.load(lambda *_: None).weights_hash == f"sha256:{weights.SHA256}"
+    assert engine.info is not None
+    assert engine.info.weights_id == weights.SHA256[:12]

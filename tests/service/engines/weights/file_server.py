@@ -11,6 +11,7 @@ GOOD = b"PK\x03\x04" + bytes(range(256)) * 400
 """What the server sends by default, in place of a checkpoint."""
 
 MD5 = hashlib.md5(GOOD).hexdigest()
+SHA256 = hashlib.sha256(GOOD).hexdigest()
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

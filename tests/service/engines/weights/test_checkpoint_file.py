@@ -1,7 +1,8 @@
-"""A checkpoint that was verified is the one that is loaded."""
+"""A checkpoint whose hash is known is the one that is loaded."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,15 @@ def change(path: Path) -> None:
     path.write_bytes(b"another checkpoint")
 
 
-@pytest.mark.parametrize("spoil", [change, Path.unlink])
-def test_a_file_that_changes_after_its_verification_is_not_loaded(
+def change_unseen(path: Path) -> None:
+    """Other bytes of the same number, and the time of modification put back."""
+    state = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("spoil", [change, change_unseen, Path.unlink])
+def test_a_file_that_changes_after_its_hash_was_computed_is_not_loaded(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "mine.pth"

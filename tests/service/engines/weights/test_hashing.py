@@ -1,4 +1,4 @@
-"""Hashes of checkpoint files: computed once, remembered, and not trusted once the file has changed."""
+"""Hashes of checkpoint files are those of the bytes on the disk now, whatever an earlier start has seen."""
 
 from __future__ import annotations
 
@@ -10,49 +10,53 @@ from pathlib import Path
 import pytest
 
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.hashing import file_hash
+from service.engines.weights.hashing import Fingerprint, file_hashes
 
 
-def md5(body: bytes) -> str:
-    return hashlib.md5(body).hexdigest()
-
-
-def test_a_hash_is_computed_once_and_remembered(tmp_path: Path) -> None:
-    path = tmp_path / "x.pth"
-    path.write_bytes(b"one")
-    first, _ = file_hash(path, "md5")
+def put_back(path: Path, body: bytes) -> None:
+    """Write other bytes of the same length, and restore the times, as a backup does and an attacker may."""
     state = path.stat()
-    path.write_bytes(b"two")  # with the same size and time, only reading the file would show the difference
+    path.write_bytes(body)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert first == file_hash(path, "md5")[0] == md5(b"one")
 
 
-def test_a_remembered_hash_is_ignored_once_the_file_changes(tmp_path: Path) -> None:
+def test_all_hashes_come_from_one_reading(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(b"one")
-    first, _ = file_hash(path, "md5")
-    path.write_bytes(b"two")  # of the same size
-    os.utime(path, ns=(1, 1))
-    second, _ = file_hash(path, "md5")
-    assert (first, second) == (md5(b"one"), md5(b"two"))
+    digests, fingerprint = file_hashes(path, "md5", "sha256")
+    assert digests == {"md5": hashlib.md5(b"one").hexdigest(), "sha256": hashlib.sha256(b"one").hexdigest()}
+    assert fingerprint == Fingerprint.of(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"md5": 5}', "{"])
-def test_an_invalid_memory_of_a_hash_is_ignored(tmp_path: Path, text: str) -> None:
+def test_a_file_that_changed_behind_its_size_and_time_has_another_hash_and_fingerprint(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(b"one")
-    path.with_name("x.pth.md5.json").write_text(text)
-    assert file_hash(path, "md5")[0] == md5(b"one")
-    assert json.loads(path.with_name("x.pth.md5.json").read_text())["md5"] == md5(b"one")
+    _, before = file_hashes(path, "md5")
+    put_back(path, b"two")
+    digests, after = file_hashes(path, "md5")
+    assert (after.size, after.mtime_ns, after.inode) == (before.size, before.mtime_ns, before.inode)
+    assert digests["md5"] == hashlib.md5(b"two").hexdigest()
+    assert after != before
 
 
-def test_a_hash_that_cannot_be_remembered_is_computed_all_the_same(tmp_path: Path) -> None:
+def test_a_note_of_a_hash_beside_the_file_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"forged")
+    state = path.stat()
+    note = {"md5": hashlib.md5(b"good").hexdigest(), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+    path.with_name("x.pth.md5.json").write_text(json.dumps(note))
+    assert file_hashes(path, "md5")[0]["md5"] == hashlib.md5(b"forged").hexdigest()
+
+
+def test_nothing_is_written_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(b"one")
-    path.with_name("x.pth.md5.json").mkdir()
-    assert file_hash(path, "md5")[0] == md5(b"one")
+    file_hashes(path, "md5", "sha256")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match=r"cannot read .*absent\.pth: No such file"):
-        file_hash(tmp_path / "absent.pth", "md5")
+        file_hashes(tmp_path / "absent.pth", "md5")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from service.engines.package_config import ModeConfig, mode_config
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights.checkpoint_file import Checkpoint
 from service.engines.weights.official import describe, fetch, official_path
-from tests.service.engines.weights.file_server import GOOD, MD5, FileServer, whole
+from tests.service.engines.weights.file_server import GOOD, MD5, SHA256, FileServer, whole
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +57,7 @@ def test_a_missing_checkpoint_is_downloaded_verified_and_placed(base: ModeConfig
     checkpoint = get(base)
     assert checkpoint.path == official_path(base)
     assert official_path(base).read_bytes() == GOOD
-    assert (checkpoint.kind, checkpoint.hash, checkpoint.note) == ("official", f"md5:{MD5}", "verified")
+    assert (checkpoint.kind, checkpoint.hash, checkpoint.note) == ("official", f"sha256:{SHA256}", "verified")
 
 
 def test_a_good_cached_checkpoint_is_used_without_a_request(server: FileServer, base: ModeConfig) -> None:
@@ -72,7 +71,7 @@ def test_a_checkpoint_without_a_published_hash_is_called_unverified_in_a_warning
 ) -> None:
     checkpoint = get(nightly)
     assert checkpoint.note.startswith("unverified")
-    assert checkpoint.hash == f"sha256:{hashlib.sha256(GOOD).hexdigest()}"
+    assert checkpoint.hash == f"sha256:{SHA256}"
     assert any(
         "unverified" in record.message for record in caplog.records if record.levelno >= logging.WARNING
     )
@@ -80,7 +79,7 @@ def test_a_checkpoint_without_a_published_hash_is_called_unverified_in_a_warning
 
 def test_a_damaged_cached_checkpoint_is_replaced_by_a_verified_download(base: ModeConfig) -> None:
     path = put(b"PK damaged", base)
-    assert get(base).hash == f"md5:{MD5}"
+    assert get(base).hash == f"sha256:{SHA256}"
     assert path.read_bytes() == GOOD
 
 
@@ -97,19 +96,19 @@ def test_a_damaged_checkpoint_is_never_used_if_the_download_fails(
     assert "INSPYRENET_WEIGHTS" not in str(raised.value), "only a service can use that advice"
 
 
-def test_a_remembered_hash_travels_with_the_file(
-    base: ModeConfig, monkeypatch: pytest.MonkeyPatch, home: Path
+def test_a_verified_file_that_changed_behind_its_time_is_not_called_verified_again(
+    server: FileServer, base: ModeConfig
 ) -> None:
-    """As in a container image whose checkpoint was hashed when the image was built."""
-    checkpoint = get(base)
-    copy = home / "image" / ".transparent-background"
-    shutil.copytree(official_path(base).parent, copy)
-    state = (copy / base.ckpt_name).stat()
-    (copy / base.ckpt_name).write_bytes(GOOD[::-1])
-    os.utime(copy / base.ckpt_name, ns=(state.st_atime_ns, state.st_mtime_ns))
-    monkeypatch.setenv("TRANSPARENT_BACKGROUND_FILE_PATH", str(home / "image"))
-    again = get(base)
-    assert (again.path, again.hash) == (copy / base.ckpt_name, checkpoint.hash)
+    """Same size, same time, and whatever an earlier start may have written beside it."""
+    get(base)
+    path = official_path(base)
+    state = path.stat()
+    path.write_bytes(GOOD[::-1])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert "is not loaded" in describe(base).state
+    server.answers = [whole(b"", status=404)]
+    with pytest.raises(WeightsUnavailable, match=MD5):
+        get(base)
 
 
 def test_a_description_says_what_is_there_and_downloads_nothing(server: FileServer, base: ModeConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
-from service.engines.weights.state_dict import assign_weights, read_checkpoint
+from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
+from tests.support.scarce_memory import spare_memory
 
 
 @pytest.fixture
@@ -49,6 +52,15 @@ def test_safetensors_are_recognised_by_name_or_by_content(
 ) -> None:
     safetensors.torch.save_file(network.state_dict(), tmp_path / name)
     assert read_checkpoint(tmp_path / name).keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_shortage_of_memory_is_not_called_a_damaged_file(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"weight": torch.ones(1 << 24)}, path, _use_new_zipfile_serialization=zipped)
+    with spare_memory(16_000_000), pytest.raises((MemoryError, RuntimeError)) as raised:
+        read_checkpoint(path)
+    assert says_no_memory(raised.value)
 
 
 def test_a_checkpoint_is_mapped_until_its_tensors_are_deleted(tmp_path: Path) -> None:
@@ -163,3 +175,16 @@ def test_wrong_shapes_are_named_with_both_shapes(network: nn.Module) -> None:
     state = network.state_dict() | {"0.weight": torch.zeros(4, 9)}
     with pytest.raises(WeightsUnavailable, match=r"another size.*0\.weight: \[4, 9\] instead of \[4, 3\]"):
         assign_weights(network, state, "x.pth")
+
+
+def test_the_hash_of_tensors_depends_on_names_types_shapes_and_bytes_but_not_on_their_order() -> None:
+    state = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3)}
+    others = [
+        {"a": torch.tensor([1.0, 2.5]), "b": torch.tensor(3)},
+        {"a": torch.tensor([[1.0], [2.0]]), "b": torch.tensor(3)},
+        {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3, dtype=torch.int32)},
+        {"c": torch.tensor([1.0, 2.0]), "b": torch.tensor(3)},
+    ]
+    assert state_hash(dict(reversed(state.items()))) == state_hash(state)
+    assert len({state_hash(state), *map(state_hash, others)}) == 5
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", state_hash(state))

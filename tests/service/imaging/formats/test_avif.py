@@ -40,8 +40,3 @@ def test_the_exif_item_is_renamed_and_the_rest_stays() -> None:
     assert (stripped.size, stripped.orientation) == (None, None), "the decoder knows both"
     assert data.count(b"Exif") > stripped.data.count(b"Exif")
     assert stripped.data.replace(b"skip", b"Exif") == data
-
-
-def test_one_avif_is_decoded_at_a_time() -> None:
-    with AVIF.decoding_lock:
-        assert not AVIF.decoding_lock.acquire(blocking=False)  # type: ignore[attr-defined]
