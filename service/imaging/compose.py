@@ -2,7 +2,10 @@
 
 The pipeline calls ``compose`` after inference. The formulas are those of ``Remover.process`` in transparent-background
 1.3.4, and a change must stay within one level of 255 of its results; it computes in float64, and this module in
-float32. The package makes several float64 copies of the image. Here the arithmetic runs in strips of rows, so that
+float32. Colours that a client asks for are sRGB, so they are brought into the picture's own colour space first. What
+shows through a transparent input is the picture's ground, and it is taken off where the answer has another one.
+
+The package makes several float64 copies of the image. Here the arithmetic runs in strips of rows, so that
 beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
 
 Peak memory in bytes a pixel, beside the input and 13 MiB for the strips:
@@ -23,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engines.protocol import RGB, Alpha
-from service.imaging.options import GREEN, Options, Output
+from service.imaging.colour.profiles import in_space_of
+from service.imaging.options import GREEN, WHITE, Options, Output
 from service.imaging.picture import Picture, Pixels, strips
 
 Floats = npt.NDArray[np.float32]
@@ -91,14 +95,14 @@ def check_mask(picture: Picture, alpha: Alpha) -> None:
         raise BadMask(f"the mask has values from {low} to {high}, not from 0 to 1")
 
 
-def _mask(picture: Picture, alpha: Alpha, options: Options, rows: slice) -> Floats:
-    """The mask of some rows after threshold, reversal and the input's transparency."""
+def _mask(picture: Picture, alpha: Alpha, options: Options, rows: slice, *, own: bool = True) -> Floats:
+    """The mask of some rows after threshold and reversal, and with ``own``, after the input's transparency."""
     mask: Floats = np.clip(alpha[rows], 0, 1)
     if options.threshold is not None:
         mask = (mask > options.threshold).astype(np.float32)
     if options.reverse:
         np.subtract(1, mask, out=mask)
-    if picture.alpha is not None:
+    if own and picture.alpha is not None:
         mask *= picture.alpha[rows] * np.float32(1 / 255)
     return mask
 
@@ -116,12 +120,45 @@ def _rgba(picture: Picture, alpha: Alpha, options: Options, foreground: Foregrou
             mask = np.empty_like(alpha)
             for rows in strips(*alpha.shape):
                 mask[rows] = _mask(picture, alpha, options, rows)
-        # A transparent input was composited over white; the estimate removes that white again.
         colours = foreground(picture.rgb, mask)
     result = np.empty((*alpha.shape, 4), np.uint8)
     result[..., :3] = colours
+    _restore_own_colours(result, picture)
     _write_mask(result[..., 3], picture, alpha, options)
     return result
+
+
+def _restore_own_colours(result: Pixels, picture: Picture) -> None:
+    """Where the input itself is partly transparent, its colours are known and need no estimate: take the ground off."""
+    if picture.alpha is None:
+        return
+    ground = np.array(picture.ground, np.float32)
+    for rows in strips(*picture.alpha.shape):
+        own = picture.alpha[rows]
+        soft = (own > 0) & (own < 255)
+        weight = own[soft][:, np.newaxis] * np.float32(1 / 255)
+        colours = (picture.rgb[rows][soft] - ground * (1 - weight)) / weight
+        result[rows][soft, :3] = np.clip(colours + 0.5, 0, 255).astype(np.uint8)
+
+
+def _over(picture: Picture, rows: slice, back: Floats) -> Floats:
+    """Some rows of the picture; its transparent parts show ``back`` (h x w x 3) instead of the picture's ground."""
+    colours = picture.rgb[rows].astype(np.float32)
+    if picture.alpha is not None:
+        shown = back - np.array(picture.ground, np.float32)
+        shown *= ((255 - picture.alpha[rows]) * np.float32(1 / 255))[..., np.newaxis]
+        colours += shown
+        np.clip(colours, 0, 255, out=colours)
+    return colours
+
+
+def _shown(picture: Picture, rows: slice) -> Pixels:
+    """Some rows of the picture as a viewer shows them: over white."""
+    if picture.alpha is None or picture.ground == WHITE:
+        return picture.rgb[rows]
+    white = np.full(picture.rgb[rows].shape, 255, np.float32)
+    shown: Pixels = (_over(picture, rows, white) + 0.5).astype(np.uint8)
+    return shown
 
 
 def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
@@ -134,37 +171,46 @@ def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
 
 
 def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
+    background = in_space_of(picture.icc, options.background or WHITE)
     result = np.empty_like(picture.rgb)
     for rows in strips(*alpha.shape):
-        front = picture.rgb[rows].astype(np.float32)
-        back = np.empty_like(front)
-        back[...] = options.background
-        result[rows] = _blend(front, _mask(picture, alpha, options, rows), back)
+        back = np.empty(result[rows].shape, np.float32)
+        back[...] = background
+        mask = _mask(picture, alpha, options, rows, own=False)
+        result[rows] = _blend(_over(picture, rows, back), mask, back)
     return result
 
 
 def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
     import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
 
-    result: Pixels = cv2.GaussianBlur(picture.rgb, (0, 0), BLUR_SIGMA)
+    result: Pixels = picture.rgb
+    if picture.alpha is not None and picture.ground != WHITE:
+        result = np.empty_like(picture.rgb)
+        for rows in strips(*alpha.shape):
+            result[rows] = _shown(picture, rows)
+    result = cv2.GaussianBlur(result, (0, 0), BLUR_SIGMA)
     for rows in strips(*alpha.shape):
-        front, back = picture.rgb[rows].astype(np.float32), result[rows].astype(np.float32)
-        result[rows] = _blend(front, _mask(picture, alpha, options, rows), back)
+        back = result[rows].astype(np.float32)
+        mask = _mask(picture, alpha, options, rows, own=False)
+        result[rows] = _blend(_over(picture, rows, back), mask, back)
     return result
 
 
 def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
     import cv2  # noqa: PLC0415  # as above
 
+    green = in_space_of(picture.icc, GREEN)
     result = np.empty_like(picture.rgb)
     inside = np.empty(alpha.shape, np.uint8)
-    tint = np.array(GREEN, np.uint16)
+    tint = np.array(green, np.uint16)
     for rows in strips(*alpha.shape):
         mask = _mask(picture, alpha, options, rows)
         inside[rows] = (mask > 0.5) * np.uint8(255)
-        tinted = ((picture.rgb[rows] + tint) // 2).astype(np.float32)
-        result[rows] = _blend(tinted, mask, picture.rgb[rows].astype(np.float32))
+        shown = _shown(picture, rows)
+        tinted = ((shown + tint) // 2).astype(np.float32)
+        result[rows] = _blend(tinted, mask, shown.astype(np.float32))
     border = cv2.Canny(inside, 50, 100)
     for rows in strips(*alpha.shape):
-        result[rows][border[rows] != 0] = GREEN
+        result[rows][border[rows] != 0] = green
     return result

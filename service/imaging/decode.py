@@ -13,9 +13,10 @@ import numpy as np
 from PIL import AvifImagePlugin, Image
 
 from service.errors import BadDimensions, ServiceError, Undecodable
-from service.imaging import colour
+from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, StrippedFile
+from service.imaging.formats.opened import Opened
 from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
@@ -36,14 +37,15 @@ def decodes_alone(data: bytes) -> bool:
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode the first frame of an image file.
 
-    Sixteen-bit samples keep their high byte; 32-bit integers must lie in 0-65535 and floats in 0-1. CMYK, Lab and
-    grey pixels become sRGB, through their own profile if they bring one. A broken profile is ignored.
+    What a file declares about its colours, its transparency and its pages is honoured as ``docs/pictures.md`` says.
+    Deeper samples become 8 bits; signed integers must lie in 0-65535 and floats in 0-1. CMYK, Lab and grey pixels
+    become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
     result included. No file takes more than one of ``max_pixels`` pixels does, except where ``decodes_alone``.
 
     Raises:
-        UnsupportedType: not an image, or a format outside the allow-list.
+        UnsupportedType: not an image, a format outside the allow-list, or a camera's raw file.
         BadDimensions: zero-sized, or width x height above ``max_pixels``; read from the header, before decoding.
         Undecodable: damaged, truncated, or a variant without a meaning in 8-bit RGB.
     """
@@ -52,7 +54,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     if stripped.size is not None:
         check_size(stripped.size, max_pixels)
     try:
-        image = file_format.open(BytesIO(stripped.data))
+        image = _open(file_format, stripped)
         check_size(image.size, max_pixels)
         orientation = _orientation(stripped, image)
         image.load()
@@ -75,7 +77,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
     file_format = recognise(data)
     try:
         stripped = file_format.strip_metadata(data)
-        image = file_format.open(BytesIO(stripped.data))
+        image = _open(file_format, stripped)
         orientation = _orientation(stripped, image)
     except ServiceError:
         raise
@@ -85,7 +87,11 @@ def upright_size(data: bytes) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def _orientation(stripped: StrippedFile, image: Image.Image) -> int:
+def _open(file_format: FileFormat, stripped: StrippedFile) -> Opened:
+    return (stripped.open or file_format.open)(BytesIO(stripped.data))
+
+
+def _orientation(stripped: StrippedFile, image: Opened) -> int:
     if stripped.orientation is not None:
         return stripped.orientation
     return exif_orientation(image.info.get("exif", b""))
@@ -112,28 +118,29 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _upright_picture(image: Image.Image, orientation: int) -> Picture:
+def _upright_picture(image: Opened, orientation: int) -> Picture:
     """Convert strip by strip, and write each strip to its upright place: no second copy of full size exists."""
     width, height = image.size
-    profile = colour.parse_profile(image.info.get("icc_profile"))
-    transform = colour.srgb_transform(image.mode, profile)
+    profile = profiles.parse_profile(image.info.get("icc_profile"))
+    transform = profiles.srgb_transform(image.mode, profile)
     shape = (width, height) if orientation >= 5 else (height, width)
     rgb = np.empty((*shape, 3), np.uint8)
-    alpha = np.empty(shape, np.uint8) if colour.has_transparency(image) else None
+    alpha = np.empty(shape, np.uint8) if modes.has_transparency(image) else None
     rgb_stored = _as_stored(rgb, orientation)
     alpha_stored = None if alpha is None else _as_stored(alpha, orientation)
     for rows in strips(height, width):
         strip = image.crop((0, rows.start, width, rows.stop))
-        colours, opacity = colour.to_rgb(strip, transform)
+        colours, opacity = modes.to_rgb(strip, transform)
         if alpha_stored is not None and opacity is not None:
             alpha_stored[rows] = opacity
-            colour.composite_over_white(colours, opacity)
         rgb_stored[rows] = colours
-    if alpha is not None and alpha.min() == 255:
-        alpha = None
-    return Picture(
-        rgb, alpha, image.info["icc_profile"] if colour.keeps_profile(image.mode, profile) else None
-    )
+    icc = image.info["icc_profile"] if profiles.keeps_profile(image.mode, profile) else None
+    if alpha is None or alpha.min() == 255:
+        return Picture(rgb, icc=icc)
+    ground = transparency.choose_ground(rgb, alpha)
+    for rows in strips(*alpha.shape):
+        transparency.composite(rgb[rows], alpha[rows], ground)
+    return Picture(rgb, alpha, icc, ground)
 
 
 def _as_stored(upright: Pixels, orientation: int) -> Pixels:

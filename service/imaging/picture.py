@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from service.imaging.options import WHITE, Colour
+
 Pixels = npt.NDArray[np.uint8]
 
 STRIP_PIXELS = 1 << 18
@@ -24,11 +26,14 @@ class Picture:
 
     rgb: Pixels
     """H x W x 3, uint8, C-contiguous; sRGB, or in the colour space of ``icc``. Transparent parts of the input are
-    composited over white, so that the network sees what a viewer shows."""
+    composited over ``ground``."""
     alpha: Pixels | None = None
     """H x W, uint8, the input's own transparency; None if it is opaque."""
     icc: bytes | None = None
     """The input's ICC profile, if it is an RGB profile that fits the pixels."""
+    ground: Colour = WHITE
+    """What shows through the transparent parts, in the colour space of the pixels. It is chosen so that the network can
+    see the subject; ``compose`` takes it off again."""
 
 
 def strips(height: int, width: int) -> Iterator[slice]:

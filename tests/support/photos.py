@@ -152,6 +152,49 @@ def grey_profile(gamma: float = 1.0) -> bytes:
     return _profile(b"GRAY", b"XYZ ", b"mntr", {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT, b"kTRC": curve})
 
 
+def rgb_profile(
+    red: tuple[float, float],
+    green: tuple[float, float],
+    blue: tuple[float, float],
+    gamma: float | None = None,
+) -> bytes:
+    """An RGB profile of those chromaticities and white D65, with a pure power or with the curve of sRGB."""
+    columns = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in (red, green, blue, (0.3127, 0.3290))]).T
+    to_xyz = columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
+    # Bradford's adaptation from D65 to D50, as in the profiles of the ICC.
+    d50 = np.array(
+        [
+            [1.0478112, 0.0228866, -0.0501270],
+            [0.0295424, 0.9904844, -0.0170491],
+            [-0.0092345, 0.0150436, 0.7521316],
+        ]
+    )
+    tags = {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT}
+    for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), (d50 @ to_xyz).T, strict=True):
+        tags[name] = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in column))
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round((gamma or 1) * 256))
+    if gamma is None:
+        numbers = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+        curve = b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *(round(value * 65536) for value in numbers))
+    return _profile(b"RGB ", b"XYZ ", b"mntr", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+
+
+P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
+SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+"""Chromaticities, for ``rgb_profile``."""
+
+
+def scanner_profile() -> bytes:
+    """An RGB profile that leads from RGB to Lab, with a table, and not back."""
+    identity = bytes(range(256))
+    corners = [(r, g, b) for r in (0, 1) for g in (0, 1) for b in (0, 1)]
+    grid = b"".join(bytes([(r + g + b) * 85, 128 + 60 * (r - g), 128 + 60 * (g - b)]) for r, g, b in corners)
+    matrix = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x10000)
+    table = b"mft1" + bytes(4) + bytes([3, 3, 2, 0]) + matrix + identity * 3 + grid + identity * 3
+    return _profile(b"RGB ", b"Lab ", b"scnr", {b"desc": _DESCRIPTION, b"wtpt": _WHITE_POINT, b"A2B0": table})
+
+
 def cmyk_profile() -> bytes:
     """A CMYK profile in which lightness falls with the sum of the inks and all colours are neutral."""
     identity = bytes(range(256))

@@ -24,6 +24,7 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "haproxy": "haproxy",
     "chromium": "chromium",
+    "convert": "imagemagick",
 }
 """The Debian package of each."""
 

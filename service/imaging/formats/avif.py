@@ -15,6 +15,8 @@ from itertools import islice
 from PIL.AvifImagePlugin import AvifImageFile
 
 from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
+from service.imaging.formats.iso_media import declared_encoding
+from service.imaging.formats.opened import in_srgb
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
@@ -32,7 +34,10 @@ def _matches(data: bytes) -> bool:
 
 def _strip(data: bytes) -> StrippedFile:
     # Rename the Exif item, so that the decoder does not know it and does not read it.
-    return StrippedFile(_EXIF_ITEM.sub(rb"\1skip", data), None, orientation=None)
+    stripped = _EXIF_ITEM.sub(rb"\1skip", data)
+    return StrippedFile(
+        stripped, None, orientation=None, open=in_srgb(AvifImageFile, declared_encoding(data))
+    )
 
 
 def _header_size(data: bytes) -> tuple[int, int]:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL.ImageFile import ImageFile
-
 from service.errors import Undecodable
+from service.imaging.formats.opened import Opened
 
 HEADER_STEPS = 64
 """Segments, tags or boxes that are looked at for the size: reading a header stays a matter of microseconds."""
@@ -37,6 +36,8 @@ class StrippedFile:
     """(width, height) as stored, from the header. None where only the decoder can tell (AVIF)."""
     orientation: int | None = 1
     """EXIF orientation, 1-8. None where it must be read from the decoder's ``info["exif"]``."""
+    open: Callable[[BytesIO], Opened] | None = None
+    """Opens this file instead of ``FileFormat.open``, if the decoder alone would get it wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class FileFormat:
     """Whether a file is of this format by its first bytes."""
     strip: Callable[[bytes], StrippedFile]
     """Raises ``Malformed``, ``struct.error`` or ``IndexError`` for a broken file; callers use ``strip_metadata``."""
-    open: Callable[[BytesIO], ImageFile]
-    """Pillow's decoder."""
+    open: Callable[[BytesIO], Opened]
+    """Pillow's decoder, or one that corrects it."""
     header_size: Callable[[bytes], tuple[int, int]] = no_size
     """(width, height) as stored, from the first bytes of a file, in at most ``HEADER_STEPS`` steps. Raises
     ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it. It need not find every oddity of a file:

@@ -1,20 +1,28 @@
 """JPEG (ITU-T T.81): segments up to the first scan, then the scans.
 
-The copy keeps the tables, the frame header, the scans, Adobe's colour marker and the ICC profile. It must end where
-the first image ends: a file may go on with more pictures or a film.
+The copy keeps the tables, the frame header, the scans, the ICC profile, and what says which colours the components are:
+that there is a JFIF marker (then they are YCbCr), and Adobe's marker. Without either, libjpeg goes by the components'
+names. The copy must end where the first image ends: a file may go on with more pictures or a film.
+
+A file that lacks only its end marker is decoded, as browsers do. libjpeg fills in what is missing and does not tell, so
+such a file is decoded with different bits behind its end: if they change a pixel, pixels were missing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
 
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import Undecodable
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
+from service.imaging.picture import strips
 
 MAX_SCANS = 100
 """Each scan is a pass over the whole image. Encoders write about ten."""
@@ -23,6 +31,13 @@ _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9)}
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _APP0, _APP1_EXIF, _APP2_ICC, _APP14_ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
+
+_END = b"\xff\xd9"
+_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+"""The marker without its resolution and its thumbnail."""
+
+_FILLERS = (b"", b"\x55\x9a\x31" * 32, b"\xb6\x6c\x0f" * 32)
+"""Bits behind the end of a file: none (libjpeg takes zeros), and two patterns that begin differently."""
 
 _MARKER_IN_SCANS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
@@ -34,19 +49,29 @@ def _matches(data: bytes) -> bool:
 def _strip(data: bytes) -> StrippedFile:
     kept = [data[:2]]
     size: tuple[int, int] | None = None
+    components = b""
     orientation: int | None = None
     for marker, start, end in _segments(data):
         if marker == _START_OF_SCAN:
             if size is None:
                 break
-            kept.append(data[start : _image_end(data, start)])
-            return StrippedFile(b"".join(kept), size, orientation or 1)
+            image_end, scans = _image_end(data, start)
+            kept.append(data[start:image_end])
+            if data[image_end - 2 : image_end] == _END:
+                return StrippedFile(b"".join(kept), size, orientation or 1)
+            if not _has_every_scan(data, scans, components):
+                raise Malformed
+            kept[-1] = kept[-1].removesuffix(b"\xff")
+            return StrippedFile(b"".join(kept), size, orientation or 1, _open_without_end)
         body = data[start + 4 : end]
         if marker in _FRAME_HEADERS:
             height, width = struct.unpack_from(">HH", body, 1)
             size = width, height
+            components = body[6::3]
         if marker == _APP1_EXIF and orientation is None and body.startswith(b"Exif\0\0"):
             orientation = exif_orientation(body)
+        if marker == _APP0 and body.startswith(b"JFIF\0"):
+            kept.append(_JFIF)
         is_profile = marker == _APP2_ICC and body.startswith(b"ICC_PROFILE\0")
         if marker < _APP0 or marker == _APP14_ADOBE or is_profile:
             kept.append(data[start:end])
@@ -76,18 +101,69 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             at = end
 
 
-def _image_end(data: bytes, at: int) -> int:
-    """Where the image whose first scan stands at ``at`` ends."""
-    scans = 0
+def _image_end(data: bytes, at: int) -> tuple[int, list[int]]:
+    """Where the image whose first scan stands at ``at`` ends, and where its scans begin."""
+    scans: list[int] = []
     while marker := _MARKER_IN_SCANS.search(data, at):
         at = marker.end()
         if marker[1][0] == _END_OF_IMAGE:
-            return at
-        scans += marker[1][0] == _START_OF_SCAN
-        if scans > MAX_SCANS:
+            return at, scans
+        if marker[1][0] == _START_OF_SCAN:
+            scans.append(marker.start())
+        if len(scans) > MAX_SCANS:
             raise Undecodable(f"The JPEG has more than {MAX_SCANS} scans. Save it again with fewer scans.")
         at += int.from_bytes(data[at : at + 2], "big")
-    return len(data)  # the file ends early; the decoder reports it
+    return len(data), scans  # the file ends early
+
+
+def _has_every_scan(data: bytes, scans: list[int], components: bytes) -> bool:
+    """Whether the scans bring every component in full: a progressive file that was cut short may lack its last ones.
+
+    Args:
+        components: the names of the components.
+    """
+    missing_bits = {(name, k): 16 for name in components for k in range(64)}
+    for at in scans:
+        after_names = at + 5 + 2 * data[at + 4]
+        first, last, precision = struct.unpack_from("3B", data, after_names)
+        for name in data[at + 5 : after_names : 2]:
+            for k in range(first, min(last, 63) + 1):
+                missing_bits[name, k] = precision & 15
+    return not any(missing_bits.values())
+
+
+class _WithoutEnd(JpegImageFile):
+    """A file that has no end marker."""
+
+    data: bytes
+
+    def load(self) -> Any:
+        """Decode the pixels.
+
+        Raises:
+            Malformed: pixels are missing.
+        """
+        if self.tile:
+            files = (JpegImageFile(BytesIO(self.data + filler + _END)) for filler in _FILLERS)
+            if len({_digest(file) for file in files}) > 1:
+                raise Malformed
+        return super().load()
+
+
+def _open_without_end(file: BytesIO) -> _WithoutEnd:
+    data = file.getvalue()
+    image = _WithoutEnd(BytesIO(data + _END))
+    image.data = data
+    return image
+
+
+def _digest(image: JpegImageFile) -> bytes:
+    """A hash of the pixels. It runs in strips, so that no second copy of them exists."""
+    digest = hashlib.blake2b()
+    width, height = image.size
+    for rows in strips(height, width):
+        digest.update(image.crop((0, rows.start, width, rows.stop)).tobytes())
+    return digest.digest()
 
 
 def _header_size(data: bytes) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from service.errors import UnsupportedType
 from service.imaging.formats import avif, bmp, gif, jpeg, png, tiff, webp
 from service.imaging.formats.file_format import FileFormat
+from service.imaging.formats.raw import has_raw_signature, raw_file
 
 FORMATS: tuple[FileFormat, ...] = (
     jpeg.JPEG,
@@ -33,8 +34,11 @@ def recognise(data: bytes) -> FileFormat:
     """The format of a file.
 
     Raises:
-        UnsupportedType: the file is not an image by its first bytes, or its format is not on the allow-list.
+        UnsupportedType: the file is not an image by its first bytes, its format is not on the allow-list, or it is a
+            camera's raw file.
     """
+    if has_raw_signature(data):
+        raise raw_file()
     for file_format in FORMATS:
         if file_format.matches(data):
             return file_format

@@ -1,7 +1,7 @@
 """WebP (RFC 9649): a RIFF file whose first chunk says the size.
 
-The decoder gets the whole file, because Pillow does not parse the metadata of a WebP file: it hands over the bytes of
-the EXIF block, and the orientation is read from those.
+The copy keeps the chunks of the picture and the ICC profile. It says its own length, so that a file which was cut short
+behind its pixels decodes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ import struct
 
 from PIL.WebPImagePlugin import WebPImageFile
 
+from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+
+MAX_PIECES = 100_000
+"""Chunks, and the bytes between them; each becomes a Python object. An animation has a chunk for each frame."""
+
+_KEPT_CHUNKS = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"}
+_METADATA_FLAGS = 0x08 | 0x04
+"""In a VP8X chunk: the file has EXIF, XMP."""
 
 
 def _matches(data: bytes) -> bool:
@@ -18,7 +26,24 @@ def _matches(data: bytes) -> bool:
 
 
 def _strip(data: bytes) -> StrippedFile:
-    return StrippedFile(data, _size(data), orientation=None)
+    size = _size(data)
+    kept: list[bytes] = [b"RIFF", b"", b"WEBP"]
+    orientation = 1
+    at, end_of_file = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+    while at + 8 <= end_of_file:
+        if len(kept) > MAX_PIECES:
+            raise Malformed
+        name, length = struct.unpack_from("<4sI", data, at)
+        chunk = data[at : min(at + 8 + length, end_of_file)]
+        if name == b"EXIF":
+            orientation = exif_orientation(chunk[8:])
+        elif name == b"VP8X":
+            kept += [chunk[:8], bytes([chunk[8] & ~_METADATA_FLAGS]), chunk[9:]]
+        elif name in _KEPT_CHUNKS:
+            kept += [chunk, bytes(len(chunk) % 2)]
+        at += 8 + length + length % 2
+    kept[1] = struct.pack("<I", sum(map(len, kept)) - 4)
+    return StrippedFile(b"".join(kept), size, orientation)
 
 
 def _size(data: bytes) -> tuple[int, int]:

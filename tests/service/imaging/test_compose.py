@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 
 import cv2
@@ -13,13 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageCms
 from skimage import data as photographs
 
 from service.engines.protocol import RGB, Alpha
+from service.imaging.colour.transparency import composite
 from service.imaging.compose import BadMask, compose
-from service.imaging.options import Format, Options, Output
+from service.imaging.options import WHITE, Format, Options, Output
 from service.imaging.picture import Picture
-from tests.support import photos
+from tests.support import declared, photos
 
 SCENE = photos.photograph(200, 150)
 COLOUR = (10, 200, 99)
@@ -196,7 +199,9 @@ def test_foreground_colours_are_estimated_only_where_stock_does(wanted: Options)
 def test_transparent_parts_of_the_input_stay_transparent(reverse: bool) -> None:
     own = np.zeros((150, 200), np.uint8)
     own[:, 100:] = 128
-    picture, alpha = Picture(SCENE, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
+    shown = SCENE.copy()
+    composite(shown, own, WHITE)
+    picture, alpha = Picture(shown, own), np.full((150, 200), 0.0 if reverse else 1.0, np.float32)
     cut_out = compose(picture, alpha, options(Output.RGBA, reverse=reverse), untouched)
     mask = compose(picture, alpha, options(Output.MASK, reverse=reverse), untouched)
     assert np.array_equal(cut_out[..., 3], mask)
@@ -278,3 +283,78 @@ def peak_bytes(work: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def shown_in_srgb(icc: bytes, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    shown = ImageCms.profileToProfile(
+        Image.fromarray(pixels),
+        ImageCms.ImageCmsProfile(BytesIO(icc)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+    assert shown is not None
+    return np.asarray(shown)
+
+
+@pytest.mark.parametrize(
+    ("output", "colour"),
+    [(Output.COLOUR, (51, 102, 153)), (Output.GREEN, (120, 255, 155)), (Output.WHITE, (255, 255, 255))],
+)
+@pytest.mark.parametrize(
+    "icc", [declared.P3, declared.BT2020, declared.ADOBE], ids=["P3", "BT.2020", "Adobe"]
+)
+def test_a_colour_that_was_asked_for_is_that_colour_whatever_profile_the_answer_carries(
+    icc: bytes, output: Output, colour: tuple[int, int, int]
+) -> None:
+    picture, alpha = Picture(SCENE, icc=icc), disc(150, 200)
+    wanted = Options(output, (51, 102, 153) if output is Output.COLOUR else None)
+    result = compose(picture, alpha, wanted, untouched)
+    assert np.abs(shown_in_srgb(icc, result)[0, -1].astype(int) - colour).max() <= 2
+    assert (result[60, 70] == SCENE[60, 70]).all(), "the subject keeps its own numbers"
+
+
+def test_the_outline_of_an_overlay_is_green_in_the_pictures_own_space() -> None:
+    picture, alpha = Picture(SCENE, icc=declared.P3), disc(150, 200)
+    shown = shown_in_srgb(declared.P3, compose(picture, alpha, options(Output.OVERLAY), untouched))
+    green = np.abs(shown.astype(int) - (120, 255, 155)).max(axis=2) <= 2
+    assert green.sum() > 100
+
+
+WHITE_SUBJECT = np.full_like(SCENE, 255)
+SOFT = (disc(150, 200) * 255).astype(np.uint8)
+
+
+def cut_out_on(ground: tuple[int, int, int], colours: npt.NDArray[np.uint8] = WHITE_SUBJECT) -> Picture:
+    shown = colours.copy()
+    composite(shown, SOFT, ground)
+    return Picture(shown, SOFT, ground=ground)
+
+
+ALL = np.ones((150, 200), np.float32)
+
+
+@pytest.mark.parametrize("output", [o for o in Output if o is not Output.MASK])
+@pytest.mark.parametrize("colours", [WHITE_SUBJECT, SCENE], ids=["white", "scene"])
+def test_the_ground_does_not_show_in_the_answer(output: Output, colours: npt.NDArray[np.uint8]) -> None:
+    on_white, on_black = (
+        compose(cut_out_on(ground, colours), ALL, options(output), untouched) for ground in (WHITE, (0, 0, 0))
+    )
+    seen = on_white.shape[2] == 3 or SOFT > 60
+    assert np.abs(on_white.astype(int) - on_black)[np.broadcast_to(seen, SOFT.shape)].max() <= 3
+
+
+def test_soft_edges_of_the_input_keep_their_own_colours() -> None:
+    result = compose(cut_out_on((0, 0, 0), SCENE), ALL, options(Output.RGBA), lambda image, mask: image * 0)
+    soft = (SOFT > 60) & (SOFT < 255)
+    assert np.abs(result[soft][:, :3].astype(int) - SCENE[soft]).max() <= 4
+    assert (result[..., 3] <= SOFT).all()
+
+
+@pytest.mark.parametrize("output", [Output.COLOUR, Output.GREEN, Output.WHITE])
+def test_a_cut_out_on_a_flat_colour_has_no_fringe_of_the_ground(output: Output) -> None:
+    wanted = options(output)
+    result = compose(cut_out_on((0, 0, 0), SCENE), ALL, wanted, untouched)
+    weight = SOFT[..., np.newaxis] / 255
+    expected = SCENE * weight + np.array(wanted.background) * (1 - weight)
+    assert np.abs(result - expected).max() <= 2

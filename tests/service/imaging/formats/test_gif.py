@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 
 from service.errors import Undecodable
+from service.imaging.decode import decode
 from service.imaging.formats.gif import GIF
 from tests.support import photos
 
@@ -30,6 +32,14 @@ def test_a_frame_that_leaves_the_canvas_enlarges_it() -> None:
 
 def test_a_frame_without_pixels_gives_a_size_of_zero() -> None:
     assert GIF.strip_metadata(gif_with_frame(0, 0, 8, 0)).size == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["GIF", "GIF interlaced"])
+def test_a_missing_trailer_does_no_harm(name: str) -> None:
+    data = photos.mode(name)
+    expected = decode(data, max_pixels=10_000).rgb
+    for missing in (1, 2):  # the trailer, and the empty block before it
+        assert np.array_equal(decode(data[:-missing], max_pixels=10_000).rgb, expected)
 
 
 def test_a_comment_before_the_frame_is_skipped() -> None:

@@ -59,6 +59,60 @@ def test_a_broken_header_is_undecodable(data: bytes) -> None:
         JPEG.strip_metadata(data)
 
 
+def settings(name: str) -> dict[str, object]:
+    return {
+        "baseline": {},
+        "4:2:0": {"subsampling": "4:2:0"},
+        "progressive": {"progressive": True},
+        "optimised": {"optimize": True},
+        "restart markers": {"restart_marker_blocks": 4},
+        "grey": {},
+        "CMYK": {},
+    }[name]
+
+
+def scene(name: str) -> Image.Image:
+    image = Image.fromarray(photos.photograph(123, 77))
+    return image.convert({"grey": "L", "CMYK": "CMYK"}.get(name, "RGB"))
+
+
+KINDS = ["baseline", "4:2:0", "progressive", "optimised", "restart markers", "grey", "CMYK"]
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_jpeg_that_lacks_only_its_end_marker_is_the_same_picture(name: str, missing: int) -> None:
+    data = photos.save(scene(name), "JPEG", **settings(name))
+    expected = decode(data, max_pixels=1_000_000)
+    assert np.array_equal(decode(data[:-missing], max_pixels=1_000_000).rgb, expected.rgb)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_jpeg_cut_short_in_its_pixels_is_undecodable(name: str, kept: float) -> None:
+    data = photos.save(scene(name), "JPEG", **settings(name))
+    start = data.index(b"\xff\xda")
+    with pytest.raises(Undecodable):
+        decode(data[: start + int((len(data) - start) * kept)], max_pixels=1_000_000)
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_undecodable() -> None:
+    data = photos.save(scene("progressive"), "JPEG", progressive=True)
+    scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    tables = data.rindex(b"\xff\xc4", 0, scans[-1])  # they stand before the scan
+    assert len(scans) > 5
+    with pytest.raises(Undecodable, match="incomplete"):
+        decode(data[:tables], max_pixels=1_000_000)
+
+
+def test_only_the_presence_of_a_jfif_marker_is_kept_of_it() -> None:
+    jfif = segment(0xE0, b"JFIF\0\1\2\0\0\x48\0\x48\2\2" + photos.SECRET.encode()[:12])
+    plain = photos.save(photos.photograph(), "JPEG")
+    stripped = JPEG.strip_metadata(plain[:2] + jfif + plain[20:]).data
+    assert stripped == JPEG.strip_metadata(plain).data
+    assert b"JFIF" in stripped
+
+
 def test_the_first_picture_of_an_mpo_is_decoded() -> None:
     mpo = photos.mode("JPEG MPO")
     with Image.open(BytesIO(mpo)) as image:

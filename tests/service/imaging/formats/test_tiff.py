@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 
 import pytest
+from PIL import Image
 
 from service.errors import BadDimensions, Undecodable
 from service.imaging.decode import decode
@@ -19,14 +20,17 @@ def test_the_size_is_that_of_the_first_directory(name: str) -> None:
 
 
 def test_the_orientation_is_read_and_its_tag_is_dropped() -> None:
-    stripped = TIFF.strip_metadata(photos.tiff({274: (3, [6])}))
+    data = photos.save(photos.photograph(), "TIFF", compression="jpeg", exif=photos.exif(6))
+    stripped = TIFF.strip_metadata(data)
     assert stripped.orientation == 6
     assert TIFF.strip_metadata(stripped.data).orientation == 1
+    assert TIFF.strip_metadata(photos.tiff({274: (3, [6])})).orientation == 6
     assert TIFF.strip_metadata(photos.tiff({274: (3, [9])})).orientation == 1
 
 
 def test_the_copy_has_one_directory() -> None:
-    data = photos.mode("TIFF many pages")
+    pages = [Image.fromarray(photos.photograph(seed=seed)) for seed in (0, 1)]
+    data = photos.save(pages[0], "TIFF", compression="jpeg", save_all=True, append_images=pages[1:])
     cleaned = TIFF.strip_metadata(data).data
     (start,) = struct.unpack_from("<I", cleaned, 4)
     (count,) = struct.unpack_from("<H", cleaned, start)

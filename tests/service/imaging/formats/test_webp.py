@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from service.errors import Undecodable
+from service.imaging.decode import decode
 from service.imaging.formats.webp import WEBP
 from tests.support import photos
 
@@ -25,7 +29,7 @@ def test_the_size_is_read_from_every_kind_of_first_chunk(
     assert data[12:16] == first_chunk
     stripped = WEBP.strip_metadata(data)
     assert stripped.size == (70, 50)
-    assert stripped.orientation is None, "the decoder knows it"
+    assert stripped.orientation == 1
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,33 @@ def test_a_broken_header_is_undecodable(data: bytes) -> None:
     assert WEBP.matches(data)
     with pytest.raises(Undecodable, match="WebP file is damaged"):
         WEBP.strip_metadata(data)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.98, 0.93])
+def test_a_file_that_was_cut_in_its_metadata_decodes(kept: float) -> None:
+    data = photos.save(photos.photograph(), "WEBP", exif=photos.exif(secret=True).tobytes(), xmp=bytes(3000))
+    expected = decode(photos.save(photos.photograph(), "WEBP"), max_pixels=10_000).rgb
+    assert np.array_equal(decode(data[: int(len(data) * kept)], max_pixels=10_000).rgb, expected)
+
+
+def test_the_copy_has_no_metadata_and_says_its_length() -> None:
+    data = photos.save(
+        photos.photograph(), "WEBP", exif=photos.exif(6).tobytes(), icc_profile=photos.srgb_profile()
+    )
+    stripped = WEBP.strip_metadata(data + b"a film")
+    assert stripped.orientation == 6
+    assert b"EXIF" not in stripped.data
+    assert photos.srgb_profile() in stripped.data
+    assert int.from_bytes(stripped.data[4:8], "little") == len(stripped.data) - 8
+
+
+def test_a_million_empty_chunks_are_refused_at_little_cost() -> None:
+    data = photos.save(photos.photograph(8, 8), "WEBP")
+    many = data + b"ALPH\0\0\0\0" * 300_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Undecodable):
+            WEBP.strip_metadata(many[:4] + (len(many) - 8).to_bytes(4, "little") + many[8:])
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
