@@ -21,10 +21,14 @@ class Arrivals:
     """What has been seen in the watched folders, and what of it was given out.
 
     Args:
+        settle_seconds: how long a picture must stand still.
         clock: monotonic seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, settle_seconds: float = SETTLE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settle_seconds = settle_seconds
         self._clock = clock
         self._since: dict[str, tuple[Stamp, float]] = {}
         self._given: dict[str, Stamp] = {}
@@ -42,7 +46,7 @@ class Arrivals:
             seen[source.key] = source.stamp, since if before == source.stamp else now
             if self._given.get(source.key) == source.stamp:
                 given[source.key] = source.stamp
-            elif now - seen[source.key][1] >= SETTLE_SECONDS:
+            elif now - seen[source.key][1] >= self._settle_seconds:
                 given[source.key] = source.stamp
                 settled.append(job)
         self._since, self._given = seen, given  # what has gone is forgotten

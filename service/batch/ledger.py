@@ -66,11 +66,11 @@ def read_records(folder: Path) -> dict[str, Record]:
         return {}
     records = {}
     for line in lines:
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
             fields = json.loads(line)
             written, read = Stamp(**fields.pop("written")), Stamp(**fields.pop("read"))
             record = Record(written=written, read=read, **fields)
-            records[record.output] = record
+            records[str(record.output)] = record
     return records
 
 

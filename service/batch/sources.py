@@ -104,7 +104,7 @@ class _Search:
         try:
             found = path.stat()
         except OSError as error:
-            self._problem(str(path), system_reason(error))
+            self._problem(str(path), _why(path, error))
             return
         if stat.S_ISDIR(found.st_mode):
             self._folder(path)
@@ -143,7 +143,7 @@ class _Search:
                 return
         except OSError as error:
             if named_like_one:
-                self._problem(str(path), system_reason(error))
+                self._problem(str(path), _why(path, error))
             else:
                 self.found.passed_over[ending or "without an ending"] += 1
             return
@@ -174,6 +174,12 @@ class _Search:
 
     def _problem(self, name: str, reason: str) -> None:
         self.found.problems.append(Problem(name, reason))
+
+
+def _why(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return "This link leads to nothing."
+    return system_reason(error)
 
 
 def _begins_like_a_picture(path: Path) -> bool:

@@ -142,23 +142,21 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
 
     The event loop runs only while a picture is cut out; files are read and written between the pictures.
     """
-    from service.cli.offline import loaded_parts  # noqa: PLC0415 - imports the web server
+    from service.cli.offline import loaded, offline_parts  # noqa: PLC0415 - imports the web server
     from service.imaging.options import Options  # noqa: PLC0415
     from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415
+
+    parts = offline_parts(settings, engine)
+
+    async def cut_out(data: bytes) -> bytes:
+        with parts.admission.probe_place() as place:
+            done = await parts.pipeline.run(EncodedPicture(data), Options(), place=place, progress=Progress())
+        return done.body
 
     with asyncio.Runner() as runner:
         opened = AsyncExitStack()
         try:
-            parts, info = runner.run(
-                opened.enter_async_context(loaded_parts(settings, engine, report=print_line))
-            )
-
-            async def cut_out(data: bytes) -> bytes:
-                with parts.admission.probe_place() as place:
-                    picture = EncodedPicture(data)
-                    done = await parts.pipeline.run(picture, Options(), place=place, progress=Progress())
-                return done.body
-
+            info = runner.run(opened.enter_async_context(loaded(parts, report=print_line)))
             yield info, lambda data: runner.run(cut_out(data))
         finally:
             runner.run(opened.aclose())

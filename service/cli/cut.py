@@ -8,6 +8,7 @@ pictures and writes the results, ``cut_run`` runs them. Standard output carries 
 from __future__ import annotations
 
 import argparse
+import glob
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from service import logs, startup
+from service.batch.arrivals import SETTLE_SECONDS
 from service.batch.ledger import InUse
 from service.batch.output_folder import OutputFolder, WouldReplace, made_with, write_whole
 from service.batch.plan import Job, endings_of
@@ -101,7 +103,8 @@ def run(
     environ: Mapping[str, str],
     *,
     make_engine: Callable[[Settings], Engine] = requested_engine,
-    leave: Callable[[int], NoReturn] | None = None,
+    settle_seconds: float = SETTLE_SECONDS,
+    leave: Callable[[int], object] | None = None,
 ) -> int:
     """Cut the pictures out; return the exit code.
 
@@ -109,6 +112,7 @@ def run(
         args: the command line.
         environ: environment variables.
         make_engine: makes the engine, if it is not the one that the settings ask for.
+        settle_seconds: how long a picture must stand still in a watched folder.
         leave: ends the process while threads may still work.
     """
     settings, notes = load_settings(given(args), environ)
@@ -118,10 +122,9 @@ def run(
         print_note(note)
     try:
         options = given_options(args)
-        if args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args):
-            ended = _cut_one(args, settings, options, make_engine)
-        else:
-            ended = _cut_many(args, settings, options, make_engine)
+        new_run = partial(CutRun, settings, options, make_engine=make_engine, settle_seconds=settle_seconds)
+        one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
+        ended = (_cut_one if one else _cut_many)(args, settings, options, new_run)
     except (CannotStart, BadParameter) as error:
         print_error(printable(str(error)))
         return 2
@@ -145,7 +148,7 @@ def _names_one_file(args: argparse.Namespace) -> bool:
 
 
 def _cut_one(
-    args: argparse.Namespace, settings: Settings, options: Options, make_engine: Callable[[Settings], Engine]
+    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
 ) -> Ended:
     if len(args.inputs) > 1:
         raise CannotStart(
@@ -160,7 +163,7 @@ def _cut_one(
     if args.dry_run:
         print_line(printable(f"to do: {name} -> {args.to or STANDARD}"))
         return Ended(0)
-    return CutRun(settings, options, total=1).run([task], make_engine)
+    return new_run(total=1).run([task])
 
 
 def _reader(name: str, max_bytes: int) -> Callable[[], bytes]:
@@ -208,8 +211,29 @@ def _write_standard(data: bytes) -> None:
 
 
 def _cut_many(
-    args: argparse.Namespace, settings: Settings, options: Options, make_engine: Callable[[Settings], Engine]
+    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
 ) -> Ended:
+    folder = _output_folder(args, settings, options)
+    look = partial(
+        survey, args.inputs, folder, ending=endings_of(options.format)[0], full_names=args.full_names
+    )
+    if args.dry_run:
+        return _list(_something(look(), args), folder)
+    _open(folder)
+    try:
+        make_task = partial(_task, folder, settings.max_upload_bytes)
+        seen = look()
+        folder.remove_unfinished(seen.to_do)
+        if args.watch:
+            return new_run(total=None).watch(look, make_task)
+        cut_run = new_run(total=len(seen.to_do))
+        cut_run.note(_something(seen, args))
+        return cut_run.run([make_task(job) for job in seen.to_do])
+    finally:
+        folder.close()
+
+
+def _output_folder(args: argparse.Namespace, settings: Settings, options: Options) -> OutputFolder:
     if STANDARD in args.inputs:
         raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
     if args.to is None:
@@ -219,36 +243,30 @@ def _cut_many(
         raise CannotStart(
             f"--to {root} is a file. Name a folder, or for one picture a file with a picture's ending."
         )
-    if args.watch and (missing := [name for name in args.inputs if not os.path.lexists(name)]):
-        raise CannotStart(f"{missing[0]}: there is no such file or folder to be watched.")
+    for name in args.inputs if args.watch else ():
+        if not (os.path.lexists(name) or glob.has_magic(name)):
+            raise CannotStart(f"{name}: there is no such file or folder to be watched.")
     try:
-        folder = OutputFolder(root, made_with=made_with(options, settings), overwrite=args.overwrite)
-        if not args.dry_run:
-            folder.open()
-    except InUse:
-        raise CannotStart(f"--to {root}: another run writes into this folder.") from None
+        return OutputFolder(root, made_with=made_with(options, settings), overwrite=args.overwrite)
     except OSError as error:
-        raise CannotStart(f"--to {root} cannot be written: {system_reason(error)}") from None
+        raise CannotStart(f"--to {root} cannot be read: {system_reason(error)}") from None
+
+
+def _open(folder: OutputFolder) -> None:
     try:
-        look = partial(
-            survey, args.inputs, folder, ending=endings_of(options.format)[0], full_names=args.full_names
-        )
-        make_task = partial(_task, folder, settings.max_upload_bytes)
-        if args.watch and not args.dry_run:
-            folder.remove_unfinished(look().to_do)
-            return CutRun(settings, options, total=None).watch(look, make_task, make_engine)
-        seen = look()
-        if not (seen.to_do or seen.done or seen.problems):
-            passed_over = passed_over_in_words(seen.passed_over)
-            raise CannotStart(f"There is no picture in {', '.join(args.inputs)}. {passed_over}".rstrip())
-        if args.dry_run:
-            return _list(seen, folder)
-        folder.remove_unfinished(seen.to_do)
-        cut_run = CutRun(settings, options, total=len(seen.to_do))
-        cut_run.note(seen)
-        return cut_run.run([make_task(job) for job in seen.to_do], make_engine)
-    finally:
-        folder.close()
+        folder.open()
+    except InUse:
+        raise CannotStart(f"--to {folder.root}: another run writes into this folder.") from None
+    except OSError as error:
+        raise CannotStart(f"--to {folder.root} cannot be written: {system_reason(error)}") from None
+
+
+def _something(seen: Survey, args: argparse.Namespace) -> Survey:
+    """What was seen, unless it is nothing: a mistyped folder must not look like success."""
+    if not (seen.to_do or seen.done or seen.problems):
+        passed_over = passed_over_in_words(seen.passed_over)
+        raise CannotStart(f"There is no picture in {', '.join(args.inputs)}. {passed_over}".rstrip())
+    return seen
 
 
 def _task(folder: OutputFolder, max_bytes: int, job: Job) -> Task:

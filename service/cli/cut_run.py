@@ -24,7 +24,7 @@ from service.batch.problem import Problem
 from service.batch.run import at_once, run
 from service.batch.survey import Survey
 from service.batch.tasks import NotCutOut, Task
-from service.cli.offline import loaded_parts
+from service.cli.offline import loaded, offline_parts
 from service.cli.printing import print_error, print_note
 from service.cli.progress import ProgressDisplay
 from service.engines.protocol import Engine, EngineError
@@ -32,9 +32,6 @@ from service.errors import Unavailable
 from service.imaging.options import Options
 from service.inference.thread_results import in_daemon_thread
 from service.settings import Settings
-
-POLL_SECONDS = SETTLE_SECONDS / 2
-"""Time between two looks at the watched folders. It grows with the time that a look takes."""
 
 Look = Callable[..., Survey]
 """``survey`` with everything but ``choose``."""
@@ -56,9 +53,21 @@ class CutRun:
         settings: of the service.
         options: what the results look like.
         total: pictures to be done; None if nobody knows.
+        make_engine: makes the engine, once there is something to do.
+        settle_seconds: how long a picture must stand still in a watched folder.
     """
 
-    def __init__(self, settings: Settings, options: Options, *, total: int | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        *,
+        total: int | None,
+        make_engine: Callable[[Settings], Engine],
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        self._make_engine = make_engine
+        self._settle_seconds = settle_seconds
         self._settings = settings
         self._options = options
         self._display = ProgressDisplay(total)
@@ -76,7 +85,7 @@ class CutRun:
         self._passed_over = seen.passed_over  # a later look finds the same ones again
         self._problems += seen.problems
 
-    def run(self, tasks: Iterable[Task], make_engine: Callable[[Settings], Engine]) -> Ended:
+    def run(self, tasks: Iterable[Task]) -> Ended:
         """Cut these pictures out."""
         waiting = list(tasks)
 
@@ -84,53 +93,47 @@ class CutRun:
             for task in waiting:
                 yield task
 
-        return self._run(each, make_engine) if waiting else self._ended(dropped=False)
+        return self._run(each) if waiting else self._ended(dropped=False)
 
-    def watch(
-        self, look: Look, make_task: Callable[[Job], Task], make_engine: Callable[[Settings], Engine]
-    ) -> Ended:
+    def watch(self, look: Look, make_task: Callable[[Job], Task]) -> Ended:
         """Cut out what arrives, until a signal comes."""
-        arrivals = Arrivals()
+        arrivals = Arrivals(settle_seconds=self._settle_seconds)
 
         async def arriving(stop: asyncio.Event) -> AsyncIterator[Task]:
             while not stop.is_set():
                 began = time.monotonic()
                 seen = await in_daemon_thread(partial(look, choose=arrivals.settled), name="look")
+                looked = time.monotonic()
                 seen.problems = arrivals.new(seen.problems)
                 self.note(seen)
                 for problem in seen.problems:
                     self._display.line(f"FAILED: {problem}")
                 for job in seen.to_do:
                     yield make_task(job)
+                # In large folders a look takes long: it must not take the processor from the pictures.
+                pause = max(self._settle_seconds / 2, 4 * (looked - began))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(POLL_SECONDS, 4 * (time.monotonic() - began))):
+                    async with asyncio.timeout(pause):
                         await stop.wait()
 
-        return self._run(arriving, make_engine)
+        return self._run(arriving)
 
-    def _run(
-        self,
-        tasks: Callable[[asyncio.Event], AsyncIterator[Task]],
-        make_engine: Callable[[Settings], Engine],
-    ) -> Ended:
-        with asyncio.Runner() as runner:
-            try:
-                dropped = runner.run(self._until_ended(tasks, make_engine))
-            except (EngineError, OSError) as error:
-                if self._loaded:
-                    raise
-                print_error(str(error))
-                return Ended(2)
+    def _run(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]]) -> Ended:
+        try:
+            parts = offline_parts(self._settings, self._make_engine(self._settings))
+            with asyncio.Runner() as runner:
+                dropped = runner.run(self._until_ended(tasks, parts))
+        except (EngineError, OSError) as error:
+            if self._loaded:
+                raise
+            print_error(str(error))
+            return Ended(2)
         return self._ended(dropped=dropped)
 
-    async def _until_ended(
-        self,
-        tasks: Callable[[asyncio.Event], AsyncIterator[Task]],
-        make_engine: Callable[[Settings], Engine],
-    ) -> bool:
+    async def _until_ended(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]], parts: Parts) -> bool:
         """Work until all is done or the end is asked for; return whether pictures were dropped."""
         stop = asyncio.Event()
-        work = asyncio.create_task(self._work(tasks, make_engine, stop))
+        work = asyncio.create_task(self._work(tasks, parts, stop))
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
@@ -156,11 +159,11 @@ class CutRun:
     async def _work(
         self,
         tasks: Callable[[asyncio.Event], AsyncIterator[Task]],
-        make_engine: Callable[[Settings], Engine],
+        parts: Parts,
         stop: asyncio.Event,
     ) -> None:
-        settings, work = self._settings, asyncio.current_task()
-        async with loaded_parts(settings, make_engine(settings), report=print_note) as (parts, _):
+        work = asyncio.current_task()
+        async with loaded(parts, report=print_note):
             self._loaded = True
 
             def device_lost() -> None:

@@ -18,32 +18,37 @@ from service.lifecycle import Lifecycle
 from service.settings import LONGEST_SECONDS, Settings
 
 
-@asynccontextmanager
-async def loaded_parts(
-    settings: Settings, engine: Engine, *, report: ReportLine
-) -> AsyncIterator[tuple[Parts, EngineInfo]]:
-    """The parts, with the engine loaded and its precision decided; their threads end with the context.
+def offline_parts(settings: Settings, engine: Engine) -> Parts:
+    """The parts; nothing runs yet.
 
     The deadline of a request does not apply, because no client waits. All other limits do.
 
     Args:
         settings: of the service.
         engine: not yet loaded.
+    """
+    settings = settings.model_copy(update={"request_timeout": float(LONGEST_SECONDS)})
+    # A stuck thread is the end at once: nobody has to see it on /livez first.
+    lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=0)
+    return build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=Metrics())
+
+
+@asynccontextmanager
+async def loaded(parts: Parts, *, report: ReportLine) -> AsyncIterator[EngineInfo]:
+    """Start the threads of the parts, load the engine and decide its precision; the threads end with the context.
+
+    Args:
+        parts: of ``offline_parts``.
         report: called with each step of the load.
 
     Raises:
         EngineError: the engine cannot be loaded.
     """
-    settings = settings.model_copy(update={"request_timeout": float(LONGEST_SECONDS)})
-    # A stuck thread is the end at once: nobody has to see it on /livez first.
-    lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=0)
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=Metrics())
     async with run_threads(parts):
-        yield parts, await _load(parts, report)
+        yield await _load(parts, report)
 
 
 async def _load(parts: Parts, report: ReportLine) -> EngineInfo:
-    """Load the engine as the service does, and decide its precision."""
     engine, loop = parts.engine, asyncio.get_running_loop()
 
     def report_phase(_: LoadPhase, line: str) -> None:
