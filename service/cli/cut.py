@@ -223,7 +223,7 @@ def _cut_many(
     try:
         make_task = partial(_task, folder, settings.max_upload_bytes)
         seen = look()
-        folder.remove_unfinished(seen.to_do)
+        folder.remove_unfinished([*seen.to_do, *seen.done])
         if args.watch:
             return new_run(total=None).watch(look, make_task)
         cut_run = new_run(total=len(seen.to_do))
