@@ -108,7 +108,12 @@ def create_app(
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[follow_connection, track_requests(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[
+            follow_connection(lifecycle),
+            track_requests(metrics),
+            cors.middleware(),
+            render_errors(metrics),
+        ],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts

@@ -94,19 +94,28 @@ def track_requests(metrics: Metrics) -> Middleware:
     return middleware
 
 
-@web.middleware
-async def follow_connection(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outside all others: tells the connection when a request is at hand, and reads the rest of a small body."""
-    connection = connection_of(request)
-    if connection is None:
-        return await handler(request)
-    connection.request_began(request.content)
-    try:
-        response = await handler(request)
-        await _read_small_rest(request)
-        return response
-    finally:
-        connection.request_ended()
+def follow_connection(lifecycle: Lifecycle) -> Middleware:
+    """Outside all others: tells the connection when a request is at hand, and reads the rest of a small body.
+
+    Args:
+        lifecycle: while it drains, every answer closes its connection, and nothing may delay one.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = connection_of(request)
+        if connection is None:
+            return await handler(request)
+        connection.request_began(request.content)
+        try:
+            response = await handler(request)
+            if not lifecycle.draining and response.status != HTTPStatus.REQUEST_TIMEOUT:
+                await _read_small_rest(request)
+            return response
+        finally:
+            connection.request_ended()
+
+    return middleware
 
 
 async def _read_small_rest(request: web.Request) -> None:
