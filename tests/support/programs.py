@@ -24,6 +24,8 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "haproxy": "haproxy",
     "chromium": "chromium",
+    "heif-enc": "libheif-examples",
+    "heif-convert": "libheif-examples",
 }
 """The Debian package of each."""
 
