@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from service.engines.protocol import Alpha, Engine, OutOfMemory
+from service.engines.protocol import Alpha, Engine, EngineError, OutOfMemory
+from service.errors import ServiceError
+from service.host.out_of_memory import is_out_of_memory
 from service.imaging import compose, decode, encode
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
@@ -119,7 +121,11 @@ class Pipeline:
         """
         try:
             return await self._run(encoded, options, place, progress, on_start)
-        except MemoryError as error:
+        except (ServiceError, EngineError):
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             raise OutOfMemory("the process could not get the memory it asked for") from error
 
     async def _run(
