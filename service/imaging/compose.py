@@ -34,6 +34,9 @@ Foreground = Callable[[RGB, Alpha], RGB]
 BLUR_SIGMA = 15.0
 """Standard deviation, in pixels, of the blur behind ``output=blur``."""
 
+_LONGEST_ROW = 1 << 15
+"""Pixels of a row up to which an image is blurred as it is. OpenCV keeps as many rows as the blur is high: 91."""
+
 _TOLERANCE = 1e-3
 """How far outside 0-1 the values of a mask may be: reduced precision rounds."""
 
@@ -144,13 +147,21 @@ def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
 
 
 def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
-    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
-
-    result: Pixels = cv2.GaussianBlur(picture.rgb, (0, 0), BLUR_SIGMA)
+    result = _blurred(picture.rgb)
     for rows in strips(*alpha.shape):
         front, back = picture.rgb[rows].astype(np.float32), result[rows].astype(np.float32)
         result[rows] = _blend(front, _mask(picture, alpha, options, rows), back)
     return result
+
+
+def _blurred(rgb: RGB) -> Pixels:
+    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
+
+    height, width = rgb.shape[:2]
+    if width > _LONGEST_ROW > height:
+        return np.ascontiguousarray(_blurred(np.ascontiguousarray(rgb.swapaxes(0, 1))).swapaxes(0, 1))
+    blurred: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
+    return blurred
 
 
 def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -278,3 +281,36 @@ def peak_bytes(work: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+BLUR_MEMORY = """
+import re
+import numpy as np
+from service.host.memory import resident_bytes
+from service.imaging.compose import compose
+from service.imaging.options import Options, Output
+from service.imaging.picture import Picture
+
+def blur(height, width):
+    picture = Picture(np.zeros((height, width, 3), np.uint8))
+    compose(picture, np.zeros((height, width), np.float32), Options(output=Output.BLUR), lambda rgb, _: rgb)
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+
+blur(64, 64)
+before = resident_bytes()
+blur(2, 2_000_000)
+print((peak() - before) / 4_000_000)
+"""
+
+
+@pytest.mark.memory
+def test_blurring_a_picture_of_two_long_rows_takes_no_buffer_of_many_such_rows() -> None:
+    """OpenCV keeps as many rows as the blur is high, 91, whatever their length."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    done = subprocess.run(
+        [sys.executable, "-c", BLUR_MEMORY], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert float(done.stdout) < 100  # bytes a pixel, 7 of them the picture and its mask
