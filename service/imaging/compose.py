@@ -34,8 +34,11 @@ Foreground = Callable[[RGB, Alpha], RGB]
 BLUR_SIGMA = 15.0
 """Standard deviation, in pixels, of the blur behind ``output=blur``."""
 
-_LONGEST_ROW = 1 << 15
-"""Pixels of a row up to which an image is blurred as it is. OpenCV keeps as many rows as the blur is high: 91."""
+_BLUR_WIDTH = 1 << 15
+"""Pixels of a row that are blurred at once. OpenCV keeps as many rows of its input as the blur is high: 91."""
+
+_BLUR_REACH = 64
+"""Pixels to each side that a blurred pixel depends on: more than half of 91."""
 
 _TOLERANCE = 1e-3
 """How far outside 0-1 the values of a mask may be: reduced precision rounds."""
@@ -158,10 +161,15 @@ def _blurred(rgb: RGB) -> Pixels:
     import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
 
     height, width = rgb.shape[:2]
-    if width > _LONGEST_ROW > height:
+    if height > _BLUR_WIDTH > width:  # for each row, however short, OpenCV takes microseconds
         return np.ascontiguousarray(_blurred(np.ascontiguousarray(rgb.swapaxes(0, 1))).swapaxes(0, 1))
-    blurred: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
-    return blurred
+    result = np.empty_like(rgb)
+    for left in range(0, width, _BLUR_WIDTH):
+        right = min(left + _BLUR_WIDTH, width)
+        start = max(left - _BLUR_REACH, 0)
+        block = cv2.GaussianBlur(rgb[:, start : right + _BLUR_REACH], (0, 0), BLUR_SIGMA)
+        result[:, left:right] = block[:, left - start : right - start]
+    return result
 
 
 def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:

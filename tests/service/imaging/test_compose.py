@@ -283,6 +283,16 @@ def peak_bytes(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("shape", [(3, 70_000), (70_000, 3), (40, 40_000)])
+def test_a_long_picture_is_blurred_as_a_whole_one(shape: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    blurred = compose(
+        Picture(rgb), np.zeros(shape, np.float32), Options(output=Output.BLUR), lambda image, _: image
+    )
+    expected = cv2.GaussianBlur(rgb, (0, 0), 15.0)
+    assert int(np.abs(blurred.astype(int) - expected).max()) <= 1
+
+
 BLUR_MEMORY = """
 import re
 import numpy as np
