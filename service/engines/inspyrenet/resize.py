@@ -8,7 +8,7 @@ limit. So a side of 16 or less becomes 0, and the network fails with "height and
 the package limits only the *short* side, to 1280, so the network would get 20000 x 1280 whole. Here both a minimum and
 a maximum apply, and the maximum has two parts. The number of pixels limits memory. The length of a side limits time as
 well: the network's axial attention compares every position on a side with every other, so its work grows with the
-square. 131072 x 32 has as many pixels as 2048 x 2048, and takes a hundred times as long.
+square. 131072 x 32 has as many pixels as 2048 x 2048, but 64 times as many pairs of positions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DYNAMIC_SHORT_SIDE = 1280
 
 MAX_SIDE = 16384
 """The maximum of the long side, in pixels. With 4194304 pixels, the default limit, it applies only to pictures that are
-more than 64 times as long as wide: no panorama is. At this length, attention is a few percent of the pass."""
+more than 64 times as long as wide: no panorama is."""
 
 
 def package_size(width: int, height: int) -> tuple[int, int]:
