@@ -8,7 +8,7 @@ After such an error only a try can tell whether there would have been enough.
 
 from __future__ import annotations
 
-import numpy as np
+import ctypes
 
 _WORDS = (
     "out of memory",  # Pillow's codecs, libavif, libtiff, CUDA
@@ -25,6 +25,10 @@ _WEBP_ENCODER = ("encoding error 1", "encoding error 2")
 """libwebp: VP8_ENC_ERROR_OUT_OF_MEMORY and VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY."""
 _OPENCV_NO_MEMORY = -4
 
+_library = ctypes.CDLL(None)  # the C library, whose heap all the others use
+_library.malloc.argtypes, _library.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+_library.free.argtypes, _library.free.restype = [ctypes.c_void_p], None
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was not enough main memory."""
@@ -38,11 +42,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def can_allocate(count: int) -> bool:
     """Whether that many bytes could be had now, in one piece. They are not touched, so this costs no memory."""
-    try:
-        np.empty(count, np.uint8)
-    except MemoryError:
-        return False
-    return True
+    block = _library.malloc(count)
+    _library.free(block)
+    return block is not None
 
 
 def require(count: int, purpose: str) -> None:
