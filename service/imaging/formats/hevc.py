@@ -1,0 +1,125 @@
+"""The size of the frame that an HEVC stream (ITU-T H.265) holds, and the stream without what a still picture needs not.
+
+``heic`` calls it. A decoder allocates the size that the stream says, whatever the file around it says. So the size must
+be read here, from every parameter set that a decoder can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.imaging.formats.file_format import Malformed
+
+_SPS = 33
+_LAST_SLICE_TYPE = 31
+_PARAMETER_BYTES = 512
+"""The size stands in the first bytes of a parameter set."""
+
+
+class Configuration:
+    """The decoder's configuration (the body of a box ``hvcC``).
+
+    Raises:
+        Malformed, IndexError: it is broken, or no size can be read from it.
+
+    Attributes:
+        sizes: (width, height) of the frames, one for each parameter set.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        if len(body) < 23:
+            raise Malformed
+        self._length_bytes = (body[21] & 3) + 1
+        self.sizes = [frame_size(unit) for unit in _units_of_configuration(body) if _type(unit) == _SPS]
+        if not self.sizes:
+            raise Malformed
+
+    def slices(self, stream: bytes) -> bytes:
+        """The coded slices of the first picture in a stream.
+
+        There are no parameter sets among them, which could say another size, and no second picture, for which a
+        decoder would keep a second frame.
+        """
+        kept, at, pictures = [], 0, 0
+        while at < len(stream):
+            body = at + self._length_bytes
+            end = body + int.from_bytes(stream[at:body], "big")
+            unit = stream[body : min(body + 3, end)]
+            if end > len(stream) or len(unit) < 3:
+                raise Malformed
+            if _type(unit) <= _LAST_SLICE_TYPE and _layer(unit) == 0:
+                pictures += unit[2] >> 7  # the first slice of a picture
+                if pictures > 1:
+                    break
+                kept.append(stream[at:end])
+            at = end
+        return b"".join(kept)
+
+
+def frame_size(parameters: bytes) -> tuple[int, int]:
+    """(width, height) in pixels of the frames of a sequence parameter set, before any cropping.
+
+    Args:
+        parameters: the unit with its header of two bytes.
+
+    Raises:
+        Malformed: it is broken or ends early.
+    """
+    bits = _Bits(parameters[2:_PARAMETER_BYTES].replace(b"\0\0\3", b"\0\0"))
+    bits.read(4)
+    layers = bits.read(3)
+    bits.read(1)
+    bits.read(88 + 8)  # general profile and level
+    present = [(bits.read(1), bits.read(1)) for _ in range(layers)]
+    if layers:
+        bits.read(2 * (8 - layers))
+    for profile, level in present:
+        bits.read(88 * profile + 8 * level)
+    bits.read_golomb()
+    if bits.read_golomb() == 3:  # 4:4:4
+        bits.read(1)
+    return bits.read_golomb(), bits.read_golomb()
+
+
+def _units_of_configuration(body: bytes) -> Iterator[bytes]:
+    at = 23
+    for _ in range(body[22]):
+        count = int.from_bytes(body[at + 1 : at + 3], "big")
+        at += 3
+        for _ in range(count):
+            end = at + 2 + int.from_bytes(body[at : at + 2], "big")
+            unit = body[at + 2 : end]
+            if end > len(body) or len(unit) < 2 or _layer(unit):
+                raise Malformed
+            yield unit
+            at = end
+
+
+def _type(unit: bytes) -> int:
+    return unit[0] >> 1 & 0x3F
+
+
+def _layer(unit: bytes) -> int:
+    return (unit[0] & 1) << 5 | unit[1] >> 3
+
+
+class _Bits:
+    """Reads bits from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def read(self, count: int) -> int:
+        if count > self._left:
+            raise Malformed
+        self._left -= count
+        return self._value >> self._left & ((1 << count) - 1)
+
+    def read_golomb(self) -> int:
+        """An unsigned number in Exp-Golomb code (ITU-T H.265, 9.2)."""
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+            if zeros > 32:
+                raise Malformed
+        return (1 << zeros) - 1 + self.read(zeros)
