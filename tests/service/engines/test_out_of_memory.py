@@ -9,7 +9,7 @@ from service.engines.protocol import DeviceError, OutOfMemory, WeightsUnavailabl
 
 
 def test_a_shortage_of_memory_becomes_out_of_memory_in_one_line() -> None:
-    with pytest.raises(OutOfMemory, match="^DefaultCPUAllocator: can't allocate memory$"), main_memory():
+    with pytest.raises(OutOfMemory, match=r"^DefaultCPUAllocator: can't allocate memory$"), main_memory():
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nand a stack")
 
 
