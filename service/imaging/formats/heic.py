@@ -34,8 +34,11 @@ _BRANDS = frozenset(
 )
 _OTHER_BRANDS = frozenset((b"avif", b"avis"))
 _ALPHA = (b"urn:mpeg:hevc:2015:auxid:1\0", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
-_KEPT_PROPERTIES = {b"hvcC", b"ispe", b"colr", b"pixi", b"clap", b"auxC"}
+_KEPT_PROPERTIES = {b"hvcC", b"ispe", b"colr", b"clap", b"auxC"}
 _CODED, _GRID = b"hvc1", b"grid"
+
+_SAMPLES = slice(16, 19)
+"""Where an ``hvcC`` says the chroma format and the depths, which were compared with the stream's own."""
 
 _LEAST_TILE = 64
 """Pixels: the smallest side of a tile that the format allows (ISO/IEC 23000-22). Each tile costs a decoder's start."""
@@ -118,7 +121,10 @@ def _picture(file: HeifFile, item: int, budget: _Budget, *, first: int) -> list[
     kept = [entry for entry in file.properties(item) if entry[0] in _KEPT_PROPERTIES]
     grid = Item(_GRID, content, kept)
     grid.references.append((b"dimg", list(range(first + 1, first + 1 + len(tiles)))))
-    return [grid, *(_coded(file, tile, budget) for tile in tiles)]
+    coded = [_coded(file, tile, budget) for tile in tiles]
+    if len({_only(tile.properties, b"hvcC")[_SAMPLES] for tile in coded}) != 1:
+        raise Malformed
+    return [grid, *coded]
 
 
 def _coded(file: HeifFile, item: int, budget: _Budget) -> Item:
@@ -127,14 +133,15 @@ def _coded(file: HeifFile, item: int, budget: _Budget) -> Item:
 
 
 def _checked(item: Item) -> Item:
-    """A picture coded in HEVC, once it is sure that the decoder's frame is not larger than the file says."""
+    """A picture coded in HEVC, once it is sure that the decoder's frame is as the file says."""
+    if item.type != _CODED:
+        raise Malformed
     properties = [entry for entry in item.properties if entry[0] in _KEPT_PROPERTIES]
     configuration = Configuration(_only(properties, b"hvcC"))
-    for frame in configuration.sizes:
-        for side, claimed in zip(frame, _size_in(properties), strict=True):
-            if not 0 < side <= claimed + _PADDING:
-                raise Malformed
-    if item.type != _CODED:
+    frame, claimed = configuration.frame, _size_in(properties)
+    if frame.size != claimed or any(
+        side > limit + _PADDING for side, limit in zip(frame.coded, claimed, strict=True)
+    ):
         raise Malformed
     return Item(_CODED, configuration.slices(item.content), properties)
 

@@ -1,12 +1,14 @@
-"""The size of the frame that an HEVC stream (ITU-T H.265) holds, and the stream without what a still picture needs not.
+"""The frame that an HEVC stream (ITU-T H.265) holds, and the stream without what a still picture needs not.
 
-``heic`` calls it. A decoder allocates the size that the stream says, whatever the file around it says. So the size must
-be read here, from every parameter set that a decoder can see.
+``heic`` calls it. The size and the depth of a frame are said more than once: in the stream, and in the file around it.
+libheif believes the one in one place and the other in another, and writes beyond its memory where they differ. So
+everything must be read here from the parameter set that the decoder will use, and must agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from service.imaging.formats.file_format import Malformed
 
@@ -16,22 +18,47 @@ _PARAMETER_BYTES = 512
 """The size stands in the first bytes of a parameter set."""
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What the pixels of a frame are."""
+
+    chroma: int
+    """0: grey, 1: 4:2:0, 2: 4:2:2, 3: 4:4:4."""
+    depth: int
+    """Bits of a sample."""
+    chroma_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a sequence parameter set says of its frames."""
+
+    coded: tuple[int, int]
+    """(width, height) in pixels, before cropping."""
+    size: tuple[int, int]
+    """(width, height) in pixels of what is shown."""
+    samples: Samples
+
+
 class Configuration:
     """The decoder's configuration (the body of a box ``hvcC``).
 
     Raises:
-        Malformed, IndexError: it is broken, or no size can be read from it.
+        Malformed, IndexError: it is broken, has no parameter set or several, or contradicts it.
 
     Attributes:
-        sizes: (width, height) of the frames, one for each parameter set.
+        frame: what the stream holds.
     """
 
     def __init__(self, body: bytes) -> None:
         if len(body) < 23:
             raise Malformed
         self._length_bytes = (body[21] & 3) + 1
-        self.sizes = [frame_size(unit) for unit in _units_of_configuration(body) if _type(unit) == _SPS]
-        if not self.sizes:
+        frames = [read_frame(unit) for unit in _units_of_configuration(body) if _type(unit) == _SPS]
+        if len(frames) != 1:
+            raise Malformed
+        self.frame = frames[0]
+        if self.frame.samples != Samples(body[16] & 3, (body[17] & 7) + 8, (body[18] & 7) + 8):
             raise Malformed
 
     def slices(self, stream: bytes) -> bytes:
@@ -56,8 +83,8 @@ class Configuration:
         return b"".join(kept)
 
 
-def frame_size(parameters: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of the frames of a sequence parameter set, before any cropping.
+def read_frame(parameters: bytes) -> Frame:
+    """The frames of a sequence parameter set.
 
     Args:
         parameters: the unit with its header of two bytes.
@@ -76,9 +103,24 @@ def frame_size(parameters: bytes) -> tuple[int, int]:
     for profile, level in present:
         bits.read(88 * profile + 8 * level)
     bits.read_golomb()
-    if bits.read_golomb() == 3:  # 4:4:4
-        bits.read(1)
-    return bits.read_golomb(), bits.read_golomb()
+    chroma = bits.read_golomb()
+    if chroma > 3:
+        raise Malformed
+    if chroma == 3 and bits.read(1):  # three planes that are coded as if each were grey
+        raise Malformed
+    width, height = bits.read_golomb(), bits.read_golomb()
+    left = right = top = bottom = 0
+    if bits.read(1):
+        left, right, top, bottom = (bits.read_golomb() for _ in range(4))
+    across, down = (
+        (2 if chroma in (1, 2) else 1),
+        (2 if chroma == 1 else 1),
+    )  # the unit in which cropping is said
+    size = width - across * (left + right), height - down * (top + bottom)
+    samples = Samples(chroma, bits.read_golomb() + 8, bits.read_golomb() + 8)
+    if min(size) < 1:
+        raise Malformed
+    return Frame((width, height), size, samples)
 
 
 def _units_of_configuration(body: bytes) -> Iterator[bytes]:

@@ -170,6 +170,7 @@ def hostile() -> dict[str, bytes]:
         "the grid's tiles lie outside": grid(rows=2, columns=2, tiles=("left",) * 4),
         "the grid's tiles do not cover it": grid(size=(200, 64)),
         "the grid's tiles differ": grid(tiles=("left", "scene")),
+        "the grid's tiles have other samples": write(mixed_grid()),
         "the grid has two sizes": grid(claimed=(90, 64)),
         "the grid has no tiles": grid(tiles=()),
         "the grid is cut short": write([Item(b"grid", b"\0\0", [size_property(96, 64)])]),
@@ -189,6 +190,13 @@ def hostile() -> dict[str, bytes]:
         "another coding": write([Item(b"av01", b"x", [size_property(96, 64)])]),
         "no item": ftyp(b"heic") + b"\0\0\0\x08meta",
     }
+
+
+def mixed_grid() -> list[Item]:
+    """Two tiles of one size, of 8 and of 10 bits."""
+    content = struct.pack(">BBBBHH", 0, 0, 0, 1, 192, 64)
+    whole = Item(b"grid", content, [size_property(192, 64)], [(b"dimg", [2, 3])])
+    return [whole, picture("scene"), picture("ten-bit")]
 
 
 def turned_size(width: int, height: int) -> bytes:
