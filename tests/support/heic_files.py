@@ -1,17 +1,18 @@
 """HEIC files for tests: small ones from a real encoder, and others composed of their parts.
 
-``photos`` and the tests of HEIC use it. The samples in ``heic/`` were made with heif-enc 1.15 (quality 90, 4:4:4) from
+``photos`` and the tests of HEIC use it. The samples in ``heic_samples`` were made with heif-enc 1.15 (quality 90, 4:4:4) from
 ``photos.photograph()``: as it is, with transparency, in grey, with 10 bits, and as two tiles of 64 x 64, the right one
 padded. So the fast tests need no encoder, and neither does the service, which can only decode HEIC.
 """
 
 from __future__ import annotations
 
+import base64
 import struct
 from functools import cache
-from pathlib import Path
 
 from service.imaging.formats.heif_boxes import HeifFile, Item, write
+from tests.support.heic_samples import SAMPLES
 
 Property = tuple[bytes, bytes]
 
@@ -21,8 +22,8 @@ DEPTH = (b"auxC", bytes(4) + b"urn:mpeg:hevc:2015:auxid:2\0")
 
 @cache
 def sample(name: str) -> bytes:
-    """One of the files in ``heic/``."""
-    return Path(__file__).with_name("heic").joinpath(f"{name}.heic").read_bytes()
+    """One of the small files."""
+    return base64.b64decode(SAMPLES[name])
 
 
 def picture(name: str = "scene", *more: Property, without: bytes = b"") -> Item:
