@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from metrics import Metrics
 from service.engines.protocol import DeviceError, EngineError, OutOfMemory
-from service.errors import DeadlineExceeded, Unavailable
+from service.errors import DeadlineExceeded, ServiceError, Unavailable
 from service.http import body, parameters
 from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
@@ -144,6 +144,8 @@ class PictureRequest:
             if not deadline.expired():
                 raise
             raise self._too_late() from None
+        except ServiceError:
+            raise
         except EngineError as error:
             self._handler.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
@@ -152,6 +154,9 @@ class PictureRequest:
             raise Unavailable(
                 "The model returned an unusable mask for this picture.", retry_after=30
             ) from error
+        except Exception as error:
+            self._handler.device_errors.report_picture(error, self._progress.size)
+            raise
         finally:
             if self._progress.size is not None:
                 self._handler.metrics.input_pixels.observe(math.prod(self._progress.size))
