@@ -38,6 +38,12 @@ Foreground = Callable[[RGB, Alpha], RGB]
 BLUR_SIGMA = 15.0
 """Standard deviation, in pixels, of the blur behind ``output=blur``."""
 
+_BLUR_WIDTH = 1 << 15
+"""Pixels of a row that are blurred at once. OpenCV keeps as many rows of its input as the blur is high: 91."""
+
+_BLUR_REACH = 64
+"""Pixels to each side that a blurred pixel depends on: more than half of 91."""
+
 _TOLERANCE = 1e-3
 """How far outside 0-1 the values of a mask may be: reduced precision rounds."""
 
@@ -182,18 +188,34 @@ def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
 
 
 def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
-    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
-
-    result: Pixels = picture.rgb
+    shown: Pixels = picture.rgb
     if picture.alpha is not None and picture.ground != WHITE:
-        result = np.empty_like(picture.rgb)
+        shown = np.empty_like(picture.rgb)
         for rows in strips(*alpha.shape):
-            result[rows] = _shown(picture, rows)
-    result = cv2.GaussianBlur(result, (0, 0), BLUR_SIGMA)
+            shown[rows] = _shown(picture, rows)
+    result = _blurred(shown)
     for rows in strips(*alpha.shape):
         back = result[rows].astype(np.float32)
         mask = _mask(picture, alpha, options, rows, own=False)
         result[rows] = _blend(_over(picture, rows, back), mask, back)
+    return result
+
+
+def _blurred(rgb: RGB) -> Pixels:
+    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
+
+    height, width = rgb.shape[:2]
+    if height > _BLUR_WIDTH > width:  # for each row, however short, OpenCV takes microseconds
+        return np.ascontiguousarray(_blurred(np.ascontiguousarray(rgb.swapaxes(0, 1))).swapaxes(0, 1))
+    if width <= _BLUR_WIDTH:
+        whole: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
+        return whole
+    result = np.empty_like(rgb)
+    for left in range(0, width, _BLUR_WIDTH):
+        right = min(left + _BLUR_WIDTH, width)
+        start = max(left - _BLUR_REACH, 0)
+        block = cv2.GaussianBlur(rgb[:, start : right + _BLUR_REACH], (0, 0), BLUR_SIGMA)
+        result[:, left:right] = block[:, left - start : right - start]
     return result
 
 

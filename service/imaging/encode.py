@@ -17,12 +17,17 @@ from PIL import (
 )
 
 from service.errors import BadDimensions
+from service.host.out_of_memory import require
 from service.imaging.options import Format
 from service.imaging.picture import Pixels
 
 MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 32768}
 """The largest side, in pixels, that each format can hold; PNG takes any. An AVIF file could be written up to 65536,
 but its decoders stop at 32768."""
+
+
+PEAK_BYTES: dict[Format, int] = {Format.PNG: 5, Format.JPEG: 5, Format.WEBP: 30, Format.AVIF: 42}
+"""The most memory that encoding takes beside the pixels and the file itself, in bytes a pixel; measured."""
 
 
 def check_output_size(width: int, height: int, output_format: Format) -> None:
@@ -43,8 +48,12 @@ def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> b
     """Write H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA) uint8 pixels as a file of that format.
 
     The same pixels and profile give the same bytes. A grey image (a mask) gets no profile, because it is not a colour.
-    Peak memory beside ``pixels``, bytes a pixel, measured: PNG and JPEG 5, WebP 30, AVIF 42, and the file itself.
+    Peak memory beside ``pixels``: ``PEAK_BYTES`` and the file itself.
+
+    Raises:
+        MemoryError: there is not that much.
     """
+    require(PEAK_BYTES[output_format] * pixels.shape[0] * pixels.shape[1], "encoding")
     image = Image.fromarray(pixels)
     grey = image.mode == "L"
     settings: dict[str, Any]

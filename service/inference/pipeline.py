@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from service.engines.protocol import Alpha, Engine, EngineInfo, OutOfMemory
+from service.engines.protocol import Alpha, Engine, EngineError, EngineInfo, OutOfMemory
+from service.errors import ServiceError
+from service.host.out_of_memory import says_no_memory
 from service.imaging import compose, decode, encode
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
@@ -161,7 +163,11 @@ class Pipeline:
         """
         try:
             return await self._run(encoded, options, place, progress, on_start)
-        except MemoryError as error:
+        except (ServiceError, EngineError):
+            raise
+        except Exception as error:
+            if not says_no_memory(error):
+                raise
             raise OutOfMemory("the process could not get the memory it asked for") from error
 
     async def _run(

@@ -92,13 +92,13 @@ async def test_a_picture_of_too_many_pixels_is_refused_while_its_body_is_on_the_
     await service.until(lambda: service.admission.taken == 0)
 
 
-@pytest.mark.timing
 async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_place(start: Start) -> None:
+    """Pictures take 30 s each, and two of them are in the queue: a third one would not be served within 100 s."""
     engine, hold = ScriptedEngine(), Hold()
-    service = await start(engine, queue_size=2, request_timeout=4.0, slow_clients=SlowClients(min_age=0.0))
+    service = await start(engine, queue_size=2, request_timeout=100.0, slow_clients=SlowClients(min_age=0.0))
     picture = encoded()
-    engine.on_infer = taking(1.2)
-    assert (await service.post(picture))[0] == 200
+    for _ in range(3):
+        service.admission.times.note(Work((40, 30), (40, 30)), Stage.INFER, 30.0)
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(head(len(picture)) + picture[:10])
     await service.until(lambda: service.admission.taken == 1)

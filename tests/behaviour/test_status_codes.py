@@ -15,13 +15,15 @@ from aiohttp import FormData
 from PIL import Image
 
 from service.engines.protocol import RGB, Alpha, DeviceError, EngineInfo, OutOfMemory, WeightsUnavailable
-from tests.support import photos
+from tests.support import heic_files, photos
 from tests.support.photos import encoded
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import WEIGHTS_HASH, Hold, ScriptedEngine
 from tests.support.waiting import until
 
 RAW = {"Content-Type": "application/octet-stream"}
+
+TURNED_HEIC = heic_files.grid((b"irot", b"\3"))
 
 
 def error_of(body: bytes) -> dict[str, Any]:
@@ -93,6 +95,15 @@ async def test_raw_bytes_of_any_claimed_image_type_get_a_cut_out(
     service = await start()
     status, _, _ = await service.post(photo, headers={"Content-Type": content_type})
     assert status == 200
+
+
+@pytest.mark.parametrize("content_type", ["image/heic", "image/heif", "application/octet-stream"])
+async def test_an_iphones_picture_gets_a_cut_out_of_its_upright_size(start: Start, content_type: str) -> None:
+    service = await start()
+    status, body, _ = await service.post(TURNED_HEIC, headers={"Content-Type": content_type})
+    assert status == 200
+    with Image.open(io.BytesIO(body)) as image:
+        assert image.size == (64, 96)
 
 
 @pytest.mark.parametrize(

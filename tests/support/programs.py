@@ -25,6 +25,8 @@ PACKAGES = {
     "haproxy": "haproxy",
     "chromium": "chromium",
     "convert": "imagemagick",
+    "heif-enc": "libheif-examples",
+    "heif-convert": "libheif-examples",
     "npm": "npm",
 }
 """The Debian package of each."""

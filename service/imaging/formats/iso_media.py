@@ -1,4 +1,4 @@
-"""Reads the colour of an ISO base media file (ISO/IEC 14496-12, HEIF 23008-12): what AVIF and HEIC files are.
+"""Reads colour and size of an ISO base media file (ISO/IEC 14496-12, HEIF 23008-12): what AVIF and HEIC files are.
 
 ``avif`` and ``heic`` use it. It looks for the ``colr`` box of the primary item, or of the first track of a sequence.
 Every offset and length comes from the file, so a box that does not lie within its parent ends the search; a file
@@ -7,10 +7,17 @@ without a readable colour counts as sRGB.
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from service.imaging.colour.encoding import Encoding, from_code_points
+from service.imaging.formats.file_format import HEADER_STEPS, Malformed
+
+_SPATIAL_EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{8})", re.DOTALL)
+"""A property box: length, name, version and flags, width, height."""
 
 _MAX_ASSOCIATIONS = 1 << 16
 """Bytes of the boxes that say which property belongs to which item."""
@@ -42,6 +49,26 @@ def declared_encoding(data: bytes) -> Encoding | None:
             # The decoder has undone the matrix and the range already.
             return from_code_points(primaries, transfer)
     return None
+
+
+def largest_extent(data: bytes) -> tuple[int, int]:
+    """(width, height) of the largest image in the file, from its first bytes: that of the picture.
+
+    Other images are thumbnails, tiles of a grid, depth maps: none is larger than the picture, but in contrived files.
+
+    Raises:
+        Malformed, struct.error: the first bytes do not say it.
+    """
+    (brands_end,) = struct.unpack_from(">I", data, 0)
+    length, name = struct.unpack_from(">I4s", data, brands_end)
+    end = brands_end + length
+    if name != b"meta" or end > len(data):
+        raise Malformed
+    found = islice(_SPATIAL_EXTENT.finditer(data, brands_end, end), HEADER_STEPS)
+    sizes = [struct.unpack(">II", match[1]) for match in found]
+    if not sizes:
+        raise Malformed
+    return max(sizes, key=math.prod)
 
 
 def _colours(data: bytes) -> list[bytes]:

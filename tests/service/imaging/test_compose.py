@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -358,3 +361,46 @@ def test_a_cut_out_on_a_flat_colour_has_no_fringe_of_the_ground(output: Output) 
     weight = SOFT[..., np.newaxis] / 255
     expected = SCENE * weight + np.array(wanted.background) * (1 - weight)
     assert np.abs(result - expected).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(3, 70_000), (70_000, 3), (40, 40_000)])
+def test_a_long_picture_is_blurred_as_a_whole_one(shape: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    blurred = compose(
+        Picture(rgb), np.zeros(shape, np.float32), Options(output=Output.BLUR), lambda image, _: image
+    )
+    expected = cv2.GaussianBlur(rgb, (0, 0), 15.0)
+    assert int(np.abs(blurred.astype(int) - expected).max()) <= 1
+
+
+BLUR_MEMORY = """
+import re
+import numpy as np
+from service.host.memory import resident_bytes
+from service.imaging.compose import compose
+from service.imaging.options import Options, Output
+from service.imaging.picture import Picture
+
+def blur(height, width):
+    picture = Picture(np.zeros((height, width, 3), np.uint8))
+    compose(picture, np.zeros((height, width), np.float32), Options(output=Output.BLUR), lambda rgb, _: rgb)
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+
+blur(64, 64)
+before = resident_bytes()
+blur(2, 2_000_000)
+print((peak() - before) / 4_000_000)
+"""
+
+
+@pytest.mark.memory
+def test_blurring_a_picture_of_two_long_rows_takes_no_buffer_of_many_such_rows() -> None:
+    """OpenCV keeps as many rows as the blur is high, 91, whatever their length."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    done = subprocess.run(
+        [sys.executable, "-c", BLUR_MEMORY], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert float(done.stdout) < 100  # bytes a pixel, 7 of them the picture and its mask
