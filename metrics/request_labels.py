@@ -9,7 +9,18 @@ from __future__ import annotations
 
 OTHER = "other"
 
-ROUTES = ("/process", "/warmup", "/readyz", "/livez", "/metrics", "/", "/openapi.json", "/docs", "/static")
+ROUTES = (
+    "/process",
+    "/warmup",
+    "/status",
+    "/readyz",
+    "/livez",
+    "/metrics",
+    "/",
+    "/openapi.json",
+    "/docs",
+    "/static",
+)
 """The values of the ``route`` label; ``other`` is the only further value."""
 
 ALLOWED: dict[str, frozenset[str]] = {

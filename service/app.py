@@ -240,6 +240,7 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_c
         [
             web.get("/warmup", warmup.get),
             web.post("/warmup", warmup.post),
+            web.get("/status", warmup.status),
             web.get("/readyz", ReadinessHandler(parts.supervisor).get),
             web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
             web.get("/metrics", MetricsHandler(parts.metrics.registry).get),

@@ -32,6 +32,7 @@ from supervisor.protocol import (
 )
 from supervisor.recorder import Recorder
 from supervisor.snapshot import Snapshot
+from supervisor.start_progress import StartProgress
 from supervisor.state import READY_STATES, Evidence, Reason, State
 from supervisor.tasks import Load, Probe, result_of, result_or_failure
 
@@ -88,7 +89,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._waiters: set[asyncio.Future[Snapshot]] = set()
         self._load: Load | None = None
-        self._load_phase: tuple[str | None, str] = (None, "")
+        self._start = StartProgress()
         self._probe: Probe | None = None
         self._logged_state: State | None = None
         metrics.ready.set_function(lambda: float(self.ready))
@@ -110,15 +111,13 @@ class Supervisor:
 
     def snapshot(self) -> Snapshot:
         """The facts now, without a wait."""
-        phase, phase_detail = self._load_phase
         return Snapshot.of(
             self._evidence,
             now=self.clock.monotonic(),
             timestamp=self.clock.time(),
             vitals=self._target.vitals(),
             alive=self.alive,
-            phase=phase,
-            phase_detail=phase_detail,
+            start=self._start,
         )
 
     async def demand(self) -> Snapshot:
@@ -250,7 +249,7 @@ class Supervisor:
     # -- load ------------------------------------------------------------------------------------------------
 
     def _start_load(self, now: float) -> None:
-        self._load_phase = (None, "")
+        self._start = StartProgress(began=now)
         task = asyncio.create_task(result_or_failure(self._load_target), name="warmup load")
         task.add_done_callback(self._wake_up)
         self._load = Load(task, began=now)
@@ -260,7 +259,7 @@ class Supervisor:
 
         def report(phase: str, detail: str) -> None:
             if self._load is not None and self._load.task is task:  # not a late report of an earlier load
-                self._load_phase = (phase, detail)
+                self._start = self._start.after_report(phase, detail, self.clock.monotonic())
 
         return await self._target.load(report)
 
@@ -268,6 +267,7 @@ class Supervisor:
         result = result_of(load.task)
         seconds = now - load.began
         if isinstance(result, Failure):
+            self._start = self._start.after_failure()
             self._update(self._evidence.after_load_failure(result.without_error(), now, self._jitter()))
             self._answer(self.snapshot())
             self._recorder.load_failed(result, seconds=seconds, consecutive_failures=self._evidence.failures)

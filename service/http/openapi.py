@@ -58,6 +58,7 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
         "paths": {
             "/process": {"post": _process(max_upload_bytes)},
             "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
+            "/status": {"get": _status()},
             "/readyz": {"get": _readyz()},
             "/livez": {"get": _livez()},
             "/metrics": {"get": _metrics()},
@@ -198,6 +199,22 @@ def _warmup_responses(passed: str, failed: str, undecided: str) -> Node:
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
         }
         for status, description in descriptions.items()
+    }
+
+
+def _status() -> Node:
+    return {
+        "tags": ["health"],
+        "operationId": "status",
+        "summary": "The body of `/warmup`, always with 200",
+        "description": "For pages that show the state. A monitor must ask `/warmup`, whose status tells the state.",
+        "responses": {
+            "200": {
+                "description": "Whatever the state is.",
+                "headers": header_refs("X-Request-Id"),
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
+            }
+        },
     }
 
 
