@@ -269,6 +269,16 @@ def bind_metrics(parts: Parts) -> None:
 async def run_parts(app: web.Application) -> AsyncIterator[None]:
     """Start what runs beside the requests, and stop it in reverse order."""
     parts = app[PARTS]
+    async with run_threads(parts), guarded(parts.supervisor):
+        yield
+
+
+@asynccontextmanager
+async def run_threads(parts: Parts) -> AsyncIterator[None]:
+    """Start the threads and what looks after them, and stop all of it in reverse order.
+
+    The supervisor is not part of it, so a command can use the parts without warming anything.
+    """
     parts.device_thread.start()
     parts.codec_pool.start()
     tasks = [
@@ -280,14 +290,15 @@ async def run_parts(app: web.Application) -> AsyncIterator[None]:
             name="memory",
         ),
     ]
-    async with guarded(parts.supervisor):
+    try:
         yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    parts.admission.abandon(draining)
-    parts.codec_pool.stop()
-    parts.device_thread.stop()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        parts.admission.abandon(draining)
+        parts.codec_pool.stop()
+        parts.device_thread.stop()
 
 
 async def _expect_later(_: web.Request) -> None:

@@ -44,6 +44,9 @@ TESTS_OF_NO_MODULE = {
 TESTED_ELSEWHERE = {
     "service/__main__.py": "six lines that call service.cli; tests/test_launcher.py runs them",
     "service/app.py": "puts all parts together; every test in tests/behaviour/ runs it",
+    "service/batch/cutter.py": "tests/service/cli/test_cut.py",
+    "service/batch/survey.py": "tests/service/cli/test_cut.py",
+    "service/cli/offline.py": "tests/service/cli/test_accept.py and tests/service/cli/test_cut.py",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
     "service/errors.py": "data only; tests/behaviour/test_status_codes.py",
     "service/http/health.py": "tests/behaviour/test_warmup_over_http.py and tests/behaviour/test_stuck.py",
