@@ -59,6 +59,14 @@ class BadParameter(ServiceError):
     status, code, reason = 400, "bad_parameter", Rejection.PARAMETER
 
 
+class RegionOutside(BadParameter):
+    """The region of interest reaches beyond the picture."""
+
+
+class RegionEmpty(BadParameter):
+    """The region of interest holds no pixel."""
+
+
 class Unauthorized(ServiceError):
     """Keys are configured, and the request has no key or a wrong one."""
 
@@ -93,6 +101,12 @@ class BadDimensions(ServiceError):
     """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
+
+
+class NoSubject(ServiceError):
+    """Nothing was found in the picture, or nothing that the engine is sure of, and the request needs a subject."""
+
+    status, code, reason = 422, "no_subject", Rejection.OTHER
 
 
 class QueueFull(ServiceError):

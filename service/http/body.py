@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 IMAGE_FIELDS = ("image", "file", "image_file")
 """Names of the file part, in the order in which they are documented."""
 
+BACKGROUND_FIELD = "background"
+"""Name of the file part that ``output=background`` puts behind the foreground."""
+
 MULTIPART_OVERHEAD = 64 * 1024
 """Boundaries, part headers and parameters may add this much to the picture."""
 
@@ -55,7 +58,9 @@ class Body:
 
     image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
-    """Form fields other than the picture, in order, duplicates kept."""
+    """Form fields other than the pictures, in order, duplicates kept."""
+    background: EncodedPicture | None = None
+    """The second picture, if the form has one."""
 
 
 def is_multipart(request: web.BaseRequest) -> bool:
@@ -145,7 +150,7 @@ async def read(
 
     Args:
         request: its headers have passed ``check_headers``.
-        max_upload_bytes: limit on the picture.
+        max_upload_bytes: limit on the picture, or on both pictures together.
         deadline: when the body must be complete; not yet entered.
         on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
             say more. What it raises ends the reading.
@@ -245,8 +250,47 @@ class _FormReader(MultipartReader):
         return part
 
 
+class _FormPictures:
+    """The pictures of a form; their bytes are bounded together."""
+
+    def __init__(self, max_upload_bytes: int, watch: _HeaderWatch) -> None:
+        self._left = max_upload_bytes
+        self._too_large = _too_large(max_upload_bytes)
+        self._watch = watch
+        self._image: bytes | None = None
+        self._background: bytes | None = None
+
+    async def read_image(self, part: BodyPartReader) -> None:
+        if self._image is not None:
+            raise BadRequest("The form has more than one image. Send one file part called 'image'.")
+        self._image = await self._read(part, self._watch)
+
+    async def read_background(self, part: BodyPartReader) -> None:
+        if self._background is not None:
+            raise BadRequest("The form has more than one background. Send one file part of that name.")
+        self._background = await self._read(part, None)
+
+    async def _read(self, part: BodyPartReader, watch: _HeaderWatch | None) -> bytes:
+        data = await _read_part(part, self._left, self._too_large, watch)
+        self._left -= len(data)
+        return data
+
+    def with_fields(self, fields: list[tuple[str, str]]) -> Body:
+        if self._image is None:
+            raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
+        if not self._image:
+            raise BadRequest("The image in the form is empty. Send an image file.")
+        if self._background is None:
+            return Body(EncodedPicture(self._image), tuple(fields))
+        if not self._background:
+            raise BadRequest(
+                "The background in the form is empty. Send an image file, or leave the part out."
+            )
+        return Body(EncodedPicture(self._image), tuple(fields), EncodedPicture(self._background))
+
+
 async def _read_form(request: web.Request, max_upload_bytes: int, watch: _HeaderWatch) -> Body:
-    image: bytes | None = None
+    pictures = _FormPictures(max_upload_bytes, watch)
     fields: list[tuple[str, str]] = []
     parts = 0
     stream = _LimitedStream(
@@ -262,12 +306,13 @@ async def _read_form(request: web.Request, max_upload_bytes: int, watch: _Header
             raise BadRequest("Every part of the form must have a name and no parts of its own.")
         _check_encoding(part)
         if name in IMAGE_FIELDS:
-            if image is not None:
-                raise BadRequest("The form has more than one image. Send one file part called 'image'.")
-            image = await _read_part(part, max_upload_bytes, _too_large(max_upload_bytes), watch)
+            await pictures.read_image(part)
+        elif name == BACKGROUND_FIELD:
+            await pictures.read_background(part)
         elif reader.disposition.is_file:
             raise BadRequest(
-                f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
+                f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}; "
+                f"a second picture, {BACKGROUND_FIELD!r}."
             )
         elif name not in parameters.IGNORED_FIELDS:
             fields.append((name, await _read_text(part)))
@@ -275,11 +320,7 @@ async def _read_form(request: web.Request, max_upload_bytes: int, watch: _Header
         pass  # what follows the last boundary; the connection can be used again once all of it has been read
     if not parts:
         raise BadRequest("The form is empty. Send a file part called 'image'.")
-    if image is None:
-        raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
-    if not image:
-        raise BadRequest("The image in the form is empty. Send an image file.")
-    return Body(EncodedPicture(image), tuple(fields))
+    return pictures.with_fields(fields)
 
 
 def _check_encoding(part: BodyPartReader) -> None:
@@ -310,7 +351,10 @@ async def _read_part(
 
 
 def _too_large(max_upload_bytes: int) -> TooLarge:
-    return TooLarge(f"The image file is larger than the limit of {max_upload_bytes} bytes.")
+    return TooLarge(
+        f"The image file is larger than the limit of {max_upload_bytes} bytes; with a background, that is the limit "
+        "of both together."
+    )
 
 
 def _either(names: Iterable[str]) -> str:

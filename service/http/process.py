@@ -19,13 +19,15 @@ from service.http import body, parameters
 from service.http.api_keys import ApiKeys
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
 from service.http.slow_clients import SlowClients
-from service.imaging.compose import BadMask
 from service.imaging.decode import check_size
 from service.imaging.header import Header
+from service.imaging.mask import BadMask
 from service.imaging.options import Options
+from service.imaging.placement import Box
+from service.imaging.subject import Subject
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
-from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress
+from service.inference.pipeline import CutOut, Pipeline, Progress
 from service.inference.place import Place
 from service.settings import Settings
 
@@ -67,7 +69,7 @@ class ProcessHandler:
         request[DISCONNECT_STAGE] = "upload"
         key = await self.keys.check(request)
         if not body.is_multipart(request):  # the fields of a form may complete what the query says
-            parameters.parse(request.query.items())
+            parameters.check_background(parameters.parse(request.query.items()), given=False)
         body.check_headers(request, self.settings.max_upload_bytes)
         with self.admission.take_place(key=key, make_room=self.slow_clients.evict_slowest) as place:
             return await PictureRequest(self, request, place).answer()
@@ -92,8 +94,9 @@ class PictureRequest:
         """Read the body, run the picture, write the answer."""
         received = await self._receive()
         options = parameters.parse([*self._http.query.items(), *received.fields])
-        self._handler.admission.enqueue(self._place, (options.output, options.format))
-        cut_out = await self._run(received.image, options)
+        parameters.check_background(options, given=received.background is not None)
+        self._handler.admission.enqueue(self._place, options.work)
+        cut_out = await self._run(received, options)
         return await self._respond(cut_out)
 
     async def _receive(self) -> body.Body:
@@ -128,7 +131,7 @@ class PictureRequest:
             check_size(header.size, self._handler.settings.max_pixels)
         self._handler.admission.header_read(self._place, header.format, header.size)
 
-    async def _run(self, encoded: EncodedPicture, options: Options) -> CutOut:
+    async def _run(self, received: body.Body, options: Options) -> CutOut:
         self._http[DISCONNECT_STAGE] = "queue"
 
         def on_start() -> None:
@@ -138,7 +141,12 @@ class PictureRequest:
         try:
             async with deadline:
                 return await self._handler.pipeline.run(
-                    encoded, options, place=self._place, progress=self._progress, on_start=on_start
+                    received.image,
+                    options,
+                    place=self._place,
+                    progress=self._progress,
+                    background=received.background,
+                    on_start=on_start,
                 )
         except TimeoutError:
             if not deadline.expired():
@@ -178,6 +186,7 @@ class PictureRequest:
         response = web.Response(body=cut_out.body, content_type=cut_out.content_type)
         response.headers["X-Engine"] = cut_out.made_by.engine
         response.headers["X-Weights"] = cut_out.made_by.weights_id
+        response.headers.update(subject_headers(cut_out.subject))
         response.headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in self._progress.seconds.items()
         )
@@ -204,6 +213,18 @@ class PictureRequest:
         except (ConnectionError, TimeoutError):  # the client has gone, or takes no more bytes
             cut_off()
         return response
+
+
+def subject_headers(subject: Subject) -> dict[str, str]:
+    """What an answer says of the subject: its box in the upright input (all 0 if there is none), and the doubts."""
+    box = subject.box or Box(0, 0, 0, 0)
+    return {
+        "X-Foreground-Top": str(box.top),
+        "X-Foreground-Left": str(box.left),
+        "X-Foreground-Width": str(box.width),
+        "X-Foreground-Height": str(box.height),
+        "X-Uncertainty": f"{subject.uncertainty:.4f}",
+    }
 
 
 def _unavailable(error: EngineError) -> Unavailable:

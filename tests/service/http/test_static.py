@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.imaging.options import Format, Output
+from service.imaging.options import Output
 
 STATIC = Path(service.__file__).parent / "http" / "static"
 PAGES = ["index.html", "docs.html"]
