@@ -126,7 +126,7 @@ def test_every_series_exists_from_the_start_with_the_value_zero() -> None:
         (
             "rejections_total",
             "reason",
-            "queue_full draining unavailable too_large type undecodable dimensions parameter auth timeout other",
+            "queue_full draining unavailable too_large type undecodable dimensions parameter auth timeout url other",
         ),
         ("client_disconnects_total", "stage", "upload queue run response"),
         ("accept_pauses_total", "reason", "limit resources"),
