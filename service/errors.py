@@ -70,6 +70,12 @@ class DownloadFailed(ServiceError):
     """The picture could not be fetched from its address."""
 
     status, code, reason = 400, "download_failed", Rejection.URL
+class RegionOutside(BadParameter):
+    """The region of interest reaches beyond the picture."""
+
+
+class RegionEmpty(BadParameter):
+    """The region of interest holds no pixel."""
 
 
 class Unauthorized(ServiceError):
@@ -106,6 +112,12 @@ class BadDimensions(ServiceError):
     """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
+
+
+class NoSubject(ServiceError):
+    """Nothing was found in the picture, or nothing that the engine is sure of, and the request needs a subject."""
+
+    status, code, reason = 422, "no_subject", Rejection.OTHER
 
 
 class QueueFull(ServiceError):
