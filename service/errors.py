@@ -70,6 +70,8 @@ class DownloadFailed(ServiceError):
     """The picture could not be fetched from its address."""
 
     status, code, reason = 400, "download_failed", Rejection.URL
+
+
 class RegionOutside(BadParameter):
     """The region of interest reaches beyond the picture."""
 
@@ -112,6 +114,10 @@ class BadDimensions(ServiceError):
     """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
+
+
+class NoPixels(BadDimensions):
+    """A side of the image is zero."""
 
 
 class NoSubject(ServiceError):

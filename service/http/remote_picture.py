@@ -105,13 +105,13 @@ class RemotePictures:
             DownloadFailed: the host answered nothing, or something else than a file.
             TooLarge: the file is too large.
         """
-        url = self._check(address)
+        url = self.check(address)
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 async with self._open().get(url, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
                         return await _read(response, max_bytes, on_bytes)
-                    url = self._check(response.headers.get(hdrs.LOCATION, ""), base=url)
+                    url = self.check(response.headers.get(hdrs.LOCATION, ""), base=url)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise DownloadFailed(
                 "The picture could not be fetched: its host gave no valid answer. Send the picture itself."
@@ -125,12 +125,15 @@ class RemotePictures:
             raise RuntimeError("a picture is fetched only while the application runs")
         return self._session
 
-    def _check(self, address: str, *, base: URL | None = None) -> URL:
+    def check(self, address: str, *, base: URL | None = None) -> URL:
         """The address as it will be connected to.
 
         Args:
             address: from a client or, with ``base``, from a redirect.
             base: what a relative address starts from.
+
+        Raises:
+            BadAddress: it is not an address, or one that must not be fetched.
         """
         if not self.on:
             raise BadAddress(
