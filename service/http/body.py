@@ -16,12 +16,15 @@ from aiohttp import HttpVersion11, hdrs, web
 from service.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedType
 from service.http import parameters
 from service.http.header_watch import HeaderWatch
-from service.http.multipart import MALFORMED, Form
+from service.http.multipart import MALFORMED, Form, Part
 from service.imaging.header import Header
 from service.inference.pipeline import EncodedPicture
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 """Names of the file part, in the order in which they are documented."""
+
+BACKGROUND_FIELD = "background"
+"""Name of the file part that ``output=background`` puts behind the foreground."""
 
 MULTIPART_OVERHEAD = 64 * 1024
 """Boundaries, part headers and parameters may add this much to the picture."""
@@ -36,7 +39,9 @@ class Body:
 
     image: EncodedPicture
     fields: tuple[tuple[str, str], ...]
-    """Form fields other than the picture, in order, duplicates kept."""
+    """Form fields other than the pictures, in order, duplicates kept."""
+    background: EncodedPicture | None = None
+    """The second picture, if the form has one."""
 
 
 def is_multipart(request: web.BaseRequest) -> bool:
@@ -111,7 +116,7 @@ async def read(
 
     Args:
         request: its headers have passed ``check_headers``.
-        max_upload_bytes: limit on the picture.
+        max_upload_bytes: limit on the picture, or on both pictures together.
         deadline: when the body must be complete; not yet entered.
         on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
             say more. What it raises ends the reading.
@@ -154,8 +159,47 @@ async def _read_raw(request: web.Request, max_upload_bytes: int, watch: HeaderWa
     return buffer.getvalue()
 
 
+class _FormPictures:
+    """The pictures of a form; their bytes are bounded together."""
+
+    def __init__(self, max_upload_bytes: int, watch: HeaderWatch) -> None:
+        self._left = max_upload_bytes
+        self._too_large = _too_large(max_upload_bytes)
+        self._watch = watch
+        self._image: bytes | None = None
+        self._background: bytes | None = None
+
+    async def read_image(self, part: Part) -> None:
+        if self._image is not None:
+            raise BadRequest("The form has more than one image. Send one file part called 'image'.")
+        self._image = await self._read(part, self._watch)
+
+    async def read_background(self, part: Part) -> None:
+        if self._background is not None:
+            raise BadRequest("The form has more than one background. Send one file part of that name.")
+        self._background = await self._read(part, None)
+
+    async def _read(self, part: Part, watch: HeaderWatch | None) -> bytes:
+        data = await part.read(self._left, self._too_large, watch)
+        self._left -= len(data)
+        return data
+
+    def with_fields(self, fields: list[tuple[str, str]]) -> Body:
+        if self._image is None:
+            raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
+        if not self._image:
+            raise BadRequest("The image in the form is empty. Send an image file.")
+        if self._background is None:
+            return Body(EncodedPicture(self._image), tuple(fields))
+        if not self._background:
+            raise BadRequest(
+                "The background in the form is empty. Send an image file, or leave the part out."
+            )
+        return Body(EncodedPicture(self._image), tuple(fields), EncodedPicture(self._background))
+
+
 async def _read_form(request: web.Request, max_upload_bytes: int, watch: HeaderWatch) -> Body:
-    image: bytes | None = None
+    pictures = _FormPictures(max_upload_bytes, watch)
     fields: list[tuple[str, str]] = []
     form = Form(
         request,
@@ -168,25 +212,25 @@ async def _read_form(request: web.Request, max_upload_bytes: int, watch: HeaderW
         raise BadRequest("The form is empty. Send a file part called 'image'.")
     while part is not None:
         if part.name in IMAGE_FIELDS:
-            if image is not None:
-                raise BadRequest("The form has more than one image. Send one file part called 'image'.")
-            image = await part.read(max_upload_bytes, _too_large(max_upload_bytes), watch)
+            await pictures.read_image(part)
+        elif part.name == BACKGROUND_FIELD:
+            await pictures.read_background(part)
         elif part.is_file:
             raise BadRequest(
-                f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}."
+                f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}; "
+                f"a second picture, {BACKGROUND_FIELD!r}."
             )
         elif part.name not in parameters.IGNORED_FIELDS:
             fields.append((part.name, await part.read_text(MAX_FIELD_BYTES)))
         part = await form.next_part()
-    if image is None:
-        raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
-    if not image:
-        raise BadRequest("The image in the form is empty. Send an image file.")
-    return Body(EncodedPicture(image), tuple(fields))
+    return pictures.with_fields(fields)
 
 
 def _too_large(max_upload_bytes: int) -> TooLarge:
-    return TooLarge(f"The image file is larger than the limit of {max_upload_bytes} bytes.")
+    return TooLarge(
+        f"The image file is larger than the limit of {max_upload_bytes} bytes; with a background, that is the limit "
+        "of both together."
+    )
 
 
 def _either(names: Iterable[str]) -> str:

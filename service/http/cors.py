@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 EXPOSED_HEADERS = (
-    "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing, X-Ignored-Parameters, X-Width, X-Height, X-Type, "
+    "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing, X-Foreground-Top, X-Foreground-Left, "
+    "X-Foreground-Width, X-Foreground-Height, X-Uncertainty, X-Ignored-Parameters, X-Width, X-Height, X-Type, "
     "X-Credits-Charged, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 ALLOWED_HEADERS = (

@@ -26,10 +26,12 @@ from service.http.header_watch import HeaderWatch
 from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
 from service.http.remote_picture import RemotePictures
 from service.http.slow_clients import SlowClients
-from service.imaging.compose import BadMask
 from service.imaging.decode import check_size
 from service.imaging.header import Header
+from service.imaging.mask import BadMask
 from service.imaging.options import Options
+from service.imaging.placement import Box
+from service.imaging.subject import Subject
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
 from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress
@@ -218,7 +220,12 @@ class PictureRequest:
         try:
             async with deadline:
                 return await self._parts.pipeline.run(
-                    asked.image, asked.options, place=self._place, progress=self._progress, on_start=on_start
+                    asked.image,
+                    asked.options,
+                    place=self._place,
+                    progress=self._progress,
+                    background=asked.background,
+                    on_start=on_start,
                 )
         except TimeoutError:
             if not deadline.expired():
@@ -252,6 +259,7 @@ class PictureRequest:
         self.http[DISCONNECT_STAGE] = "response"
         response.headers["X-Engine"] = cut_out.made_by.engine
         response.headers["X-Weights"] = cut_out.made_by.weights_id
+        response.headers.update(subject_headers(cut_out.subject))
         response.headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in self._progress.seconds.items()
         )
@@ -278,6 +286,18 @@ class PictureRequest:
         except (ConnectionError, TimeoutError):  # the client has gone, or takes no more bytes
             cut_off()
         return response
+
+
+def subject_headers(subject: Subject) -> dict[str, str]:
+    """What an answer says of the subject: its box in the upright input (all 0 if there is none), and the doubts."""
+    box = subject.box or Box(0, 0, 0, 0)
+    return {
+        "X-Foreground-Top": str(box.top),
+        "X-Foreground-Left": str(box.left),
+        "X-Foreground-Width": str(box.width),
+        "X-Foreground-Height": str(box.height),
+        "X-Uncertainty": f"{subject.uncertainty:.4f}",
+    }
 
 
 async def picture_response(_: PictureRequest, cut_out: CutOut) -> web.Response:

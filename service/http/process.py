@@ -15,7 +15,7 @@ class Process:
     """Reads requests to ``/process`` and makes their answers.
 
     Args:
-        max_upload_bytes: of a picture.
+        max_upload_bytes: of the pictures of a request.
     """
 
     def __init__(self, *, max_upload_bytes: int) -> None:
@@ -24,7 +24,7 @@ class Process:
     def check_head(self, http: web.Request) -> None:
         """Check what needs no body."""
         if not body.is_multipart(http):  # the fields of a form may complete what the query says
-            parameters.parse(http.query.items())
+            parameters.check_background(parameters.parse(http.query.items()), given=False)
         body.check_headers(http, self._max_upload_bytes)
 
     async def receive(self, request: PictureRequest) -> Asked:
@@ -37,6 +37,8 @@ class Process:
                 on_header=request.header_read,
             )
         )
-        return Asked(received.image, parameters.parse([*request.http.query.items(), *received.fields]))
+        options = parameters.parse([*request.http.query.items(), *received.fields])
+        parameters.check_background(options, given=received.background is not None)
+        return Asked(received.image, options, received.background)
 
     render = staticmethod(picture_response)

@@ -27,7 +27,7 @@ IGNORED_HEADER = "X-Ignored-Parameters"
 HARD_THRESHOLD = 0.5
 """``ppm``: rembg smooths the outline of its mask and makes it hard. Here the mask is made hard."""
 
-_IGNORED = web.RequestKey("rembg_ignored", tuple)
+_IGNORED = web.RequestKey("rembg_ignored", str)
 _COLOUR = re.compile(r"\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*")
 _YES, _NO = (
     frozenset({"true", "1", "yes", "on", "t", "y"}),
@@ -137,12 +137,12 @@ class RembgByAddress:
 
 def _asked(http: web.Request, image: EncodedPicture, pairs: Iterable[tuple[str, str]]) -> Asked:
     given = dict(pairs)
-    http[_IGNORED] = tuple(name for name in NOT_APPLIED if name in given)
+    http[_IGNORED] = ", ".join(name for name in NOT_APPLIED if name in given)
     return Asked(image, parse(given))
 
 
 async def _answer(request: PictureRequest, cut_out: CutOut) -> web.Response:
     response = await picture_response(request, cut_out)
     if request.http[_IGNORED]:
-        response.headers[IGNORED_HEADER] = ", ".join(request.http[_IGNORED])
+        response.headers[IGNORED_HEADER] = request.http[_IGNORED]
     return response

@@ -50,6 +50,10 @@ class Format(StrEnum):
         return "application/zip" if self is Format.ZIP else f"image/{self.value}"
 
 
+IMAGE_FORMATS = tuple(each for each in Format if each is not Format.ZIP)
+"""Those that hold one picture."""
+
+
 class Length(NamedTuple):
     """A length in pixels, or as a share of a length that is known later."""
 
@@ -105,7 +109,8 @@ class Options:
     opacity: int = 255
     """0-255, of ``colour``; below 255 the answer has four channels."""
     quality: int | None = None
-    """1-100, for JPEG, WebP, AVIF and the colours of a zip; None is each format's default. A mask in WebP is exact."""
+    """1-100, for JPEG, WebP, AVIF and the colours of a zip; None is each format's default, and
+    an exact WebP for a mask."""
     clean_edges: bool = False
     """Put the estimated colours of the foreground, without the old background's share, on a flat background too.
     ``rgba`` and ``background`` always do; without it ``green``, ``white`` and colours are as transparent-background

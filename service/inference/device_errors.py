@@ -11,7 +11,7 @@ from collections.abc import Callable
 from metrics import Metrics
 from service.engines.protocol import DeviceError, OutOfMemory
 from service.errors import Unavailable
-from service.imaging.compose import BadMask
+from service.imaging.mask import BadMask
 from service.inference.admission import Admission
 from service.lifecycle import Lifecycle
 

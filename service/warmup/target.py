@@ -26,7 +26,7 @@ from service.engines.protocol import (
 )
 from service.errors import ServiceError, Unavailable
 from service.host.garbage_collection import resume_garbage_collection
-from service.imaging.compose import BadMask
+from service.imaging.mask import BadMask
 from service.imaging.options import Options, Output
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool

@@ -102,7 +102,7 @@ class RemoveBg:
         return response
 
     async def _json(self, request: PictureRequest, cut_out: CutOut) -> web.Response:
-        left, top, width, height = cut_out.subject or (0, 0, 0, 0)
+        left, top, width, height = cut_out.subject.box or (0, 0, 0, 0)
 
         def encode() -> bytes:
             data = {

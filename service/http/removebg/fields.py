@@ -7,15 +7,16 @@ over, and a wrong value is refused with the code that clients know. No string th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from PIL import ImageColor
 
+from service.errors import BadParameter
+from service.http import measures
 from service.http.removebg.errors import RemoveBgError
 from service.imaging.options import (
-    CENTRE,
     Colour,
     Format,
     Length,
@@ -25,6 +26,8 @@ from service.imaging.options import (
     Position,
     Region,
 )
+
+T = TypeVar("T")
 
 MEGAPIXEL = 1_000_000
 
@@ -60,11 +63,6 @@ TYPES: Final = (
 NOT_APPLIED: Final = ("type", "type_level", "semitransparency", "shadow_type", "shadow_opacity", "add_shadow")
 """Fields that are accepted, and change nothing."""
 
-MAX_MARGIN_SHARE: Final = 0.5
-MAX_MARGIN_PIXELS: Final = 500
-
-_LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)|0+")
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _HEX = re.compile(r"#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 _YES, _NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
@@ -110,9 +108,7 @@ def parse(fields: Mapping[str, str], *, with_background: bool) -> Wanted:
             "invalid_format",
             "A zip holds the colours and the mask of a cut-out, so it takes no background and no channels=alpha.",
         )
-    scale, position = _scale(given), _position(given)
-    if scale is not None and position is None and given.get("position") is None:
-        position = CENTRE
+    scale, position = _scale_and_position(given)
     crop, margin = _flag(given, "crop", default=False), _margin(given)
     return Wanted(
         Options(
@@ -185,27 +181,10 @@ def _colour(value: str) -> tuple[Colour, int]:
     )
 
 
-def _length(text: str) -> Length | None:
-    found = _LENGTH.fullmatch(text)
-    if found is None:
-        return None
-    if found[1] is None:
-        return Length(0)
-    return Length(float(found[1]) / 100, is_share=True) if found[2] == "%" else Length(float(found[1]))
-
-
 def _region(given: Mapping[str, str]) -> Region | None:
     if "roi" not in given:
         return None
-    lengths = [_length(text) for text in given["roi"].split()]
-    known = [length for length in lengths if length is not None]
-    if len(lengths) != 4 or len(known) != 4:
-        raise RemoveBgError(
-            "invalid_roi",
-            "The field roi must be four lengths in px or %: the left, top, right and bottom edge, "
-            "for instance 0% 0% 100% 50%.",
-        )
-    region = Region(*known)
+    region = _measured("invalid_roi", lambda: measures.region("roi", given["roi"]))
     everything = Region(Length(0), Length(0), Length(1, is_share=True), Length(1, is_share=True))
     return None if region == everything else region
 
@@ -213,51 +192,18 @@ def _region(given: Mapping[str, str]) -> Region | None:
 def _margin(given: Mapping[str, str]) -> Margin:
     if "crop_margin" not in given:
         return Margin()
-    lengths = [_length(text) for text in given["crop_margin"].split()]
-    known = [
-        length
-        for length in lengths
-        if length is not None and length.value <= (MAX_MARGIN_SHARE if length.is_share else MAX_MARGIN_PIXELS)
-    ]
-    if len(known) != len(lengths) or len(known) not in (1, 2, 4):
-        raise RemoveBgError(
-            "invalid_crop_margin",
-            "The field crop_margin must be one, two or four lengths of at most 50% or 500px, for instance 10% 20px.",
-        )
-    if len(known) == 1:
-        return Margin(*known * 4)
-    return Margin(*known * 2) if len(known) == 2 else Margin(*known)
+    return _measured("invalid_crop_margin", lambda: measures.margin("crop_margin", given["crop_margin"]))
 
 
-def _share(text: str) -> float | None:
-    """0-1."""
-    found = _PERCENT.fullmatch(text)
-    if found is None or float(found[1]) > 100:
-        return None
-    return float(found[1]) / 100
+def _scale_and_position(given: Mapping[str, str]) -> tuple[float | None, Position | None]:
+    scale, position = given.get("scale"), given.get("position")
+    _measured("invalid_scale", lambda: measures.scale_and_position(scale, None))
+    return _measured("invalid_position", lambda: measures.scale_and_position(scale, position))
 
 
-def _scale(given: Mapping[str, str]) -> float | None:
-    value = given.get("scale", "original")
-    if value == "original":
-        return None
-    share = _share(value)
-    if share is None or share < 0.1:
-        raise RemoveBgError("invalid_scale", "The field scale must be from 10% to 100%, or original.")
-    return share
-
-
-def _position(given: Mapping[str, str]) -> Position | None:
-    value = given.get("position", "original")
-    if value == "original":
-        return None
-    if value == "center":
-        return CENTRE
-    shares = [_share(text) for text in value.split()]
-    known = [share for share in shares if share is not None]
-    if len(known) != len(shares) or len(known) not in (1, 2):
-        raise RemoveBgError(
-            "invalid_position",
-            "The field position must be original, center, or one or two shares from 0% to 100%, the horizontal first.",
-        )
-    return Position(known[0], known[-1])
+def _measured(code: str, read: Callable[[], T]) -> T:
+    """What ``read`` returns; a spelling that it refuses is refused with this code."""
+    try:
+        return read()
+    except BadParameter as error:
+        raise RemoveBgError(code, error.message) from error

@@ -25,7 +25,8 @@ def test_every_named_output_is_understood(output: Output) -> None:
 
 @pytest.mark.parametrize("name", list(Format))
 def test_every_format_is_understood(name: Format) -> None:
-    assert parse([("format", name.value), ("output", "white")]).format is name
+    output = "rgba" if name is Format.ZIP else "white"
+    assert parse([("format", name.value), ("output", output)]).format is name
 
 
 @given(colour=st.tuples(*[st.integers(0, 255)] * 3), upper=st.booleans())
@@ -112,7 +113,7 @@ def test_a_parameter_given_twice_is_refused_even_with_the_same_value(second: str
     ["map", "RGBA", "photo.png", "../../etc/passwd", "[255,0,0]", "white ", "#12345", "#1234567", "#gggggg"],
 )
 def test_an_unknown_output_is_answered_with_the_valid_ones(value: str) -> None:
-    with pytest.raises(BadParameter, match="rgba, mask, green, white, blur, overlay, #rrggbb"):
+    with pytest.raises(BadParameter, match="rgba, mask, green, white, blur, overlay, background, #rrggbb"):
         parse([("output", value)])
 
 
@@ -129,7 +130,7 @@ def test_the_documented_placeholder_is_no_colour() -> None:
 
 @pytest.mark.parametrize("value", ["jpg", "PNG", "gif", "image/png", ""])
 def test_an_unknown_format_is_answered_with_the_valid_ones(value: str) -> None:
-    with pytest.raises(BadParameter, match="png, webp, jpeg, avif"):
+    with pytest.raises(BadParameter, match="png, webp, jpeg, avif, zip"):
         parse([("format", value)])
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.errors import BadDimensions
 from service.imaging.encode import check_output_size, encode
-from service.imaging.options import Format
+from service.imaging.options import IMAGE_FORMATS, Format
 from tests.support import photos
 
 SCENE = photos.photograph(300, 200)
@@ -25,7 +25,7 @@ def read(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("pixels", [MASK, SCENE, CUT_OUT], ids=["mask", "rgb", "rgba"])
-@pytest.mark.parametrize("answer", list(Format))
+@pytest.mark.parametrize("answer", IMAGE_FORMATS)
 def test_the_bytes_are_of_that_format_and_size(answer: Format, pixels: photos.Pixels) -> None:
     if answer is Format.JPEG and pixels is CUT_OUT:
         return
@@ -39,7 +39,7 @@ def test_every_shape_of_every_tiny_size_can_be_written() -> None:
     for width, height in ((1, 1), (1, 2), (3, 1), (17, 5), (1, 3000)):
         scene = photos.photograph(width, height)
         for pixels in (scene, np.ascontiguousarray(scene[..., 0]), np.dstack([scene, scene[..., 0]])):
-            for answer in Format:
+            for answer in IMAGE_FORMATS:
                 if pixels.shape[2:] != (4,) or answer is not Format.JPEG:
                     assert read(encode(pixels, answer)).size == (width, height)
 
@@ -54,7 +54,7 @@ def test_a_mask_is_exact_in_webp() -> None:
 
 
 def test_a_mask_carries_no_profile() -> None:
-    for answer in Format:
+    for answer in IMAGE_FORMATS:
         assert "icc_profile" not in read(encode(MASK, answer, photos.srgb_profile())).info
 
 
@@ -71,7 +71,7 @@ def test_lossy_colours_stay_close(answer: Format) -> None:
     assert np.abs(np.asarray(read(encode(SCENE, answer)).convert("RGB")).astype(int) - SCENE).mean() < 4
 
 
-@pytest.mark.parametrize("answer", list(Format))
+@pytest.mark.parametrize("answer", IMAGE_FORMATS)
 def test_the_same_pixels_give_the_same_bytes(answer: Format) -> None:
     pixels = SCENE if answer is Format.JPEG else CUT_OUT
     profile = photos.srgb_profile()
