@@ -40,10 +40,20 @@ FALLBACK = {1: "100", 2: "200", 3: "300", 4: "400", 5: "500"}
 _EVERYWHERE = frozenset({200, 400, 500})
 """Every route can answer these: success, a request that is not valid HTTP, and a bug in the service."""
 
-_PROCESS = frozenset({401, 408, 413, 415, 422, 429, 503, 504})
-_REMOVEBG = frozenset({403, 408, 429, 503, 504})
+_PICTURE = frozenset({401, 408, 413, 415, 422, 429, 503, 504})
 _UNREADY = frozenset({503})
-_FILE = frozenset({206, 304, 403, 404, 416})
+_UNCHANGED = frozenset({304})
+_OF_ROUTE: dict[str, frozenset[int]] = {
+    "/process": _PICTURE,
+    "/v1.0/removebg": frozenset({403, 408, 429, 503, 504}),
+    "/api/remove": _PICTURE,
+    "/v1.0/account": frozenset({403, 503}),
+    "/warmup": _UNREADY,
+    "/readyz": _UNREADY,
+    "/livez": _UNREADY,
+    "/static": frozenset({206, 304, 403, 404, 416}),
+}
+"""What else a route can answer. Those that are not listed are files."""
 
 
 def known_requests() -> frozenset[tuple[str, str, str]]:
@@ -61,14 +71,4 @@ def known_requests() -> frozenset[tuple[str, str, str]]:
 def _codes(method: str, route: str) -> frozenset[int]:
     if method == "OPTIONS":  # a CORS preflight: allowed (with or without a body), or refused
         return frozenset({200, 204, 403, 405})
-    if route in {"/process", "/api/remove"}:
-        return _EVERYWHERE | _PROCESS
-    if route == "/v1.0/removebg":
-        return _EVERYWHERE | _REMOVEBG
-    if route == "/v1.0/account":
-        return _EVERYWHERE | {403, 503}
-    if route in {"/warmup", "/readyz", "/livez"}:
-        return _EVERYWHERE | _UNREADY
-    if route == "/static":
-        return _EVERYWHERE | _FILE
-    return _EVERYWHERE | {304}
+    return _EVERYWHERE | _OF_ROUTE.get(route, _UNCHANGED)
