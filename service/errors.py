@@ -22,6 +22,7 @@ class Rejection(StrEnum):
     PARAMETER = "parameter"
     AUTH = "auth"
     TIMEOUT = "timeout"
+    URL = "url"
     OTHER = "other"
 
 
@@ -57,6 +58,18 @@ class BadParameter(ServiceError):
     """A parameter is unknown or invalid, or two do not go together (``rgba`` as JPEG)."""
 
     status, code, reason = 400, "bad_parameter", Rejection.PARAMETER
+
+
+class BadAddress(ServiceError):
+    """The address of a picture is malformed, or names what must not be fetched."""
+
+    status, code, reason = 400, "bad_address", Rejection.URL
+
+
+class DownloadFailed(ServiceError):
+    """The picture could not be fetched from its address."""
+
+    status, code, reason = 400, "download_failed", Rejection.URL
 
 
 class RegionOutside(BadParameter):
@@ -101,6 +114,10 @@ class BadDimensions(ServiceError):
     """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
+
+
+class NoPixels(BadDimensions):
+    """A side of the image is zero."""
 
 
 class NoSubject(ServiceError):

@@ -13,7 +13,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 EXPOSED_HEADERS = (
     "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing, X-Foreground-Top, X-Foreground-Left, "
-    "X-Foreground-Width, X-Foreground-Height, X-Uncertainty"
+    "X-Foreground-Width, X-Foreground-Height, X-Uncertainty, X-Ignored-Parameters, X-Width, X-Height, X-Type, "
+    "X-Credits-Charged, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 ALLOWED_HEADERS = (
     "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace"

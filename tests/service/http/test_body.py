@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
 from service.http import body
 from service.http.parameters import IGNORED_FIELDS
-from service.imaging.header import Header
+from service.imaging.header import Header, read_header
 from tests.support.photos import encoded
 from tests.support.waiting import let_run
 
@@ -193,7 +193,7 @@ async def test_a_picture_that_comes_byte_by_byte_is_looked_at_a_few_times_only()
     reading = asyncio.create_task(
         body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=found.append)
     )
-    with mock.patch("service.http.body.read_header", wraps=body.read_header) as look:
+    with mock.patch("service.http.header_watch.read_header", wraps=read_header) as look:
         for at in range(len(picture)):
             sent.content.feed_data(picture[at : at + 1])
             await asyncio.sleep(0)
