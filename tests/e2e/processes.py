@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +72,11 @@ class Notification:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
 
+    @property
+    def name(self) -> str:
+        """The alert's name; a warning has a mark."""
+        return self.labels["alertname"] + (" (warning)" if self.labels["severity"] == "warning" else "")
+
 
 @dataclass
 class Webhook:
@@ -115,18 +119,14 @@ class Webhook:
 
     def firing(self, job: str) -> set[str]:
         """Return the alerts of a job whose last notification said that they fire."""
-        last: dict[tuple[str, str], str] = defaultdict(str)
+        last: dict[str, str] = {}
         for notification in self.of_job(job):
-            last[notification.labels["alertname"], notification.labels["severity"]] = notification.status
-        return {name for (name, _), status in last.items() if status == "firing"}
+            last[notification.name] = notification.status
+        return {name for name, status in last.items() if status == "firing"}
 
     def first(self, job: str, alert: str, *, after: float) -> float | None:
         """Return when the alert was first reported as firing, later than ``after``; None if it was not."""
-        times = [
-            n.at
-            for n in self.of_job(job)
-            if n.labels["alertname"] == alert and n.status == "firing" and n.at > after
-        ]
+        times = [n.at for n in self.of_job(job) if n.name == alert and n.status == "firing" and n.at > after]
         return min(times, default=None)
 
 
@@ -249,6 +249,6 @@ class Monitoring:
     def firing(self, job: str) -> set[str]:
         """Alerts that fire in Prometheus, whether Alertmanager lets them through or not."""
         return {
-            alert["metric"]["alertname"]
+            alert["metric"]["alertname"] + (" (warning)" if alert["metric"]["severity"] == "warning" else "")
             for alert in self.query(f'ALERTS{{job="{job}", alertstate="firing"}}')
         }

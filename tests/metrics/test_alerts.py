@@ -133,7 +133,7 @@ def test_a_page_about_an_instance_fires_only_if_no_other_instance_is_ready() -> 
     about_an_instance = [
         rule for rule in pages if rule["alert"] not in {"InspyrenetErrorBudgetBurn", "InspyrenetAbsent"}
     ]
-    assert len(about_an_instance) == 6
+    assert len(about_an_instance) == 7
     unless_peers_are_ready = re.compile(
         r"unless (instance:inspyrenet_ready_peers:sum > 0|avg_over_time\(instance:inspyrenet_ready_peers:sum\[)"
     )
