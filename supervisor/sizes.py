@@ -129,11 +129,14 @@ class SizeEvidence:
         evidence = replace(self, owed=tuple(it for it in self.owed if not it.covers(size)))
         if self.real.covers(size):
             failures = 1 + (self.real_failed.failures if self.real_failed is not None else 0)
-            wait = max(self._backoff(failures, jitter), running_seconds) if size == self.real else 0.0
+            # Clients are not served until it passes, so it is tried as often as a failing canary.
+            backoff = self.cadence.backoff(failures, jitter, self.cadence.interval)
+            wait = max(backoff, running_seconds) if size == self.real else 0.0
             return replace(evidence, real_failed=Failed(self.real, failure, failures, now + wait))
         before = next((it for it in self.refused if it.size == size), None)
         failures = 1 + (before.failures if before is not None else 0)
-        wait = max(self._backoff(failures, jitter), DUTY * running_seconds)
+        backoff = self.cadence.backoff(failures, jitter, MAX_STRETCH * self.cadence.interval)
+        wait = max(backoff, DUTY * running_seconds)
         others = (it for it in self.refused if not it.size.covers(size))
         return replace(
             evidence,
@@ -168,6 +171,3 @@ class SizeEvidence:
         if self.refuses(size) or len(self.owed) >= MOST_OWED or any(it.covers(size) for it in self.owed):
             return self
         return replace(self, owed=(*(it for it in self.owed if not size.covers(it)), size))
-
-    def _backoff(self, failures: int, jitter: float) -> float:
-        return self.cadence.backoff(failures, jitter, MAX_STRETCH * self.cadence.interval)
