@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 import urllib.error
@@ -36,19 +37,27 @@ def request(url: str, *, data: bytes | None = None, timeout: float = 2.0) -> tup
 
 
 class Instance(Live):
-    """A service that Prometheus scrapes, as a job of its own.
+    """A service that Prometheus scrapes.
 
     Args:
-        name: of its scrape job and its files.
+        name: of its files, and of its scrape job.
         folder: for its files.
         arguments: for ``python -m service``. None starts the service with switchable faults.
+        job: the scrape job, if it has other instances too.
         settings: as in ``Settings``.
     """
 
     def __init__(
-        self, name: str, folder: Path, *, arguments: Sequence[str] | None = None, **settings: Any
+        self,
+        name: str,
+        folder: Path,
+        *,
+        arguments: Sequence[str] | None = None,
+        job: str | None = None,
+        **settings: Any,
     ) -> None:
         self.name = name
+        self.job = f"inspyrenet-{job or name}"
         self._folder, self._settings = folder, settings
         command = None if arguments is None else ["-m", "service", *arguments]
         super().__init__(folder, name=name, command=command, **settings)
@@ -58,8 +67,23 @@ class Instance(Live):
         return Instance(self.name, self._folder, arguments=arguments, **self._settings)
 
     @property
-    def job(self) -> str:
-        return f"inspyrenet-{self.name}"
+    def address(self) -> str:
+        """The label ``instance`` of its alerts."""
+        return f"127.0.0.1:{self.port}"
+
+    def freeze(self, seconds: float) -> None:
+        """Stop the process for a while."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
+
+WARNING = " (warning)"
+
+
+def alert_name(labels: Mapping[str, str]) -> str:
+    """The name of an alert as the table of faults writes it: a warning has a mark."""
+    return labels["alertname"] + (WARNING if labels["severity"] == "warning" else "")
 
 
 @dataclass(frozen=True)
@@ -74,8 +98,7 @@ class Notification:
 
     @property
     def name(self) -> str:
-        """The alert's name; a warning has a mark."""
-        return self.labels["alertname"] + (" (warning)" if self.labels["severity"] == "warning" else "")
+        return alert_name(self.labels)
 
 
 @dataclass
@@ -135,7 +158,7 @@ class Monitoring:
 
     Args:
         folder: for configurations, data and logs.
-        services: are scraped, each as a job of its own.
+        services: are scraped.
         prometheus: the path of the program.
         alertmanager: the path of the program.
         scale: shortens the durations in a parsed configuration.
@@ -165,9 +188,11 @@ class Monitoring:
         config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{manager_port}"]
         [job] = [job for job in config["scrape_configs"] if job["job_name"] == "inspyrenet"]
         del job["static_configs"]
+        files: dict[str, list[str]] = {}
+        for service in services:
+            files.setdefault(service.job, []).append(str(self._target_file(service)))
         config["scrape_configs"] = [
-            job | {"job_name": service.job, "file_sd_configs": [{"files": [str(self._target_file(service))]}]}
-            for service in services
+            job | {"job_name": name, "file_sd_configs": [{"files": of_job}]} for name, of_job in files.items()
         ]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         for service in services:
@@ -179,7 +204,7 @@ class Monitoring:
                 hook["url"] = hook["url"].replace("localhost:9099", f"127.0.0.1:{self.webhook.port}")
         (folder / "alertmanager.yml").write_text(yaml.safe_dump(manager))
 
-        self._manager_url = f"http://127.0.0.1:{manager_port}"
+        self.alertmanager_url = f"http://127.0.0.1:{manager_port}"
         self.alertmanager = Program(
             [
                 alertmanager,
@@ -187,6 +212,7 @@ class Monitoring:
                 f"--storage.path={folder / 'alertmanager'}",
                 f"--web.listen-address=127.0.0.1:{manager_port}",
                 "--cluster.listen-address=",
+                "--data.maintenance-interval=1s",  # as deploy/monitor.py sets it, divided by 60
                 "--log.level=warn",
             ],
             folder / "alertmanager.log",
@@ -201,6 +227,7 @@ class Monitoring:
                 f"--web.user-assets={metrics / 'runbooks'}",
                 "--query.lookback-delta=5s",  # the default, 5m, divided by 60
                 "--rules.alert.resend-delay=1s",  # the default, 1m, divided by 60
+                "--rules.alert.for-grace-period=1s",  # as deploy/monitor.py sets it, divided by 60
                 "--log.level=warn",
                 *flags,
             ],
@@ -210,9 +237,9 @@ class Monitoring:
     def _target_file(self, service: Instance) -> Path:
         return self._folder / f"{service.name}.targets.json"
 
-    def set_target(self, service: Instance) -> None:
-        """From now on, scrape this process for its instance."""
-        target = {"targets": [f"127.0.0.1:{service.port}"], "labels": {"instance": service.name}}
+    def set_target(self, service: Instance, *, instance: str = "") -> None:
+        """From now on, scrape this process; ``instance`` replaces its address as the label."""
+        target = {"targets": [service.address], "labels": {"instance": instance or service.address}}
         new = self._folder / f"{service.name}.targets.new"
         new.write_text(json.dumps([target]))
         new.replace(self._target_file(service))
@@ -224,12 +251,18 @@ class Monitoring:
 
     def start(self) -> None:
         self.webhook.start()
+        self.start_alertmanager()
+        self.start_prometheus()
+
+    def start_alertmanager(self) -> None:
         self.alertmanager.start()
         wait_until(
-            lambda: request(self._manager_url + "/-/ready")[0] == 200,
+            lambda: request(self.alertmanager_url + "/-/ready")[0] == 200,
             seconds=20,
             what="Alertmanager is ready",
         )
+
+    def start_prometheus(self) -> None:
         self.prometheus.start()
         wait_until(lambda: request(self.url + "/-/ready")[0] == 200, seconds=20, what="Prometheus is ready")
 
@@ -237,6 +270,14 @@ class Monitoring:
         self.prometheus.end()
         self.alertmanager.end()
         self.webhook.end()
+
+    def active(self) -> frozenset[tuple[str, str]] | None:
+        """Job and name of the alerts that Alertmanager's page shows now; None if it does not answer."""
+        status, body = request(self.alertmanager_url + "/api/v2/alerts")
+        if status != 200:
+            return None
+        labels = [alert["labels"] for alert in json.loads(body)]
+        return frozenset((each.get("job", ""), alert_name(each)) for each in labels)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode({"query": expression})
@@ -248,7 +289,45 @@ class Monitoring:
 
     def firing(self, job: str) -> set[str]:
         """Alerts that fire in Prometheus, whether Alertmanager lets them through or not."""
-        return {
-            alert["metric"]["alertname"] + (" (warning)" if alert["metric"]["severity"] == "warning" else "")
-            for alert in self.query(f'ALERTS{{job="{job}", alertstate="firing"}}')
-        }
+        firing = self.query(f'ALERTS{{job="{job}", alertstate="firing"}}')
+        return {alert_name(alert["metric"]) for alert in firing}
+
+
+class History:
+    """What Alertmanager's page showed, read all the time.
+
+    Args:
+        monitoring: is asked.
+    """
+
+    PERIOD_SECONDS = 0.1
+
+    def __init__(self, monitoring: Monitoring) -> None:
+        self.monitoring = monitoring
+        self._ended = threading.Event()
+        self._shown: list[tuple[float, frozenset[tuple[str, str]]]] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._ended.wait(self.PERIOD_SECONDS):
+            if (active := self.monitoring.active()) is not None:
+                self._shown.append((time.monotonic(), active))
+
+    def shown(self, job: str, *, since: float, until: float) -> list[tuple[float, set[str]]]:
+        """The alerts of a job at every moment of that time at which Alertmanager answered."""
+        return [
+            (at, {name for of, name in active if of == job})
+            for at, active in list(self._shown)
+            if since <= at <= until
+        ]
+
+    def now(self, job: str) -> set[str]:
+        """The alerts of a job that were shown last."""
+        return {name for of, name in self._shown[-1][1] if of == job} if self._shown else set()
