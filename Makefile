@@ -48,6 +48,13 @@ run: setup ## start the service on port 8080, with InSPyReNet if its weights can
 	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses u2netp, a smaller network, and says so."
 	@INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} exec ./inspyrenet
 
+.PHONY: monitor monitor-stop
+monitor: ## start Prometheus, Alertmanager and a receiver that prints alerts, in the background; all their files are in out/monitor
+	@$(PYTHON) deploy/monitor.py start out/monitor
+
+monitor-stop: ## end what make monitor has started
+	@$(PYTHON) deploy/monitor.py stop out/monitor
+
 .PHONY: demo
 demo: setup ## start the service, remove the background of a photograph, show the warmup state, stop it
 	$(BIN)/python deploy/demo.py

@@ -280,9 +280,14 @@ class Monitoring:
         return frozenset((each.get("job", ""), alert_name(each)) for each in labels)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        query = urllib.parse.urlencode({"query": expression})
-        status, body = request(f"{self.url}/api/v1/query?{query}", timeout=10)
-        assert status == 200, body
+        return self._ask("query", {"query": expression})
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+        return self._ask("query_range", {"query": expression, "start": start, "end": end, "step": step})
+
+    def _ask(self, what: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+        status, body = request(f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}", timeout=10)
+        assert status == 200, (parameters, body)
         result = json.loads(body)["data"]["result"]
         assert isinstance(result, list)
         return result

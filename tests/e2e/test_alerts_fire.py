@@ -21,15 +21,20 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e import alert_times, runbooks, time_scale
+from tests.e2e import alert_times, dashboard, runbooks, time_scale
 from tests.e2e.drill import COLUMNS, TABLE, Drill, alerts_of, create_faults, create_services
 from tests.e2e.processes import WARNING, History, Instance, Monitoring
 from tests.e2e.sequences import Played, create_restarts, create_sequences, play
 from tests.metrics.sources import alerts
-from tests.support.programs import program
+from tests.support.programs import ROOT, program
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+PICTURE = ROOT / "out" / "e2e" / "dashboard.png"
+EMPTY_PANELS = {"Refused requests and disconnected clients", "Size of pictures", "Requests in progress"}
+"""Panels that may have no data after the faults."""
 
 
 class Night(NamedTuple):
@@ -41,6 +46,10 @@ class Night(NamedTuple):
     """By sequence: alerts that were never reported as resolved."""
     runbooks: dict[str, list[runbooks.Ran]]
     """The commands of the runbooks of alerts without a fault here, run against a healthy service."""
+    drawn: dict[str, int]
+    """The number of series in each panel of the dashboard."""
+    instances: list[str]
+    """What the dashboard offers to choose from."""
 
 
 def run_night(folder: Path) -> Iterator[Night]:
@@ -57,6 +66,7 @@ def run_night(folder: Path) -> Iterator[Night]:
     history = History(monitoring)
     try:
         start_all(started, monitoring)
+        began = time.monotonic()
         history.start()
         drill = Drill(services, monitoring, create_faults(services, monitoring, started))
         with ThreadPoolExecutor(len(sequences) + 1) as pool:
@@ -72,6 +82,8 @@ def run_night(folder: Path) -> Iterator[Night]:
             name for f in drill.faults.values() for name in f.ran
         }
         ran = {name: runbooks.run(name, drill.values_for(services["healthy"])) for name in sorted(others)}
+        drawn = dashboard.draw(monitoring, PICTURE, seconds=time.monotonic() - began)
+        offered = dashboard.variable(monitoring, "instance")
         restarted = "Prometheus and Alertmanager are restarted"
         instances[restarted] = services["raising"]
         played[restarted] = play(
@@ -79,7 +91,7 @@ def run_night(folder: Path) -> Iterator[Night]:
         )
         time.sleep(2.0)  # RESOLVED takes one group interval more
         left = {name: monitoring.webhook.firing(instance.job) for name, instance in instances.items()}
-        yield Night(drill, played, left, ran)
+        yield Night(drill, played, left, ran, drawn, offered)
     finally:
         history.end()
         monitoring.end()
@@ -266,6 +278,14 @@ def test_every_command_of_a_runbook_can_be_pasted(night: Night, alert: str) -> N
 )
 def test_the_queries_of_a_runbook_show_something_during_the_fault(drill: Drill, alert: str) -> None:
     assert all(fault.answered[alert] for fault in drill.faults.values() if alert in fault.answered)
+
+
+def test_every_panel_of_the_dashboard_shows_something(night: Night) -> None:
+    assert {title for title, count in night.drawn.items() if not count} <= EMPTY_PANELS
+
+
+def test_the_dashboard_offers_every_instance(night: Night) -> None:
+    assert {service.address for service in night.drill.services.values()} <= set(night.instances)
 
 
 # -- the pipeline --------------------------------------------------------------------------------------------------
