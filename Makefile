@@ -70,8 +70,9 @@ test-fast: setup ## run the tests without a mark that says why they are slow (un
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: soak
-soak: setup ## run the long reliability tests: 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak
+soak: setup ## run the long reliability tests: 10,000 small pictures, 1,000 of all kinds, ten minutes of faults and alerts; ARGS=... goes to tests/soak
 	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.soak.alerts
 	$(BIN)/python -m benchmarks.goodput
 
 .PHONY: check

@@ -16,11 +16,12 @@ from tests.e2e.drill import SHORT_TIMES, of_every_picture, send_a_panorama, star
 from tests.e2e.processes import WARNING, History, Instance, Monitoring
 from tests.support.waiting import wait_until
 
-DOWN, STUCK, FAILING, NEVER = (
+DOWN, STUCK, FAILING, NEVER, STALE = (
     "InspyrenetTargetDown",
     "InspyrenetWorkerStuck",
     "InspyrenetWarmupFailing",
     "InspyrenetWarmupNeverSucceeded",
+    "InspyrenetWarmupStale",
 )
 REFUSED, SUPERVISOR, NOT_READY = (
     f"Inspyrenet{name}{WARNING}" for name in ("PicturesRefused", "SupervisorDown", "NotReady")
@@ -75,9 +76,11 @@ class Played:
         return [f"{self.what}: {problem}" for problem in found]
 
 
-def play(service: Instance, steps: Collection[Step], history: History) -> list[Played]:
-    """Do the steps one after the other, and say how each went. The first one starts from a service without alerts."""
-    before: set[str] = set()
+def play(
+    service: Instance, steps: Collection[Step], history: History, *, before: Collection[str] = ()
+) -> list[Played]:
+    """Do the steps one after the other, and say how each went; ``before`` is what is true before the first one."""
+    before = set(before)
     played = []
     for step in steps:
         began = time.monotonic()

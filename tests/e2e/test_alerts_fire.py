@@ -139,7 +139,15 @@ FAULTS = [
     "killed",
     "no-weights",
 ]
-SEQUENCES = [*create_sequences(Path("/nowhere")), "Prometheus and Alertmanager are restarted"]
+SEQUENCES = [
+    "killed, then back without being able to load",
+    "hung, then killed",
+    "frozen while it refuses pictures",
+    "the supervisor dies while probes fail",
+    "one fault after another",
+    "one of two instances fails, then the other one dies",
+    "Prometheus and Alertmanager are restarted",
+]
 
 
 # -- the table of faults -------------------------------------------------------------------------------------------
@@ -230,6 +238,10 @@ def test_the_pages_are_true_at_every_moment_of_a_sequence(
     for step in played:
         record_property("printed", f"{name}: {step}")
     assert [problem for step in played for problem in step.problems] == []
+
+
+def test_every_sequence_is_judged(night: Night) -> None:
+    assert sorted(night.sequences) == sorted(SEQUENCES)
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
