@@ -60,7 +60,7 @@ class Instance(Live):
         self.job = f"inspyrenet-{job or name}"
         self._folder, self._settings = folder, settings
         command = None if arguments is None else ["-m", "service", *arguments]
-        super().__init__(folder, name=name, command=command, **settings)
+        super().__init__(folder, name=name, command=command, env={"HEARTBEAT": "0.1"}, **settings)
 
     def replacement(self, arguments: Sequence[str]) -> Instance:
         """Return another process for the same instance, on a port of its own. It is not started yet."""
@@ -318,7 +318,8 @@ class History:
 
     def end(self) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _read(self) -> None:
         while not self._ended.wait(self.PERIOD_SECONDS):

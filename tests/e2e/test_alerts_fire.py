@@ -108,7 +108,7 @@ def start_all(services: list[Instance], monitoring: Monitoring) -> None:
     monitoring.start()
     wait_until(
         lambda: len(monitoring.query("up == 1")) == len(services),
-        seconds=20,
+        seconds=60,
         what="Prometheus scrapes every service",
     )
 

@@ -23,6 +23,7 @@ from tests.e2e.drill import SHORT_TIMES, of_every_picture
 from tests.e2e.processes import History, Instance, Monitoring
 from tests.e2e.sequences import DOWN, FAILING, NEVER, STALE, STUCK, SUPERVISOR, Played, Step, play
 from tests.support.programs import program
+from tests.support.waiting import wait_until
 
 FAULTS = {
     "well": {},
@@ -123,6 +124,11 @@ def run(seconds: float, walkers: int, seed: int, folder: Path) -> list[str]:
         for service in services:
             service.until_ready(seconds=60)
         monitoring.start()
+        wait_until(
+            lambda: len(monitoring.query("up == 1")) == walkers,
+            seconds=60,
+            what="Prometheus scrapes every service",
+        )
         history.start()
         end = time.monotonic() + seconds
         rounds = 0
