@@ -17,7 +17,7 @@ from pathlib import Path
 
 from service.host.cpu import available_cpus
 from tests.e2e import runbooks
-from tests.e2e.processes import WARNING, Instance, Monitoring, request
+from tests.e2e.processes import WARNING, Instance, Monitoring, Notification, request
 from tests.support.photos import encoded
 from tests.support.programs import ROOT
 from tests.support.waiting import wait_until
@@ -86,6 +86,8 @@ class Fault:
     meanwhile: Callable[[], object] = lambda: None
     """Called when the service shows the first row."""
     seen: dict[str, Row] = field(default_factory=dict)
+    notifications: list[Notification] = field(default_factory=list)
+    """What the receivers got until the fault was over."""
     fired: set[str] = field(default_factory=set)
     """The alerts that fired in Prometheus before the repair."""
     to_page: dict[str, float] = field(default_factory=dict)
@@ -109,14 +111,20 @@ class Drill:
         self.runbook: tuple[str, int, bytes] = ("", 0, b"")
         self.exposition = b""
 
-    def run(self) -> None:
+    def run(self, then: Callable[[str], object]) -> None:
+        """Break and repair every service; ``then`` is called with its name afterwards, in the same thread."""
         healthy = self.services["healthy"]
         self.healthy = read_row(healthy) | {
             "POST /warmup": cell(request(healthy.url + "/warmup", data=b"")[0])
         }
         self.exposition = request(healthy.url + "/metrics")[1]
+
+        def one(name: str, fault: Fault) -> None:
+            self._break_and_repair(fault)
+            then(name)
+
         with ThreadPoolExecutor(len(self.faults)) as pool:
-            for done in [pool.submit(self._break_and_repair, fault) for fault in self.faults.values()]:
+            for done in [pool.submit(one, name, fault) for name, fault in self.faults.items()]:
                 done.result()
         url = next(
             n.annotations["runbook_url"] for n in self.monitoring.webhook.received if n.receiver == "page"
@@ -149,6 +157,7 @@ class Drill:
                 fault.to_resolved[n.name] = n.at - repaired
         # An alert that arrives late, when windows end, would be wrong too.
         time.sleep(3.0)
+        fault.notifications = webhook.of_job(job)
 
     def _wait_for_row(self, service: Instance, expected: Row) -> tuple[Row, float]:
         """Read the row until it is as expected, or until the time is over.
@@ -226,10 +235,12 @@ def create_services(folder: Path) -> dict[str, Instance]:
         "photographs-zeros",
         "panorama-oom",
         "codec-hung",
-        "supervisor-killed",
     ]
     return {
         **{name: service(name) for name in names},
+        # Two instances of one job. Only the first one is broken here; sequences use both.
+        "supervisor-killed": Instance("supervisor-killed", folder, job="pair", **SHORT_TIMES),
+        "its-peer": Instance("its-peer", folder, job="pair", **SHORT_TIMES),
         "hung": service("hung", hang_timeout=9),
         "supervisor-dead": service("supervisor-dead", warmup_timeout=6),
         # These two run the real program with a real engine.

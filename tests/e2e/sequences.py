@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from tests.e2e.drill import SHORT_TIMES, of_every_picture, send_a_panorama, start_and_wait
+from tests.e2e.drill import of_every_picture, send_a_panorama, start_and_wait
 from tests.e2e.processes import WARNING, History, Instance, Monitoring
 from tests.support.waiting import wait_until
 
@@ -125,21 +124,13 @@ def _judge(
     return played
 
 
-def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]]]:
-    """Sequences by name: the instances, which are not started yet, and the steps of the first one."""
-
-    def service(name: str, job: str | None = None) -> Instance:
-        return Instance(name, folder, job=job, **SHORT_TIMES)
-
-    back, hung, frozen, inside, other, one, two = (
-        service("comes-back"),
-        service("hung-killed"),
-        service("frozen"),
-        service("inside"),
-        service("other"),
-        service("pair-one", job="pair"),
-        service("pair-two", job="pair"),
+def create_sequences(services: Mapping[str, Instance]) -> dict[str, tuple[Instance, list[Step]]]:
+    """Sequences by name: the service and the steps. The services are those of the drill, without a fault."""
+    back, hung, frozen, inside, other = (
+        services[name]
+        for name in ("bad-output", "photographs-oom", "panorama-oom", "photographs-zeros", "codec-hung")
     )
+    one, two = services["supervisor-killed"], services["its-peer"]
     raising, hanging = of_every_picture("raise"), of_every_picture("hang")
 
     def start_without_load() -> None:
@@ -157,7 +148,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
 
     return {
         "killed, then back without being able to load": (
-            [back],
+            back,
             [
                 Step("it is killed", lambda: back.end(signal.SIGKILL), {DOWN}),
                 Step("it is back and cannot load", start_without_load, {NEVER}),
@@ -165,7 +156,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
             ],
         ),
         "hung, then killed": (
-            [hung],
+            hung,
             [
                 Step("the GPU thread hangs", lambda: hung.set_faults(**hanging), {STUCK}),
                 Step("it is killed", lambda: hung.end(signal.SIGKILL), {DOWN}),
@@ -173,7 +164,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
             ],
         ),
         "frozen while it refuses pictures": (
-            [frozen],
+            frozen,
             [
                 Step("a size fails", refuse_panoramas, {REFUSED}),
                 Step("it is frozen for 84 s", lambda: frozen.freeze(1.4), {REFUSED}),
@@ -182,7 +173,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
             ],
         ),
         "the supervisor dies while probes fail": (
-            [inside],
+            inside,
             [
                 Step("probes fail", lambda: inside.set_faults(**raising), {FAILING}),
                 Step(
@@ -194,7 +185,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
             ],
         ),
         "one fault after another": (
-            [other],
+            other,
             [
                 Step("the GPU thread hangs", lambda: other.set_faults(**hanging), {STUCK}),
                 Step("it is mended", other.set_faults, set(), hold=0),
@@ -210,7 +201,7 @@ def create_sequences(folder: Path) -> dict[str, tuple[list[Instance], list[Step]
             ],
         ),
         "one of two instances fails, then the other one dies": (
-            [one, two],
+            one,
             [
                 Step("one fails", lambda: one.set_faults(**raising), {NOT_READY}, hold=1),
                 Step("the other one is killed", lambda: two.end(signal.SIGKILL), {FAILING, DOWN}, hold=1),

@@ -14,7 +14,6 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
+RESTARTS = "Prometheus and Alertmanager are restarted"
 PICTURE = ROOT / "out" / "e2e" / "dashboard.png"
 EMPTY_PANELS = {"Refused requests and disconnected clients", "Size of pictures", "Requests in progress"}
 """Panels that may have no data after the faults."""
@@ -54,8 +54,8 @@ class Night(NamedTuple):
 
 def run_night(folder: Path) -> Iterator[Night]:
     services = create_services(folder)
-    sequences = create_sequences(folder)
-    started = [*services.values(), *(one for instances, _ in sequences.values() for one in instances)]
+    sequences = create_sequences(services)
+    started = list(services.values())
     monitoring = Monitoring(
         folder,
         list(started),
@@ -64,39 +64,36 @@ def run_night(folder: Path) -> Iterator[Night]:
         scale=time_scale.configuration,
     )
     history = History(monitoring)
+    played: dict[str, list[Played]] = {}
+
+    def play_a_sequence(broken: str) -> None:
+        for name, (service, steps) in sequences.items():
+            if service is services[broken]:
+                played[name] = play(service, steps, history)
+
     try:
         start_all(started, monitoring)
         began = time.monotonic()
         history.start()
         drill = Drill(services, monitoring, create_faults(services, monitoring, started))
-        with ThreadPoolExecutor(len(sequences) + 1) as pool:
-            drilling = pool.submit(drill.run)
-            playing = {
-                name: pool.submit(play, instances[0], steps, history)
-                for name, (instances, steps) in sequences.items()
-            }
-            drilling.result()
-            played = {name: one.result() for name, one in playing.items()}
-        instances = {name: one[0] for name, (one, _) in sequences.items()}
+        drill.run(play_a_sequence)
+        drawn = dashboard.draw(monitoring, PICTURE, seconds=time.monotonic() - began)
+        offered = dashboard.variable(monitoring, "instance")
         others = {rule["alert"] for rule in alerts()} - {
             name for f in drill.faults.values() for name in f.ran
         }
         ran = {name: runbooks.run(name, drill.values_for(services["healthy"])) for name in sorted(others)}
-        drawn = dashboard.draw(monitoring, PICTURE, seconds=time.monotonic() - began)
-        offered = dashboard.variable(monitoring, "instance")
-        restarted = "Prometheus and Alertmanager are restarted"
-        instances[restarted] = services["raising"]
-        played[restarted] = play(
-            services["raising"], create_restarts(services["raising"], monitoring), history
-        )
+        restarted = services["raising"]
+        played[RESTARTS] = play(restarted, create_restarts(restarted, monitoring), history)
         time.sleep(2.0)  # RESOLVED takes one group interval more
+        instances = {name: service for name, (service, _) in sequences.items()} | {RESTARTS: restarted}
         left = {name: monitoring.webhook.firing(instance.job) for name, instance in instances.items()}
         yield Night(drill, played, left, ran, drawn, offered)
     finally:
-        history.end()
-        monitoring.end()
         for service in started:
             service.close()
+        monitoring.end()
+        history.end()
 
 
 def start_all(services: list[Instance], monitoring: Monitoring) -> None:
@@ -146,7 +143,7 @@ SEQUENCES = [
     "the supervisor dies while probes fail",
     "one fault after another",
     "one of two instances fails, then the other one dies",
-    "Prometheus and Alertmanager are restarted",
+    RESTARTS,
 ]
 
 
@@ -166,11 +163,7 @@ def test_every_cell_of_the_table_is_what_the_service_reports(drill: Drill, row: 
 def test_the_expected_alerts_and_no_others_reach_the_receivers(drill: Drill, name: str) -> None:
     fault = drill.faults[name]
     expected = {alert for row in fault.rows for alert in alerts_of(TABLE[row])}
-    arrived = {
-        (n.name, n.receiver)
-        for n in drill.monitoring.webhook.of_job(fault.service.job)
-        if n.status == "firing"
-    }
+    arrived = {(n.name, n.receiver) for n in fault.notifications if n.status == "firing"}
     assert arrived == {(alert, "tell" if alert.endswith(WARNING) else "page") for alert in expected}
 
 
@@ -178,7 +171,6 @@ def test_the_expected_alerts_and_no_others_reach_the_receivers(drill: Drill, nam
 def test_the_alerts_resolve_after_the_repair(drill: Drill, name: str) -> None:
     fault = drill.faults[name]
     expected = {alert for row in fault.rows for alert in alerts_of(TABLE[row])}
-    assert drill.monitoring.webhook.firing(fault.service.job) == set()
     assert fault.to_resolved.keys() >= expected - replaced_during(fault.rows)
 
 
