@@ -235,6 +235,7 @@ def create_services(folder: Path) -> dict[str, Instance]:
         "photographs-zeros",
         "panorama-oom",
         "codec-hung",
+        "killed",
     ]
     return {
         **{name: service(name) for name in names},
@@ -243,8 +244,7 @@ def create_services(folder: Path) -> dict[str, Instance]:
         "its-peer": Instance("its-peer", folder, job="pair", **SHORT_TIMES),
         "hung": service("hung", hang_timeout=9),
         "supervisor-dead": service("supervisor-dead", warmup_timeout=6),
-        # These two run the real program with a real engine.
-        "killed": service("killed", ["--engine", "u2netp"]),
+        # This one runs the real program with a real engine.
         "no-weights": service("no-weights", ["--weights", str(folder / "missing.pth")]),
     }
 
@@ -260,7 +260,7 @@ def replace_with_a_working_one(service: Instance, monitoring: Monitoring, starte
     A restart takes seconds. With the scaled durations these would count as minutes without the instance, and an alert
     would rightly fire.
     """
-    replacement = service.replacement(["--engine", "u2netp"])
+    replacement = service.replacement()
     started.append(replacement)
     start_and_wait(replacement)
     monitoring.set_target(replacement, instance=service.address)

@@ -62,9 +62,9 @@ class Instance(Live):
         command = None if arguments is None else ["-m", "service", *arguments]
         super().__init__(folder, name=name, command=command, env={"HEARTBEAT": "0.1"}, **settings)
 
-    def replacement(self, arguments: Sequence[str]) -> Instance:
-        """Return another process for the same instance, on a port of its own. It is not started yet."""
-        return Instance(self.name, self._folder, arguments=arguments, **self._settings)
+    def replacement(self) -> Instance:
+        """Return a service with switchable faults for the same instance, on a port of its own. It is not started yet."""
+        return Instance(self.name, self._folder, **self._settings)
 
     @property
     def address(self) -> str:
