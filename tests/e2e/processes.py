@@ -63,7 +63,7 @@ class Instance(Live):
         super().__init__(folder, name=name, command=command, env={"HEARTBEAT": "0.1"}, **settings)
 
     def replacement(self) -> Instance:
-        """Return a service with switchable faults for the same instance, on a port of its own. It is not started yet."""
+        """Return another process for the same instance, with switchable faults. It is not started yet."""
         return Instance(self.name, self._folder, **self._settings)
 
     @property
@@ -184,7 +184,10 @@ class Monitoring:
         rules = scale(yaml.safe_load((metrics / "alerts.yml").read_text()))
         (folder / "alerts.yml").write_text(yaml.safe_dump(rules))
 
-        config = scale(yaml.safe_load((metrics / "prometheus.yml").read_text()))
+        config = yaml.safe_load((metrics / "prometheus.yml").read_text())
+        # The slowest pace that the rules are made for. A scrape has to be answered within this time.
+        config["global"]["scrape_interval"] = "30s"
+        config = scale(config)
         config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{manager_port}"]
         [job] = [job for job in config["scrape_configs"] if job["job_name"] == "inspyrenet"]
         del job["static_configs"]
@@ -226,7 +229,9 @@ class Monitoring:
                 f"--web.external-url={self.url}",
                 f"--web.user-assets={metrics / 'runbooks'}",
                 "--query.lookback-delta=5s",  # the default, 5m, divided by 60
-                "--rules.alert.resend-delay=1s",  # the default, 1m, divided by 60
+                # The default, 1m, divided by 60, and then three times that: Alertmanager ends an alert that it did not
+                # get for four times this delay, and the second that a start of Prometheus takes is not divided by 60.
+                "--rules.alert.resend-delay=3s",
                 "--rules.alert.for-grace-period=1s",  # as deploy/monitor.py sets it, divided by 60
                 "--log.level=warn",
                 *flags,
