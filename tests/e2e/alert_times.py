@@ -23,8 +23,12 @@ NOISE_SECONDS = 1.5
 PAGE_LIMIT = 5.0 + NOISE_SECONDS
 RESOLVED_LIMIT = 3.0 + NOISE_SECONDS
 
-WINDOWED = {"InspyrenetOutOfMemory (warning)": 15.0 + NOISE_SECONDS}
-"""Alerts that the test raises and that last as long as their window, in minutes."""
+WINDOWED = {
+    "InspyrenetOutOfMemory (warning)": 15.0 + NOISE_SECONDS,
+    "InspyrenetPicturesRefused (warning)": 5.0 + RESOLVED_LIMIT,
+}
+"""Alerts that may last longer, in minutes: as long as their window, or as long as the service waits until it tries a
+refused size again (five intervals at most)."""
 
 
 class Times(NamedTuple):

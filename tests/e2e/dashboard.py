@@ -66,7 +66,7 @@ def draw(monitoring: Monitoring, picture: Path, *, seconds: float) -> dict[str, 
         counts[panel["title"]] = len(series)
         (_lines if panel["type"] in {"timeseries", "state-timeline"} else _values)(axes, series)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=80)
+    figure.savefig(picture, dpi=90)
     plt.close(figure)
     return counts
 
@@ -97,6 +97,6 @@ def _lines(axes: Any, series: list[tuple[str, dict[str, Any]]]) -> None:
 
 def _values(axes: Any, series: list[tuple[str, dict[str, Any]]]) -> None:
     lines = [f"{name}: {float(one['value'][1]):g}" for name, one in series[:MOST_NAMES]] or ["no data"]
-    axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=5)
+    axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=7)
     axes.set_xticks([])
     axes.set_yticks([])
