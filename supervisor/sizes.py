@@ -141,11 +141,15 @@ class SizeEvidence:
         )
         if size == self.real:
             failures = 1 + (self.real_failed.failures if self.real_failed is not None else 0)
-            wait = max(self._backoff(failures, jitter), running_seconds)
-            return replace(evidence, real_failed=Failed(size, failure, failures, now + wait))
+            # Clients are not served until it passes, so it is tried as often as a failing canary.
+            backoff = self.cadence.backoff(failures, jitter, self.cadence.interval)
+            return replace(
+                evidence, real_failed=Failed(size, failure, failures, now + max(backoff, running_seconds))
+            )
         before = next((it for it in self.refused if it.size == size), None)
         failures = 1 + (before.failures if before is not None else 0)
-        wait = max(self._backoff(failures, jitter), DUTY * running_seconds)
+        backoff = self.cadence.backoff(failures, jitter, MAX_STRETCH * self.cadence.interval)
+        wait = max(backoff, DUTY * running_seconds)
         others = tuple(it for it in self.refused if it.size != size)
         return replace(
             evidence,
@@ -189,9 +193,6 @@ class SizeEvidence:
 
     def _owing(self, size: Size) -> SizeEvidence:
         return replace(self, owed=(*(it for it in self.owed if not size.covers(it)), size))
-
-    def _backoff(self, failures: int, jitter: float) -> float:
-        return self.cadence.backoff(failures, jitter, MAX_STRETCH * self.cadence.interval)
 
 
 def refuses(refused: Iterable[Size], proved: Iterable[Size], size: Size) -> bool:

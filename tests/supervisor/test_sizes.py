@@ -162,7 +162,7 @@ def test_a_failing_size_is_tried_again_with_backoff_and_never_more_than_half_of_
     for _ in range(failures):
         real, large = failed(real, REAL, 0.0, running), failed(large, LARGE, 0.0, running)
     assert real.real_failed is not None
-    assert real.real_failed.next_at == max(min(2.0 ** (failures - 1), 300), running)
+    assert real.real_failed.next_at == max(min(2.0 ** (failures - 1), 60), running)
     assert large.refused[0].next_at == max(min(2.0 ** (failures - 1), 300), 20 * running)
 
 
