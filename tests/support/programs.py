@@ -27,6 +27,8 @@ PACKAGES = {
     "convert": "imagemagick",
     "heif-enc": "libheif-examples",
     "heif-convert": "libheif-examples",
+    "node": "nodejs",
+    "npm": "npm",
 }
 """The Debian package of each."""
 
