@@ -196,7 +196,7 @@ def _placement_parameters() -> list[Node]:
         {
             "name": "margin",
             "in": "query",
-            "description": "What `crop` leaves around the subject: one length; two (top and bottom, right and left); "
+            "description": "What `crop` leaves around the subject: one length, two (top and bottom, right and left) "
             "or four (top, right, bottom, left), in pixels of the input or in percent of the subject, at most 50% or "
             f"{MOST_MARGIN_PIXELS}px. It may reach beyond the picture, except with `blur` and `overlay`.",
             "schema": {"type": "string", "pattern": f"^{length}( {length}( {length} {length})?)?$"},

@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 
 _REACH = 2  # pixels of the coarser grid to each side that a bicubic filter looks at
 _FINEST = 4  # a larger reduction begins with means of whole pixels, so that a filter reads few rows at a time
+_MOST = 16  # pixels a side: the means of larger blocks are not exact in Pillow
 
 
 def resize(pixels: Array, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
@@ -39,14 +40,16 @@ def resize(pixels: Array, box: tuple[float, float, float, float], size: tuple[in
     first_column, first_row = math.floor(left), math.floor(top)
     pixels = pixels[first_row : math.ceil(bottom), first_column : math.ceil(right)]
     left, right, top, bottom = left - first_column, right - first_column, top - first_row, bottom - first_row
-    across, down = (
-        max(1, int((right - left) / size[0]) // _FINEST),
-        max(1, int((bottom - top) / size[1]) // _FINEST),
-    )
-    if across > 1 or down > 1:
+    while (across := _whole_factor(right - left, size[0])) * (
+        down := _whole_factor(bottom - top, size[1])
+    ) > 1:
         pixels = _means(pixels, across, down)
         left, right, top, bottom = left / across, right / across, top / down, bottom / down
     return _filtered(pixels, (left, top, right, bottom), size)
+
+
+def _whole_factor(length: float, wanted: int) -> int:
+    return min(max(1, int(length / wanted) // _FINEST), _MOST)
 
 
 def _means(pixels: Array, across: int, down: int) -> Array:

@@ -102,6 +102,31 @@ async def test_the_fields_of_a_form_keep_their_order_and_their_duplicates() -> N
     assert received.fields == (("b", "1"), ("a", "2"), ("b", "3"))
 
 
+@pytest.mark.parametrize("first", ["image", "background"])
+async def test_a_form_may_have_a_background_before_or_behind_its_picture(first: str) -> None:
+    parts = {
+        "image": part('name="image"; filename="a.png"'),
+        "background": part('name="background"', b"second"),
+    }
+    last = ({"image", "background"} - {first}).pop()
+    received = await read(FORM, parts[first] + parts[last] + b"--x--\r\n")
+    assert received.image.take() == b"picture"
+    assert received.background is not None
+    assert received.background.take() == b"second"
+    assert (await read(FORM, part('name="image"') + b"--x--\r\n")).background is None
+
+
+@pytest.mark.parametrize(("first", "second"), [("image", "background"), ("background", "image")])
+async def test_both_pictures_together_are_bounded(first: str, second: str) -> None:
+    def form(length: int) -> bytes:
+        pictures = part(f'name="{first}"', b"x" * 600) + part(f'name="{second}"', b"x" * length)
+        return pictures + b"--x--\r\n"
+
+    await read(FORM, form(LIMIT - 600))
+    with pytest.raises(TooLarge, match="both together"):
+        await read(FORM, form(LIMIT - 599))
+
+
 @pytest.mark.parametrize(
     ("form", "message"),
     [
@@ -109,6 +134,12 @@ async def test_the_fields_of_a_form_keep_their_order_and_their_duplicates() -> N
         (part('name="a"') + b"--x--\r\n", "has no image"),
         (part('name="file"') * 2 + b"--x--\r\n", "more than one image"),
         (part('name="image"', b"") + b"--x--\r\n", "The image in the form is empty"),
+        (
+            part('name="image"') + part('name="background"', b"") + b"--x--\r\n",
+            "background in the form is empty",
+        ),
+        (part('name="image"') + part('name="background"') * 2 + b"--x--\r\n", "more than one background"),
+        (part('name="background"') + b"--x--\r\n", "has no image"),
         (
             part('name="photo"; filename="a.png"') + b"--x--\r\n",
             "must be called 'image', 'file' or 'image_file'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
@@ -93,3 +94,41 @@ def test_the_largest_side_fits_and_one_more_does_not(answer: Format, side: int, 
 def test_png_takes_any_side() -> None:
     check_output_size(1_000_000, 1, Format.PNG)
     assert read(encode(np.zeros((1, 70_000), np.uint8), Format.PNG)).size == (70_000, 1)
+
+
+def unzipped(data: bytes) -> dict[str, Image.Image]:
+    with ZipFile(BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {ZIP_STORED}
+        return {name: read(archive.read(name)) for name in archive.namelist()}
+
+
+def test_a_zip_holds_the_colours_and_the_exact_mask() -> None:
+    files = unzipped(encode(CUT_OUT, Format.ZIP, photos.srgb_profile()))
+    assert list(files) == ["color.jpg", "alpha.png"]
+    colours, mask = files.values()
+    assert (colours.format, colours.mode, mask.format, mask.mode) == ("JPEG", "RGB", "PNG", "L")
+    assert np.abs(np.asarray(colours).astype(int) - SCENE).mean() < 2
+    assert np.array_equal(np.asarray(mask), MASK)
+    assert colours.info["icc_profile"] == photos.srgb_profile()
+    assert "icc_profile" not in mask.info
+
+
+def test_a_zip_has_the_same_bytes_at_any_time() -> None:
+    assert encode(CUT_OUT, Format.ZIP) == encode(CUT_OUT, Format.ZIP)
+    with ZipFile(BytesIO(encode(CUT_OUT, Format.ZIP))) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+
+
+@pytest.mark.parametrize("answer", [Format.JPEG, Format.WEBP, Format.AVIF])
+def test_more_quality_is_more_bytes(answer: Format) -> None:
+    sizes = [len(encode(SCENE, answer, quality=quality)) for quality in (1, 50, 100)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1] * 0.7
+    zipped = [len(encode(CUT_OUT, Format.ZIP, quality=quality)) for quality in (1, 50, 100)]
+    assert zipped == sorted(zipped)
+
+
+def test_a_mask_in_webp_loses_something_only_if_a_quality_is_asked_for() -> None:
+    lossy = np.asarray(read(encode(MASK, Format.WEBP, quality=10)).convert("L"))
+    assert not np.array_equal(lossy, MASK)
