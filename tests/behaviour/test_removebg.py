@@ -18,6 +18,7 @@ from PIL import Image
 from service.engines.protocol import RGB, Alpha, DeviceError, WeightsUnavailable
 from service.http.public_addresses import is_public
 from service.http.remote_picture import RemotePictures
+from service.http.slow_clients import SlowClients
 from tests.support.photos import encoded
 from tests.support.remote_host import LOOPBACK, RemoteHost, Resolver
 from tests.support.running_service import Service, Start
@@ -490,3 +491,54 @@ async def test_a_picture_by_address_is_refused_by_its_header_before_the_rest_has
     async with RemoteHost({"/p": begin}) as host:
         service = await start(remote_pictures=remote(host, "a.example"), max_pixels=2500, warmup_size=32)
         assert await error(service, json={"image_url": "http://a.example/p"}) == "resolution_too_high"
+
+
+async def test_a_place_is_taken_before_the_body_and_given_back_after_every_end(
+    start: Start, photo: bytes
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, queue_size=1)
+    engine.on_infer = hold
+    busy = [asyncio.create_task(send(service, form(image_file=photo))) for _ in range(2)]
+    await service.until(lambda: service.admission.full)
+
+    async def body() -> Any:
+        yield b"--x\r\n"
+        raise AssertionError("the body was asked for")
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Expect": "100-continue"}
+    await send(service, body(), status=429, headers=headers)
+    hold.release.set()
+    await asyncio.gather(*busy)
+    for bad in bodies(b"no picture"):
+        await error(service, **bad)
+    assert service.admission.taken == 0
+
+
+async def test_a_host_that_is_slow_loses_its_place_when_the_service_is_full(
+    start: Start, photo: bytes
+) -> None:
+    async def stall(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(photo[:4])
+        await asyncio.Event().wait()
+        return response
+
+    async with RemoteHost({"/p": stall}) as host:
+        service = await start(
+            queue_size=1, remote_pictures=remote(host, "a.example"), slow_clients=SlowClients(min_age=0.01)
+        )
+        slow = [asyncio.create_task(send_any(service, "http://a.example/p")) for _ in range(2)]
+        await service.until(lambda: len(host.requests) == 2)
+        await asyncio.sleep(0.02)
+        await send(service, form(image_file=photo))
+        done, waiting = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result() for task in done] == [400]
+        for task in waiting:
+            task.cancel()
+
+
+async def send_any(service: Service, address: str) -> int:
+    async with service.client.post(PATH, json={"image_url": address}) as response:
+        return response.status
