@@ -185,8 +185,9 @@ def _region(given: Mapping[str, str]) -> Region | None:
     if "roi" not in given:
         return None
     region = _measured("invalid_roi", lambda: measures.region("roi", given["roi"]))
-    everything = Region(Length(0), Length(0), Length(1, is_share=True), Length(1, is_share=True))
-    return None if region == everything else region
+    whole = Length(1, is_share=True)
+    everything = region.x1.value == region.y1.value == 0 and region.x2 == region.y2 == whole
+    return None if everything else region
 
 
 def _margin(given: Mapping[str, str]) -> Margin:

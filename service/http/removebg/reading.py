@@ -154,12 +154,10 @@ def _parse_urlencoded(whole: bytes) -> Received:
         raise BadRequest(f"The form has more than {MAX_FIELDS} fields.")
     for pair in pairs:
         name, _, value = pair.partition(b"=")
-        _store(received, _plain(name), _plain(value))
+        if name != BASE64.encode():  # base64 holds plus signs, which some senders do not escape
+            value = value.replace(b"+", b" ")
+        _store(received, unquote_to_bytes(name), unquote_to_bytes(value))
     return received
-
-
-def _plain(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" "))
 
 
 def _parse_json(whole: bytes) -> Received:
@@ -201,8 +199,8 @@ def _store(received: Received, name: bytes, value: bytes) -> None:
 def decode_base64(text: bytes, max_picture_bytes: int) -> bytes:
     """The bytes of a picture in base64.
 
-    What senders do to base64 is undone: a data URL around it, line breaks in it, the alphabet for addresses, missing
-    padding, and spaces for plus signs where a form was not encoded.
+    What senders do to base64 is undone: a data URL around it, line breaks in it, the alphabet for addresses, and
+    missing padding.
 
     Raises:
         RemoveBgError: it is no base64.
@@ -211,7 +209,7 @@ def decode_base64(text: bytes, max_picture_bytes: int) -> bytes:
     text = text.strip()
     if text[:5].lower() == b"data:":
         text = text.partition(b",")[2]
-    text = text.translate(bytes.maketrans(b"-_ ", b"+/+"), b"\r\n\t").rstrip(b"=")
+    text = text.translate(bytes.maketrans(b"-_", b"+/"), b" \r\n\t").rstrip(b"=")
     if len(text) * 3 // 4 > max_picture_bytes:
         raise too_large(max_picture_bytes)
     try:
