@@ -183,19 +183,18 @@ class Pipeline:
 
         def decode_picture() -> Picture:
             picture = decode.decode(encoded.take(), max_pixels=self._max_pixels)
-            height, width = picture.rgb.shape[:2]
-            encode.check_output_size(width, height, options.format)
+            encode.check_output_size(*picture.size, options.format)
             return picture
 
         picture = await place.run_in_codec_pool(
             decoding.timed("decode", decode_picture),
             stage=Stage.DECODE,
+            size_of=lambda decoded: decoded.size,
             alone=encoded.decodes_alone,
             on_end=partial(progress.job_ended, decoding),
         )
-        height, width = picture.rgb.shape[:2]
-        progress.size = (width, height)
-        place.note_size(width, height)
+        progress.size = picture.size
+        place.note_size(*picture.size)
         waiting_since = time.perf_counter()
 
         def start() -> None:
