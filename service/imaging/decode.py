@@ -97,7 +97,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
         raise
     except Exception as error:  # as in decode
         raise _undecodable(file_format) from error
-    width, height = stripped.size or image.size
+    width, height = image.size  # a part of the coded picture, if the file says so
     return (height, width) if orientation >= 5 else (width, height)
 
 

@@ -214,6 +214,7 @@ class Pipeline:
         decoded = await place.run_in_codec_pool(
             decoding.timed("decode", lambda: self._decode(sent, options)),
             stage=Stage.DECODE,
+            size_of=lambda done: done.size,
             alone=sent.decodes_alone,
             on_end=partial(progress.job_ended, decoding),
         )
