@@ -282,3 +282,25 @@ async def test_the_engine_runs_only_in_the_gpu_thread(start: Start, photo: bytes
     await service.post(photo)
     assert isinstance(service.engine, ScriptedEngine)
     assert service.engine.threads == {"gpu"}
+
+
+async def test_requests_wait_again_once_a_load_has_succeeded_after_a_failed_one(
+    start: Start, photo: bytes
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    failures = [RuntimeError("no network")]
+
+    def load() -> None:
+        if failures:
+            raise failures.pop()
+
+    engine.on_load, engine.on_infer = load, hold
+    service = await start(engine, wait=False)
+    await service.until(lambda: service.value("warmup_runs_total", outcome="error") == 1)
+    assert (await service.post(photo))[0] == 503
+    await service.until(hold.reached.is_set)
+    waiting = asyncio.create_task(service.post(photo))
+    await service.until(lambda: service.admission.taken == 1)
+    assert not waiting.done()
+    hold.release.set()
+    assert (await waiting)[0] == 200

@@ -27,6 +27,7 @@ PACKAGES = {
     "convert": "imagemagick",
     "heif-enc": "libheif-examples",
     "heif-convert": "libheif-examples",
+    "node": "nodejs",
     "npm": "npm",
 }
 """The Debian package of each."""

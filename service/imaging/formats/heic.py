@@ -23,7 +23,7 @@ from service.errors import Undecodable
 from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
 from service.imaging.formats.heif_boxes import HeifFile, Item, brands, first_frame, write
 from service.imaging.formats.hevc import Configuration
-from service.imaging.formats.iso_media import declared_encoding, largest_extent
+from service.imaging.formats.iso_media import declared_encoding, primary_extent
 from service.imaging.formats.opened import in_srgb
 
 DECODING_THREADS = 2
@@ -200,4 +200,4 @@ def _open(file: BytesIO) -> ImageFile:
     return image
 
 
-HEIC = FileFormat("HEIC", _matches, _strip, _open, largest_extent)
+HEIC = FileFormat("HEIC", _matches, _strip, _open, primary_extent)

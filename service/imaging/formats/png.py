@@ -51,6 +51,8 @@ def _strip(data: bytes) -> StrippedFile:
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         pixels_begun |= name == b"IDAT"
+        if name == b"IHDR" and at > 8:
+            raise Malformed  # the decoder would take the size from it
         if end > len(data):
             if not pixels_begun:
                 raise Malformed

@@ -25,9 +25,9 @@ from PIL import Image
 
 from service.engines.protocol import EngineError, EngineInfo
 from service.errors import ServiceError
-from service.imaging.compose import BadMask
 from service.imaging.decode import decode
 from service.imaging.encode import encode
+from service.imaging.mask import BadMask
 from service.imaging.options import Format
 from service.warmup.references import contact_sheet, manifest
 from service.warmup.references.contact_sheet import LOOSE, Thumbnails, thumbnail

@@ -161,6 +161,14 @@ def test_a_file_without_a_header_is_undecodable() -> None:
         PNG.strip_metadata(b"\x89PNG\r\n\x1a\n" + photos.png_chunk(b"IDAT", bytes(9)))
 
 
+def test_a_file_with_two_headers_is_undecodable() -> None:
+    """Pillow would take the size of the last one, after the first one was checked."""
+    small, large = photos.png_claiming(1, 1), photos.save(photos.photograph(), "PNG")
+    for first, second in ((small, large), (large, small)):
+        with pytest.raises(Undecodable, match="PNG file is damaged"):
+            decode(first[:33] + second[8:], max_pixels=10**6)
+
+
 def test_compressed_text_is_never_inflated() -> None:
     bomb = photos.png_chunk(b"zTXt", b"w\0\0" + zlib.compress(bytes(50 << 20)))
     profile = photos.png_chunk(b"iCCP", b"w\0\0" + zlib.compress(bytes(50 << 20)))
