@@ -263,7 +263,7 @@ def body(snapshot: Snapshot, engine: EngineFacts) -> dict[str, Any]:
     """The body, ready for JSON; seconds are rounded to milliseconds."""
     values = {field.name: field.value(snapshot) for field in _WARMUP_FIELDS}
     values |= {field.name: field.value(engine) for field in _ENGINE_FIELDS}
-    if snapshot.start_seconds is None:
+    if snapshot.start_seconds is None:  # it is known by the engine's facts, and means nothing without a start
         values["expected_seconds"] = None
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 

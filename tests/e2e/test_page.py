@@ -136,6 +136,13 @@ async def page(scripted: ScriptedPage, browser: Browser, tmp_path: Path) -> Asyn
         yield page
 
 
+async def test_the_documentation_is_for_everyone_too(scripted: ScriptedPage, page: Page, axe: str) -> None:
+    await page.open(f"{scripted.url}docs")
+    await page.until("document.querySelectorAll('article').length > 5")
+    assert await page.violations(axe) == []
+    assert page.errors == []
+
+
 async def test_a_busy_service_is_waited_out_and_no_option_jumps_the_countdown(
     scripted: ScriptedPage, page: Page, tmp_path: Path, axe: str
 ) -> None:
@@ -289,6 +296,9 @@ async def test_the_result_can_be_copied_and_saved_under_the_name_of_what_it_is(
     await page.press("#copy")
     await page.until("announcements.textContent.includes('The result was copied.') || !refused.hidden")
     assert await page.run("refused.hidden"), await page.run("refused.textContent")
+    await page.run(choose("background", "picture"))
+    await page.press("#download")
+    await page.until("refused.textContent.includes('Choose a background picture first.')")
     await page.run(choose("background", "mask") + ";" + choose("format", "jpeg"))
     await page.press("#download")
     await until((tmp_path / "one-mask.jpg").exists)
@@ -331,6 +341,7 @@ async def test_reverse_blurred_and_hard_edges_are_composed_without_a_request(
     await page.until(f"{colour_at(0.5, 0.5)} === '255,255,255,255'")
     await page.run("threshold.value = 0.4; " + choose("background", "mask"))
     await page.until(f"{colour_at(0.5, 0.5)} === '255,255,255,255'")
+    assert await page.run("after.ariaLabel") == "The mask of the photo"
     await page.run("hard.click(); reverse.click(); " + choose("background", "transparent"))
     await page.until(f"{colour_at(0.5, 0.5)}.endsWith(',127')")
     await page.run("reverse.click(); " + choose("background", "blurred"))

@@ -113,23 +113,22 @@ function arrange() {
   byId("download-all").hidden = queue.done.length < 2;
 }
 
-const told = new WeakMap();
 queue.addEventListener("change", ({ detail: picture }) => {
   const { state, problem, name } = picture;
-  const news = `${state} ${problem?.title}`;
-  if (told.get(picture) === news) return; // the progress of an upload
-  told.set(picture, news);
   if (state === "done") {
-    const open = queue.unfinished;
-    announce(`${name} is done. ${open ? `${pictures(open)} left.` : "All pictures are finished."}`);
+    const left = queue.unfinished;
+    announce(`${name} is done. ${left ? `${pictures(left)} left.` : "All pictures are finished."}`);
     if (!chosenByHand && !view.picture?.cutOut) show(picture);
     if (picture === view.picture) view.update();
-  } else if (problem) {
+  } else if (problem && told.get(picture) !== problem.title) {
+    told.set(picture, problem.title); // once, however often the same happens again
     announce(`${name}: ${problem.title} ${problem.message}`);
     if (problem.then === "key") byId("key-details").open = true;
   }
   arrange();
 });
+
+const told = new WeakMap();
 
 // Read out once, in order. What changes by the second must not be written here.
 function announce(text) {

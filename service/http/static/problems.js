@@ -22,8 +22,8 @@ export function problem(title, message, then = "stop", more = {}) {
   return { title, message, then, requestId: "", retryAfter: 0, ...more };
 }
 
-// Of an answer that is not 2xx. ready: whether the service says that it works.
-export async function problemOfAnswer({ status, blob, header }, { ready, maxBytes, size }) {
+// Of an answer that is not 200. open: whether the service says that it takes pictures.
+export async function problemOfAnswer({ status, blob, header }, { open, maxBytes, size }) {
   const [title, then] = BY_STATUS[status] ?? ["That did not work.", "offer"];
   // A proxy may have answered in its own format. Only the service's messages are shown.
   const { message = `The answer had status ${status}.`, request_id: id } = await errorIn(blob);
@@ -31,7 +31,7 @@ export async function problemOfAnswer({ status, blob, header }, { ready, maxByte
     401: "Enter a valid key under “API key” and press Enter.",
     413: maxBytes ? tooLarge(size, maxBytes) : message,
     429: "The page sends the picture again by itself.",
-    503: ready ? message : "The service is starting again. The page sends the picture again by itself.",
+    503: open ? message : "The service is starting again. The page sends the picture again by itself.",
   };
   return problem(title, words[status] ?? message, then, {
     requestId: id ?? header("X-Request-Id") ?? "",

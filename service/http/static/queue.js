@@ -120,7 +120,7 @@ export class Queue extends EventTarget {
     }
     return this.#after(
       picture,
-      await problemOfAnswer(answer, { ready: this.#service.state === "ready", maxBytes, size: picture.file.size }),
+      await problemOfAnswer(answer, { open: this.#service.open, maxBytes, size: picture.file.size }),
     );
   }
 

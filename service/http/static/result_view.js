@@ -4,8 +4,6 @@ import { compose, needsOriginal } from "./compose.js";
 import { bitmapsOf } from "./results.js";
 import { bytes, setText } from "./words.js";
 
-const SHOWN_AS = { mask: "The mask of the photo", transparent: "The photo without its background" };
-
 export class ResultView {
   picture = null;
   #parts;
@@ -64,7 +62,7 @@ export class ResultView {
     } catch (error) {
       setText(problem, error.message);
     }
-    canvas.ariaLabel = SHOWN_AS[composition.background] ?? "The photo on another background";
+    canvas.ariaLabel = descriptionOf(composition);
     frame.classList.remove("waiting");
     setText(facts, factsOf(picture));
   }
@@ -79,6 +77,13 @@ export class ResultView {
     }
     return this.#shown;
   }
+}
+
+function descriptionOf({ background, reverse }) {
+  if (background === "mask") return "The mask of the photo";
+  const shown = reverse ? "The background of the photo" : "The photo";
+  if (background === "transparent") return reverse ? `${shown} without what stands before it` : `${shown} without its background`;
+  return `${shown} before ${{ white: "white", colour: "a colour", picture: "another picture" }[background] ?? "its blurred self"}`;
 }
 
 function factsOf({ facts, cutOut }) {

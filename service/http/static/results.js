@@ -20,6 +20,7 @@ export async function bitmapsOf(picture, composition) {
 
 // { name, blob }. A result that the service has made already is not written anew.
 export async function resultOf(picture, composition, format) {
+  if (composition.background === "picture" && !composition.picture) throw new Error("Choose a background picture first.");
   let blob = picture.cutOut;
   if (!isPlain(composition) || blob.type !== `image/${format}`) {
     const { cutOut, original } = await bitmapsOf(picture, composition);
