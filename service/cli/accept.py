@@ -11,19 +11,18 @@ import asyncio
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import logs, startup
 from service.cli.printing import print_error, print_line
 from service.cli.setting_flags import add_flags, given
-from service.engines.protocol import ConfigurationError, Engine, EngineError, EngineInfo, LoadPhase
+from service.engines.protocol import ConfigurationError, Engine, EngineError, EngineInfo
 from service.settings import Settings
 from service.settings_reader import load_settings
 
 if TYPE_CHECKING:
-    from service.app import Parts
     from service.warmup.references.acceptance import Cut, Precision
     from service.warmup.references.manifest import Manifest
 
@@ -145,14 +144,11 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
 
     The event loop runs only while a picture is cut out; files are read and written between the pictures.
     """
-    from metrics import Metrics  # noqa: PLC0415
-    from service.app import build_parts  # noqa: PLC0415 - imports the web server
+    from service.cli.offline import loaded, offline_parts  # noqa: PLC0415 - imports the web server
     from service.imaging.options import Options  # noqa: PLC0415
     from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415
-    from service.lifecycle import Lifecycle  # noqa: PLC0415
 
-    lifecycle = Lifecycle(drain_timeout=settings.drain_timeout)
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=Metrics())
+    parts = offline_parts(settings, engine)
 
     async def cut_out(data: bytes) -> bytes:
         with parts.admission.probe_place() as place:
@@ -160,32 +156,9 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
         return done.body
 
     with asyncio.Runner() as runner:
+        opened = AsyncExitStack()
         try:
-            info = runner.run(_load(parts))
+            info = runner.run(opened.enter_async_context(loaded(parts, report=print_line)))
             yield info, lambda data: runner.run(cut_out(data))
         finally:
-            parts.device_thread.stop()
-            parts.codec_pool.stop()
-
-
-async def _load(parts: Parts) -> EngineInfo:
-    """Load the engine as the service does, and decide its precision."""
-    from service.inference.jobs import Kind  # noqa: PLC0415
-
-    engine = parts.engine
-
-    def report(_: LoadPhase, line: str) -> None:
-        print_line(line)
-
-    parts.device_thread.start()
-    parts.codec_pool.start()
-    await parts.preparation.run(lambda: engine.prepare(report))
-    info = await parts.device_thread.run(lambda: engine.load(report), kind=Kind.LOAD)
-    if not info.settled:
-        info = await parts.device_thread.run(engine.settle, kind=Kind.PROBE)
-    print_line(
-        f"{info.engine} is loaded: {info.precision} ({info.precision_reason}); weights: {info.weights_note}"
-    )
-    if info.fallback:
-        print_line(f"FALLBACK: {info.engine} makes the masks. {info.fallback_reason}")
-    return info
+            runner.run(opened.aclose())

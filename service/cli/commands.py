@@ -25,6 +25,7 @@ _EXAMPLES = """\
 examples:
   ./inspyrenet                               serve on port 8080
   ./inspyrenet --engine auto                 serve with InSPyReNet if its weights can be had, else with u2netp
+  ./inspyrenet cut photos/ --to cut-outs/    cut out every picture of a folder
   ./inspyrenet weights --mode base           download and verify the official checkpoint beforehand
   ./inspyrenet accept pictures/              accept the masks of ten photographs, to be judged by them
   ./inspyrenet check --ready                 exit code 0 if the service on this machine is warm
@@ -64,6 +65,9 @@ COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
         Command("serve", "serve (the default)", "service.cli.serve", startup.prepare_to_serve),
+        Command(
+            "cut", "cut out files and folders, without a server", "service.cli.cut", startup.prepare_to_serve
+        ),
         Command(
             "weights",
             "get a checkpoint onto the disk",

@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
-from service.errors import BadDimensions, ServiceError, Undecodable
+from service.errors import BadDimensions, NoPixels, ServiceError, Undecodable
 from service.host.out_of_memory import can_allocate, require, says_no_memory
 from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
@@ -125,7 +125,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """
     width, height = size
     if width <= 0 or height <= 0:
-        raise BadDimensions("The image has no pixels: its width or height is zero.")
+        raise NoPixels("The image has no pixels: its width or height is zero.")
     if width * height > max_pixels:
         raise BadDimensions(
             f"The image is {width} x {height} = {width * height} pixels; at most {max_pixels} are allowed."

@@ -259,6 +259,11 @@ class Admission:
         self._refusal = None
         self._device_thread.open_gate()
 
+    def hold(self) -> None:
+        """The engine is loaded and being proved: requests wait for ``open``. No effect once refused for good."""
+        if not self._refuses_for_good:
+            self._refusal = None
+
     def refuse(self, make_error: Callable[[], ServiceError], *, for_good: bool = False) -> None:
         """The engine cannot serve: end every request whose mask is not there yet, and refuse new ones, with this error.
 

@@ -45,7 +45,7 @@ from service.host.memory import trim_heap
 from service.host.out_of_memory import says_no_memory
 from service.imaging import compose, encode
 from service.imaging.decode import configure_pillow, decode
-from service.imaging.options import Format, Options, Output
+from service.imaging.options import Format, IMAGE_FORMATS, Options, Output
 from service.imaging.picture import Picture
 from tests.support import heic_files, photos
 
@@ -69,7 +69,7 @@ def jobs():
         yield f"compose {output.name}", lambda options=options: compose.compose(
             Picture(pixels), ramp, options, estimate_foreground
         )
-    for answer in Format:
+    for answer in IMAGE_FORMATS:
         shown = pixels if answer is Format.JPEG else rgba
         yield f"encode {answer.name}", lambda answer=answer, shown=shown: encode.encode(shown, answer)
 

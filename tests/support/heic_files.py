@@ -1,8 +1,8 @@
 """HEIC files for tests: small ones from a real encoder, and others composed of their parts.
 
-``photos`` and the tests of HEIC use it. The samples in ``heic_samples`` were made with heif-enc 1.15 (quality 90, 4:4:4)
-from ``photos.photograph()``: as it is, with transparency, in grey, with 10 bits, and as two tiles of 64 x 64, the right one
-padded. So the fast tests need no encoder, and neither does the service, which can only decode HEIC.
+``photos`` and the tests of HEIC use it. The samples in ``heic_samples`` were made with heif-enc 1.15 (quality 90,
+4:4:4) from ``photos.photograph()``: as it is, with transparency, in grey, with 10 bits, and as two tiles of 64 x 64,
+the right one padded. So the fast tests need no encoder, and neither does the service, which can only decode HEIC.
 """
 
 from __future__ import annotations

@@ -6,12 +6,15 @@ for. ``PIL.ImageCms`` must stay imported inside the functions: most images have 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from service.imaging.options import Colour
+from service.imaging.picture import Pixels
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
@@ -79,6 +82,23 @@ def in_space_of(icc: bytes | None, colour: Colour) -> Colour:
         return colour
     red, green, blue = transform.apply(Image.new("RGB", (1, 1), colour)).tobytes()
     return red, green, blue
+
+
+def transform_between(source: bytes | None, target: bytes | None) -> Callable[[Pixels], Pixels]:
+    """How pixels (h x w x 3) of one profile become pixels of another one; no profile is sRGB."""
+    before, after = parse_profile(source), parse_profile(target)
+    if source == target or (before is None and after is None):
+        return lambda pixels: pixels
+    from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
+
+    transform = ImageCms.buildTransform(
+        before or ImageCms.createProfile("sRGB"),
+        after or ImageCms.createProfile("sRGB"),
+        "RGB",
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+    return lambda pixels: np.asarray(transform.apply(Image.fromarray(pixels)))
 
 
 def _transform_from_srgb(profile: ImageCmsProfile) -> ImageCmsTransform | None:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from service.engines.protocol import EngineError, EngineInfo
 from service.errors import ServiceError
-from service.imaging.compose import BadMask
 from service.imaging.decode import decode
+from service.imaging.mask import BadMask
 from service.warmup.references.contact_sheet import LOOSE, Thumbnails, thumbnail
 from service.warmup.references.gathering import Candidate, NotAccepted, gather
 from service.warmup.references.manifest import Manifest, Reference

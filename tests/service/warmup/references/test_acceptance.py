@@ -15,8 +15,8 @@ import pytest
 
 from service.engines.protocol import DeviceError, EngineInfo
 from service.errors import Undecodable
-from service.imaging.compose import BadMask
 from service.imaging.decode import decode
+from service.imaging.mask import BadMask
 from service.warmup.references import manifest as manifests
 from service.warmup.references.acceptance import TOLERANCE, Cut, Precision, accept
 from service.warmup.references.gathering import NotAccepted

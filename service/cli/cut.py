@@ -1,0 +1,291 @@
+"""``./inspyrenet cut``: cuts files and folders out through the service's own parts, without a server.
+
+This module decides what the arguments mean, what is printed and how the command ends. ``service.batch`` finds the
+pictures and writes the results, ``cut_run`` runs them. Standard output carries the picture of ``--to -`` or the list of
+``--dry-run``, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from service import logs, startup
+from service.batch.arrivals import SETTLE_SECONDS
+from service.batch.ledger import InUse
+from service.batch.output_folder import OutputFolder, WouldReplace, made_with, write_whole
+from service.batch.plan import Job, endings_of
+from service.batch.problem import printable, system_reason
+from service.batch.sources import PICTURE_ENDINGS
+from service.batch.survey import Survey, survey
+from service.batch.tasks import FolderTask, SingleTask, Task, check_bytes, read_file
+from service.cli.cut_run import CutRun, Ended, passed_over_in_words
+from service.cli.option_flags import add_option_flags, given_options
+from service.cli.printing import print_error, print_line, print_note
+from service.cli.setting_flags import add_flags, given
+from service.engines.protocol import Engine
+from service.errors import BadParameter
+from service.imaging.options import Options
+from service.server import requested_engine
+from service.settings import Settings
+from service.settings_reader import load_settings
+
+FLAGS = (
+    "engine",
+    "mode",
+    "resize",
+    "weights",
+    "device",
+    "precision",
+    "max_upload_bytes",
+    "max_pixels",
+    "max_model_pixels",
+)
+"""The settings that matter without a server. The variables of all others count as well."""
+
+STANDARD = "-"
+"""Standard input, or standard output."""
+
+_DESCRIPTION = """\
+Cut pictures out, without a server. What was done before is skipped, so a run that was ended can be started again.
+
+  ./inspyrenet cut photo.jpg --to cutout.png       one picture
+  ./inspyrenet cut photos/ --to cut-outs/          a folder, with its folders
+  ./inspyrenet cut a/*.jpg b.png --to cut-outs/    files and patterns
+  ./inspyrenet cut - < photo.jpg > cutout.png      standard input and output
+  ./inspyrenet cut inbox/ --to done/ --watch       what arrives, until SIGTERM or Ctrl+C
+
+Exit code 0 if every picture has its result, 1 if some have not, 2 if the command could not start.
+"""
+
+
+class CannotStart(Exception):
+    """The command ends before the first picture; the message is the reason."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its arguments."""
+    parser.description = _DESCRIPTION
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="file, folder or pattern (photos/**/*.jpg); - is standard input",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="PATH",
+        help="folder of the results, made if it is missing; for one picture also a file, or - for standard output",
+    )
+    parser.add_argument("--full-names", action="store_true", help="name results photo.jpg.png, not photo.png")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="do everything again, and replace files that are in the way"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list what would be done, and do nothing")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on, and cut out every picture that arrives, until the end is asked for",
+    )
+    add_option_flags(parser.add_argument_group("results, as for /process"))
+    add_flags(parser.add_argument_group("settings, as for serve"), FLAGS)
+
+
+def run(
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    make_engine: Callable[[Settings], Engine] = requested_engine,
+    settle_seconds: float = SETTLE_SECONDS,
+    leave: Callable[[int], object] | None = None,
+) -> int:
+    """Cut the pictures out; return the exit code.
+
+    Args:
+        args: the command line.
+        environ: environment variables.
+        make_engine: makes the engine, if it is not the one that the settings ask for.
+        settle_seconds: how long a picture must stand still in a watched folder.
+        leave: ends the process while threads may still work.
+    """
+    settings, notes = load_settings(given(args), environ)
+    logs.configure("console")
+    startup.configure_libraries()
+    for note in notes:
+        print_note(note)
+    try:
+        options = given_options(args)
+        new_run = partial(CutRun, settings, options, make_engine=make_engine, settle_seconds=settle_seconds)
+        one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
+        ended = (_cut_one if one else _cut_many)(args, settings, options, new_run)
+    except (CannotStart, BadParameter) as error:
+        print_error(printable(str(error)))
+        return 2
+    if ended.dropped:
+        (leave or _leave)(ended.code)
+    return ended.code
+
+
+# -- one picture -------------------------------------------------------------------------------------------------------
+
+
+def _names_one_file(args: argparse.Namespace) -> bool:
+    """Whether ``--to`` names a file and not a folder."""
+    if args.to is None or args.to.endswith(os.sep) or os.path.isdir(args.to):
+        return False
+    if Path(args.to).suffix.lower() not in PICTURE_ENDINGS:
+        return False
+    if len(args.inputs) > 1 or os.path.isdir(args.inputs[0]):
+        raise CannotStart(f"--to {args.to} names a file, but there may be several pictures. Name a folder.")
+    return True
+
+
+def _cut_one(
+    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
+) -> Ended:
+    if len(args.inputs) > 1:
+        raise CannotStart(
+            "Standard input and output carry one picture. Name one input, or a folder with --to."
+        )
+    if args.watch:
+        raise CannotStart("--watch needs a folder of results: name one with --to.")
+    (name,) = args.inputs
+    task = SingleTask(
+        name, _reader(name, settings.max_upload_bytes), _writer(args.to or STANDARD, options, args.overwrite)
+    )
+    if args.dry_run:
+        print_line(printable(f"to do: {name} -> {args.to or STANDARD}"))
+        return Ended(0)
+    return new_run(total=1).run([task])
+
+
+def _reader(name: str, max_bytes: int) -> Callable[[], bytes]:
+    if name != STANDARD:
+        if not os.path.isfile(name):
+            raise CannotStart(f"{name} is not a file.")
+        return lambda: read_file(Path(name), max_bytes=max_bytes)[0]
+    if sys.stdin is None or sys.stdin.isatty():
+        raise CannotStart(
+            "Standard input is a terminal. Send a picture to it: ./inspyrenet cut - < photo.jpg"
+        )
+    return lambda: check_bytes(sys.stdin.buffer.read(max_bytes + 1), max_bytes=max_bytes)
+
+
+def _writer(name: str, options: Options, overwrite: bool) -> Callable[[bytes], None]:  # noqa: FBT001
+    if name == STANDARD:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise CannotStart("Standard output is a terminal. Send the result to a file: ... > cutout.png")
+        return _write_standard
+    target, endings = Path(name), endings_of(options.format)
+    if target.suffix.lower() not in endings:
+        raise CannotStart(
+            f"--to {name}: the result is {options.format.value}. Name it {target.stem}{endings[0]}, or ask for another "
+            "--format."
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise CannotStart(f"--to {name}: {target.parent} is missing or cannot be written.")
+
+    def write(data: bytes) -> None:
+        if not overwrite and os.path.lexists(target):
+            raise WouldReplace(f"{target} is there already. --overwrite replaces it.")
+        write_whole(target, data)
+
+    if not overwrite and os.path.lexists(target):
+        raise CannotStart(f"{target} is there already. --overwrite replaces it.")
+    return write
+
+
+def _write_standard(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+# -- many pictures -----------------------------------------------------------------------------------------------------
+
+
+def _cut_many(
+    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
+) -> Ended:
+    folder = _output_folder(args, settings, options)
+    look = partial(
+        survey, args.inputs, folder, ending=endings_of(options.format)[0], full_names=args.full_names
+    )
+    if args.dry_run:
+        return _list(_something(look(), args), folder)
+    _open(folder)
+    try:
+        make_task = partial(_task, folder, settings.max_upload_bytes)
+        seen = look()
+        folder.remove_unfinished([*seen.to_do, *seen.done])
+        if args.watch:
+            return new_run(total=None).watch(look, make_task)
+        cut_run = new_run(total=len(seen.to_do))
+        cut_run.note(_something(seen, args))
+        return cut_run.run([make_task(job) for job in seen.to_do])
+    finally:
+        folder.close()
+
+
+def _output_folder(args: argparse.Namespace, settings: Settings, options: Options) -> OutputFolder:
+    if STANDARD in args.inputs:
+        raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
+    if args.to is None:
+        raise CannotStart("Name the folder of the results: --to cut-outs/")
+    root = Path(args.to)
+    if root.exists() and not root.is_dir():
+        raise CannotStart(
+            f"--to {root} is a file. Name a folder, or for one picture a file with a picture's ending."
+        )
+    for name in args.inputs if args.watch else ():
+        if not (os.path.lexists(name) or glob.has_magic(name)):
+            raise CannotStart(f"{name}: there is no such file or folder to be watched.")
+    try:
+        return OutputFolder(root, made_with=made_with(options, settings), overwrite=args.overwrite)
+    except OSError as error:
+        raise CannotStart(f"--to {root} cannot be read: {system_reason(error)}") from None
+
+
+def _open(folder: OutputFolder) -> None:
+    try:
+        folder.open()
+    except InUse:
+        raise CannotStart(f"--to {folder.root}: another run writes into this folder.") from None
+    except OSError as error:
+        raise CannotStart(f"--to {folder.root} cannot be written: {system_reason(error)}") from None
+
+
+def _something(seen: Survey, args: argparse.Namespace) -> Survey:
+    """What was seen, unless it is nothing: a mistyped folder must not look like success."""
+    if not (seen.to_do or seen.done or seen.problems):
+        passed_over = passed_over_in_words(seen.passed_over)
+        raise CannotStart(f"There is no picture in {', '.join(args.inputs)}. {passed_over}".rstrip())
+    return seen
+
+
+def _task(folder: OutputFolder, max_bytes: int, job: Job) -> Task:
+    return FolderTask(job, folder, max_bytes=max_bytes)
+
+
+def _list(seen: Survey, folder: OutputFolder) -> Ended:
+    for state, jobs in (("done", seen.done), ("to do", seen.to_do)):
+        for job in jobs:
+            print_line(printable(f"{state}: {job.source.path} -> {folder.root / job.output}"))
+    for problem in seen.problems:
+        print_error(str(problem))
+    print_note(passed_over_in_words(seen.passed_over))
+    return Ended(1 if seen.problems else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process although threads still work: the interpreter's own end could crash under them."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

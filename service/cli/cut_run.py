@@ -1,0 +1,228 @@
+"""The run of ``cut``: loads the engine, cuts the pictures out, shows the progress, and ends as signals ask for.
+
+``cut`` makes it, once. The first SIGINT or SIGTERM lets the pictures under way be finished, the second drops them.
+Whatever happens to one picture, the others go on; the run stops early only if no further result can be made or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from service.app import Parts
+from service.batch.arrivals import SETTLE_SECONDS, Arrivals
+from service.batch.cutter import Cutter
+from service.batch.output_folder import CannotWrite
+from service.batch.plan import Job
+from service.batch.problem import Problem
+from service.batch.run import at_once, run
+from service.batch.survey import Survey
+from service.batch.tasks import NotCutOut, Task
+from service.cli.offline import loaded, offline_parts
+from service.cli.printing import print_error, print_note
+from service.cli.progress import ProgressDisplay
+from service.engines.protocol import Engine, EngineError
+from service.errors import Unavailable
+from service.imaging.options import Options
+from service.inference.thread_results import in_daemon_thread
+from service.settings import Settings
+
+Look = Callable[..., Survey]
+"""``survey`` with everything but ``choose``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the command ends."""
+
+    code: int
+    dropped: bool = False
+    """Whether threads may still work for pictures that were dropped."""
+
+
+class CutRun:
+    """One run of the command.
+
+    Args:
+        settings: of the service.
+        options: what the results look like.
+        total: pictures to be done; None if nobody knows.
+        make_engine: makes the engine, once there is something to do.
+        settle_seconds: how long a picture must stand still in a watched folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        *,
+        total: int | None,
+        make_engine: Callable[[Settings], Engine],
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        self._make_engine = make_engine
+        self._settle_seconds = settle_seconds
+        self._settings = settings
+        self._options = options
+        self._display = ProgressDisplay(total)
+        self._watching = total is None
+        self._made = self._skipped = 0
+        self._problems: list[Problem] = []
+        self._passed_over: Counter[str] = Counter()
+        self._cannot_go_on = ""
+        self._signal: signal.Signals | None = None
+        self._loaded = False
+
+    def note(self, seen: Survey) -> None:
+        """Count what a look has found beside the pictures to be done."""
+        self._skipped += len(seen.done)
+        self._passed_over = seen.passed_over  # a later look finds the same ones again
+        self._problems += seen.problems
+
+    def run(self, tasks: Iterable[Task]) -> Ended:
+        """Cut these pictures out."""
+        waiting = list(tasks)
+
+        async def each(_: asyncio.Event) -> AsyncIterator[Task]:
+            for task in waiting:
+                yield task
+
+        return self._run(each) if waiting else self._ended(dropped=False)
+
+    def watch(self, look: Look, make_task: Callable[[Job], Task]) -> Ended:
+        """Cut out what arrives, until a signal comes."""
+        arrivals = Arrivals(settle_seconds=self._settle_seconds)
+
+        async def arriving(stop: asyncio.Event) -> AsyncIterator[Task]:
+            while not stop.is_set():
+                began = time.monotonic()
+                seen = await in_daemon_thread(partial(look, choose=arrivals.settled), name="look")
+                looked = time.monotonic()
+                seen.problems = arrivals.new(seen.problems)
+                self.note(seen)
+                for problem in seen.problems:
+                    self._display.line(f"FAILED: {problem}")
+                for job in seen.to_do:
+                    yield make_task(job)
+                # In large folders a look takes long: it must not take the processor from the pictures.
+                pause = max(self._settle_seconds / 2, 4 * (looked - began))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await stop.wait()
+
+        return self._run(arriving)
+
+    def _run(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]]) -> Ended:
+        try:
+            parts = offline_parts(self._settings, self._make_engine(self._settings))
+            with asyncio.Runner() as runner:
+                dropped = runner.run(self._until_ended(tasks, parts))
+        except (EngineError, OSError) as error:
+            if self._loaded:
+                raise
+            print_error(str(error))
+            return Ended(2)
+        return self._ended(dropped=dropped)
+
+    async def _until_ended(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]], parts: Parts) -> bool:
+        """Work until all is done or the end is asked for; return whether pictures were dropped."""
+        stop = asyncio.Event()
+        work = asyncio.create_task(self._work(tasks, parts, stop))
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self._on_signal, number, stop, work)
+        try:
+            await asyncio.wait({work})
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+        if work.cancelled():
+            return True
+        work.result()
+        return False
+
+    def _on_signal(self, number: signal.Signals, stop: asyncio.Event, work: asyncio.Task[None]) -> None:
+        first, self._signal = self._signal is None, self._signal or number
+        if first and self._loaded:
+            self._display.line("Finishing the pictures that are under way. A second signal drops them.")
+            stop.set()
+        else:
+            work.cancel()
+
+    async def _work(
+        self,
+        tasks: Callable[[asyncio.Event], AsyncIterator[Task]],
+        parts: Parts,
+        stop: asyncio.Event,
+    ) -> None:
+        work = asyncio.current_task()
+        async with loaded(parts, report=print_note):
+            self._loaded = True
+
+            def device_lost() -> None:
+                self._cannot_go_on = parts.lifecycle.dead or "the device has failed for good"
+                if work is not None:
+                    work.cancel()
+
+            parts.lifecycle.on_drain(device_lost)
+            parts.admission.open()
+            cutter = Cutter(
+                pipeline=parts.pipeline,
+                admission=parts.admission,
+                device_errors=parts.device_errors,
+                options=self._options,
+            )
+            with self._display:
+                await run(
+                    tasks(stop), partial(self._do, cutter, stop), at_once=self._at_once(parts), stop=stop
+                )
+
+    @staticmethod
+    def _at_once(parts: Parts) -> int:
+        return at_once(codec_threads=parts.codec_pool.threads, places=parts.admission.capacity)
+
+    async def _do(self, cutter: Cutter, stop: asyncio.Event, task: Task) -> None:
+        problem = ""
+        try:
+            await cutter.cut(task)
+            self._made += 1
+        except NotCutOut as error:
+            problem = str(error)
+            self._problems.append(Problem(task.name, problem))
+        except (CannotWrite, Unavailable) as error:
+            self._cannot_go_on = self._cannot_go_on or str(error)
+            stop.set()
+            return
+        self._display.picture(task.name, problem)
+
+    def _ended(self, *, dropped: bool) -> Ended:
+        """Say what was done, and with which code the command ends."""
+        for problem in self._problems:
+            print_error(str(problem))
+        if self._cannot_go_on:
+            print_error(f"stopped early: {self._cannot_go_on}")
+        words = [f"{self._made} cut out"]
+        words += [f"{self._skipped} done before"] if self._skipped else []
+        words += [f"{len(self._problems)} failed"] if self._problems else []
+        print_note(f"{', '.join(words)}. {passed_over_in_words(self._passed_over)}".rstrip())
+        return Ended(self._code(dropped=dropped), dropped)
+
+    def _code(self, *, dropped: bool) -> int:
+        if self._cannot_go_on:
+            return 1
+        if self._signal is not None and (dropped or not self._watching):
+            return 128 + self._signal
+        return 1 if self._problems else 0
+
+
+def passed_over_in_words(passed_over: Mapping[str, int]) -> str:
+    """What was in the folders beside pictures, as a sentence; empty if there was nothing."""
+    kinds = [f"{count} {kind}" for kind, count in sorted(passed_over.items()) if count]
+    return f"Passed over: {', '.join(kinds)}." if kinds else ""

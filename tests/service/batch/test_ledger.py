@@ -1,0 +1,63 @@
+"""The ledger of an output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.batch import ledger
+from service.batch.ledger import InUse, Ledger, Record, Stamp, read_records
+
+
+def record(output: str, size: int = 1) -> Record:
+    return Record(output, Stamp(size, 2), f"/in/{output}", Stamp(3, 4), {"options": {"colour": [1, 2, 3]}})
+
+
+def test_what_was_added_is_read_and_the_last_record_of_an_output_counts(tmp_path: Path) -> None:
+    opened = Ledger(tmp_path)
+    for each in (record("a"), record("\udcff\n\u00e4"), record("a", 9)):
+        opened.add(each)
+    opened.close()
+    assert read_records(tmp_path) == {"a": record("a", 9), "\udcff\n\u00e4": record("\udcff\n\u00e4")}
+
+
+def test_a_folder_without_a_ledger_has_no_records(tmp_path: Path) -> None:
+    assert read_records(tmp_path) == {}
+
+
+def test_one_run_at_a_time_may_write(tmp_path: Path) -> None:
+    first = Ledger(tmp_path)
+    with pytest.raises(InUse):
+        Ledger(tmp_path)
+    first.close()
+    Ledger(tmp_path).close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0), st.integers(1, 4))
+def test_a_run_that_was_killed_in_the_middle_of_a_line_costs_that_line_only(
+    tmp_path: Path, cut: int, count: int
+) -> None:
+    lines = [record(f"{number}").to_line().encode() for number in range(count)]
+    whole = b"".join(lines)
+    kept = whole[: cut % (len(whole) + 1)]
+    (tmp_path / ledger.FILE_NAME).write_bytes(kept)
+    opened = Ledger(tmp_path)
+    opened.add(record("next"))
+    opened.close()
+    found = read_records(tmp_path)
+    assert found.pop("next") == record("next")
+    ended = kept.count(b"\n") + (kept[-1:] == b"}" and kept.endswith(lines[kept.count(b"\n")][:-1]))
+    assert found == {f"{number}": record(f"{number}") for number in range(ended)}
+
+
+@given(st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_without_an_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / ledger.FILE_NAME).write_bytes(
+        data + b'\n{"output": 3}\n[]\n' + record("a").to_line().encode()
+    )
+    assert read_records(tmp_path)["a"] == record("a")
