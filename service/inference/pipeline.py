@@ -148,8 +148,7 @@ class _Decoded(NamedTuple):
 
     @property
     def size(self) -> Size:
-        height, width = self.picture.rgb.shape[:2]
-        return width, height
+        return self.picture.size
 
 
 class Pipeline:
