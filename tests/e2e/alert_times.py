@@ -60,7 +60,8 @@ def rows(times: Mapping[str, Times]) -> list[str]:
     lines = []
     for name in dict.fromkeys(name_of(rule) for rule in alerts()):
         one = times.get(name)
-        cells = f"{one.to_page:.1f} min | {one.to_resolved:.1f} min" if one else "- | -"
+        # An alert that ends because another one takes its place is not resolved by the repair.
+        cells = " | ".join(f"{minutes:.1f} min" if minutes else "-" for minutes in one or (0, 0))
         [rule, *_] = [rule for rule in alerts() if name_of(rule) == name]
         lines.append(f"| {name} | {cells} | {looks_back(rule)} | {rule.get('for', '-')} |")
     return lines
