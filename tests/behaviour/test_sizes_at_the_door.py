@@ -118,11 +118,18 @@ async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_
     writer.close()
 
 
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
 def claimed_avif(width: int, height: int) -> bytes:
-    """The first bytes of an AVIF file that says it has this size."""
-    extent = struct.pack(">I4sIII", 20, b"ispe", 0, width, height)
-    brands = struct.pack(">I4s4sI4s", 20, b"ftyp", b"avif", 0, b"mif1")
-    return brands + struct.pack(">I4s", 8 + len(extent), b"meta") + extent
+    """The first bytes of an AVIF file that says its primary picture has this size."""
+    extent = box(b"ispe", struct.pack(">III", 0, width, height))
+    first_item = struct.pack(">IIHBB", 0, 1, 1, 1, 1)  # one item, number 1, with one property: the first
+    properties = box(b"iprp", box(b"ipco", extent), box(b"ipma", first_item))
+    primary = box(b"pitm", struct.pack(">IH", 0, 1))
+    return box(b"ftyp", b"avif", bytes(4), b"mif1") + box(b"meta", bytes(4), primary, properties)
 
 
 async def test_a_picture_that_cannot_be_decoded_in_time_is_refused_in_words_while_its_body_is_on_the_way(
