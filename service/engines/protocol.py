@@ -25,7 +25,7 @@ Alpha = npt.NDArray[np.float32]
 
 
 LEAST_CONFIDENCE = 0.5
-"""The networks are trained to give the probability that a pixel is foreground. ``docs/pictures.md`` has what
+"""The networks are trained to give the probability that a pixel is foreground. ``docs/outputs.md`` has what
 u2netp says of photographs and of empty scenes; InSPyReNet has not been measured."""
 
 

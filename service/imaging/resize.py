@@ -40,6 +40,8 @@ def resize(pixels: Array, box: tuple[float, float, float, float], size: tuple[in
     first_column, first_row = math.floor(left), math.floor(top)
     pixels = pixels[first_row : math.ceil(bottom), first_column : math.ceil(right)]
     left, right, top, bottom = left - first_column, right - first_column, top - first_row, bottom - first_row
+    if (left, top, right, bottom) == (0, 0, *size):
+        return np.array(pixels, order="C")
     while (across := _whole_factor(right - left, size[0])) * (
         down := _whole_factor(bottom - top, size[1])
     ) > 1:

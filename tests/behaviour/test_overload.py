@@ -116,7 +116,7 @@ SIDE, UPLOAD = 2000, 2_000_000
 
 MEMORY = """
 import asyncio, re, sys
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 from aiohttp.test_utils import TestServer
 from service.http import connection
 from service.app import PARTS, create_app
@@ -126,7 +126,7 @@ from tests.support.scripted_engine import Hold, ScriptedEngine
 from tests.support.photos import encoded
 from tests.support.waiting import until
 
-QUEUE, SIDE, UPLOAD = 3, {SIDE}, {UPLOAD}
+QUEUE, SIDE, UPLOAD, BACKGROUND = 3, {SIDE}, {UPLOAD}, {BACKGROUND}
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
@@ -141,11 +141,19 @@ async def main():
     await server.start_server(**connection.OPTIONS)
     await until(lambda: app[PARTS].supervisor.ready)
     picture = sys.stdin.buffer.read()  # made in another process: making it here would need more memory than serving it
+    def body():
+        if not BACKGROUND:
+            return picture
+        form = FormData()
+        form.add_field("image", picture, filename="a.jpg")
+        form.add_field("background", picture, filename="b.jpg")
+        return form
+    headers = {} if BACKGROUND else {"Content-Type": "image/jpeg"}
+    output = "background" if BACKGROUND else "mask"
     async with ClientSession() as session:
         async def post():
             async with session.post(
-                server.make_url("/process?output=mask&format=jpeg"), data=picture,
-                headers={"Content-Type": "image/jpeg"},
+                server.make_url(f"/process?output={output}&format=jpeg"), data=body(), headers=headers
             ) as response:
                 await response.read()
                 return response.status
@@ -161,7 +169,8 @@ async def main():
     assert set(statuses) <= {200, 429} and statuses.count(429) > 20, statuses
     pool = app[PARTS].codec_pool.threads + 1  # and the probes' own
     pixels = SIDE * SIDE
-    places = (QUEUE + 1) * (UPLOAD + (3 + 4 + 1) * pixels)
+    held = 3 + 4 + (3 + 3 if BACKGROUND else 1)  # the picture, its mask, its background, its result
+    places = (QUEUE + 1) * (UPLOAD + held * pixels)
     work = pool * (24 * pixels + 3 * UPLOAD + (16 << 20))
     engines_own = 40 * pixels
     print(used, places + work + engines_own)
@@ -170,14 +179,24 @@ asyncio.run(main())
 """
 
 
+def _filled(script: str, values: dict[str, int]) -> str:
+    for name, value in values.items():
+        script = script.replace(f"{{{name}}}", str(value))
+    return script
+
+
 @pytest.mark.memory
-def test_memory_under_overload_stays_within_the_bound_that_the_architecture_states() -> None:
+@pytest.mark.parametrize("background", [False, True], ids=["one picture", "two pictures"])
+def test_memory_under_overload_stays_within_the_bound_that_the_architecture_states(
+    background: bool,
+) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
     picture = encoded(SIDE, SIDE, "JPEG")
-    assert len(picture) <= UPLOAD
+    assert len(picture) * 2 <= UPLOAD
+    values = {"SIDE": SIDE, "UPLOAD": UPLOAD, "BACKGROUND": background}
     done: Any = subprocess.run(
-        [sys.executable, "-c", MEMORY.replace("{SIDE}", str(SIDE)).replace("{UPLOAD}", str(UPLOAD))],
+        [sys.executable, "-c", _filled(MEMORY, values)],
         input=picture,
         env=os.environ | MEMORY_VARIABLES,
         capture_output=True,

@@ -85,20 +85,30 @@ def in_space_of(icc: bytes | None, colour: Colour) -> Colour:
 
 
 def transform_between(source: bytes | None, target: bytes | None) -> Callable[[Pixels], Pixels]:
-    """How pixels (h x w x 3) of one profile become pixels of another one; no profile is sRGB."""
+    """How pixels (h x w x 3) of one profile become pixels of another one.
+
+    No profile is sRGB, and so is one that is broken or leads nowhere, as when a picture is decoded.
+    """
     before, after = parse_profile(source), parse_profile(target)
     if source == target or (before is None and after is None):
-        return lambda pixels: pixels
+        return _unchanged
     from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
 
-    transform = ImageCms.buildTransform(
-        before or ImageCms.createProfile("sRGB"),
-        after or ImageCms.createProfile("sRGB"),
-        "RGB",
-        "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-    )
+    try:
+        transform = ImageCms.buildTransform(
+            before or ImageCms.createProfile("sRGB"),
+            after or ImageCms.createProfile("sRGB"),
+            "RGB",
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return _unchanged
     return lambda pixels: np.asarray(transform.apply(Image.fromarray(pixels)))
+
+
+def _unchanged(pixels: Pixels) -> Pixels:
+    return pixels
 
 
 def _transform_from_srgb(profile: ImageCmsProfile) -> ImageCmsTransform | None:

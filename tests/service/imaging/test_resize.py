@@ -89,3 +89,11 @@ def test_memory_stays_near_the_size_of_the_result(size: tuple[int, int]) -> None
 
 def test_the_mean_of_millions_of_pixels_is_exact() -> None:
     assert (resize(np.full((2500, 2500, 3), 77, np.uint8), (0, 0, 2500, 2500), (1, 1)) == 77).all()
+
+
+def test_a_part_of_the_same_size_is_an_exact_copy() -> None:
+    scene = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    result = resize(scene, (5, 6, 25, 16), (20, 10))
+    assert np.array_equal(result, scene[6:16, 5:25])
+    assert result.flags.c_contiguous
+    assert not np.shares_memory(result, scene)

@@ -93,6 +93,15 @@ def test_the_same_picture_has_the_same_mask(loaded: InspyrenetEngine) -> None:
     assert np.array_equal(loaded.infer(image).alpha, first)
 
 
+def test_the_confidence_is_the_greatest_value_before_the_mask_was_stretched(
+    loaded: InspyrenetEngine,
+) -> None:
+    masks = [loaded.infer(picture(64, side)) for side in (64, 64, 96)]
+    assert all(0 < mask.confidence < 1 for mask in masks)
+    assert len({mask.confidence for mask in masks}) == 3, "it depends on the picture"
+    assert all(float(mask.alpha.max()) > 0.99 for mask in masks), "the mask itself is stretched"
+
+
 def test_the_limit_of_the_model_input_is_respected(checkpoint: str) -> None:
     assert engine(checkpoint, max_model_pixels=65536).model_input_size(4000, 3000) == (288, 224)
     assert engine(checkpoint, resize="static").model_input_size(4000, 3000) == (384, 384)

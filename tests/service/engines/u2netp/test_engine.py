@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage import data
 
 from service.engines.protocol import RGB, Alpha, ConfigurationError, Engine, LoadPhase, OutOfMemory
@@ -96,6 +97,34 @@ def test_the_cup_of_coffee_is_cut_out_with_its_saucer(engine: U2netpEngine) -> N
     alpha = engine.infer(data.coffee()).alpha
     assert alpha[110:350, 190:390].min() > 0.99
     assert max(alpha[:60, :60].max(), alpha[:60, -60:].max(), alpha[-60:, -60:].max()) < 0.01
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee", "rocket", "horse"])
+def test_it_is_sure_of_a_photograph_with_a_subject(engine: U2netpEngine, name: str) -> None:
+    picture = np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB"))
+    assert engine.infer(picture).confidence > 0.99
+
+
+def empty_scenes() -> dict[str, RGB]:
+    y, x = np.mgrid[0:240, 0:320]
+    noise = np.random.default_rng(0).normal(0, 20, (240, 320, 3))
+    return {
+        "wall": np.full((240, 320, 3), 200, np.uint8),
+        "grain": np.clip(180 + noise, 0, 255).astype(np.uint8),
+        "sky": np.stack([80 + y / 2, 140 + y / 3, 220 + y / 8], axis=-1).astype(np.uint8),
+        "shade": np.repeat((x * 0.7)[..., np.newaxis], 3, axis=2).astype(np.uint8),
+        "grass": np.repeat(data.grass()[..., np.newaxis], 3, axis=2),
+        "gravel": np.repeat(data.gravel()[..., np.newaxis], 3, axis=2),
+    }
+
+
+@pytest.mark.parametrize("name", empty_scenes())
+def test_it_is_not_sure_of_an_empty_scene_although_the_mask_is_stretched(
+    engine: U2netpEngine, name: str
+) -> None:
+    mask = engine.infer(empty_scenes()[name])
+    assert mask.confidence < 0.4
+    assert not mask.is_sure
 
 
 def test_a_small_textured_picture_with_an_obvious_subject_has_a_mask(engine: U2netpEngine) -> None:
