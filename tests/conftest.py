@@ -13,11 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tests.support.programs import ROOT
 
 # Every worker runs torch on all cores. Without this setting, idle threads of one worker spin and slow the others down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# No test depends on the speed of the machine: others may use it at the same time.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session", autouse=True)
