@@ -54,6 +54,7 @@ TESTED_ELSEWHERE = {
     "service/http/json_answer.py": "one response; tests/behaviour/test_warmup_over_http.py",
     "service/http/multipart.py": "tests/service/http/test_body.py, tests/behaviour/test_hostile_requests.py",
     "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",
+    "service/http/openapi_contracts.py": "data only; tests/service/http/test_openapi.py",
     "service/http/picture_request.py": "tests/behaviour/test_clients_that_leave.py, tests/behaviour/test_stuck.py",
     "service/http/process.py": "tests/behaviour/test_status_codes.py",
     "service/http/removebg/account.py": "tests/behaviour/test_removebg.py",

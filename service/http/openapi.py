@@ -7,6 +7,7 @@ a second time.
 
 from __future__ import annotations
 
+from service.http import openapi_contracts
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.measures import MOST_MARGIN_PIXELS
 from service.http.openapi_components import Node, components, header_refs
@@ -37,6 +38,7 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
         version: of the service.
         max_upload_bytes: the configured limit on the size of a picture.
     """
+    shared = components()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,6 +60,7 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
         ],
         "paths": {
             "/process": {"post": _process(max_upload_bytes)},
+            **openapi_contracts.paths(max_upload_bytes),
             "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
             "/status": {"get": _status()},
             "/readyz": {"get": _readyz()},
@@ -67,7 +70,11 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
             "/docs": {"get": _file("This documentation for people", "docs", "text/html")},
             "/openapi.json": {"get": _file("This documentation for machines", "openapi", "application/json")},
         },
-        "components": components(),
+        "components": {
+            **shared,
+            "schemas": shared["schemas"] | openapi_contracts.schemas(),
+            "headers": shared["headers"] | openapi_contracts.headers(),
+        },
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from service.engines.protocol import RGB, Alpha
 from service.errors import Unavailable
 from service.http.slow_clients import SlowClients
+from service.inference import service_time
 from service.inference.service_time import Stage, Work
 from tests.behaviour.test_overload import taking
 from tests.support.photos import encoded
@@ -21,6 +22,13 @@ from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
 
 SMALL, LARGE = (20, 20), (200, 200)
+
+
+@pytest.fixture(autouse=True)
+def every_pixel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes in these tests are small, and stand for large ones."""
+    monkeypatch.setattr(service_time, "FLOOR_PIXELS", 1)
+
 
 
 def slow_when_large(image: RGB) -> Alpha:
