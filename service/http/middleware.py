@@ -200,7 +200,10 @@ def render_errors(metrics: Metrics, envelopes: Mapping[str, Envelope] | None = N
             metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
             message = "The service failed because of a bug in it. The bug has been logged."
             public, headers = PublicError(500, "internal", message, request[REQUEST_ID]), {}
-        return _error_response(_envelope_for(request.path, envelopes or {}), public, headers)
+        try:
+            return _error_response(_envelope_for(request.path, envelopes or {}), public, headers)
+        finally:
+            del public  # it refers to the error, whose frames hold the picture and refer to it
 
     return middleware
 
