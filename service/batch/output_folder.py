@@ -115,6 +115,7 @@ class OutputFolder:
 
         Raises:
             WouldReplace: a file is in the way that is no result of this picture.
+            OSError: the place of the result cannot be looked at, or cannot exist.
         """
         target = self.root / job.output
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from service.batch.output_folder import OutputFolder, State, WouldReplace
 from service.batch.plan import Job, plan
-from service.batch.problem import Problem
+from service.batch.problem import Problem, system_reason
 from service.batch.sources import find
 
 
@@ -51,6 +51,9 @@ def survey(
             state = folder.judge(job)
         except WouldReplace as error:
             seen.problems.append(Problem(str(job.source.path), str(error)))
+            continue
+        except OSError as error:
+            seen.problems.append(Problem(str(job.source.path), system_reason(error)))
             continue
         (seen.done if state is State.DONE else seen.to_do).append(job)
     return seen

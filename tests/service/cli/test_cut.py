@@ -159,6 +159,16 @@ def test_a_file_of_the_users_is_named_and_not_replaced(capsys: pytest.CaptureFix
     assert Run("in/a.jpg", "in/sub/b.png", "--to", "out", "--overwrite").code == 0
 
 
+def test_a_result_whose_name_the_file_system_cannot_hold_is_an_error_of_its_picture(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = f"in/sub/{'long' * 62}.jpg"
+    add(name)
+    assert Run("in/sub", "--to", "out", "--full-names", "--format", "webp").code == 1
+    assert results() == ["b.png.webp", "deep/c.webp.webp"]
+    assert f"error: {name}: File name too long." in capsys.readouterr().err
+
+
 def test_a_dry_run_lists_what_would_be_done_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Run("in/a.jpg", "--to", "out")
     before = Path("out", ledger.FILE_NAME).read_bytes()
