@@ -51,6 +51,7 @@ def test_promtool_finds_the_rules_correct() -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(400)
 def test_the_alerts_fire_exactly_as_the_tests_for_promtool_expect() -> None:
     assert "SUCCESS" in run(program("promtool"), "test", "rules", "alerts_test.yml")
 
