@@ -205,8 +205,23 @@ class PictureRequest:
         self._parts.admission.header_read(self._place, header.format, header.size)
 
     async def beside_loop(self, work: Callable[[], T]) -> T:
-        """Run work on many bytes in the codec pool, while the request holds its place."""
-        return await self._place.run_in_codec_pool(work)
+        """Run work on many bytes in the codec pool, while the request holds its place.
+
+        Raises:
+            DeadlineExceeded: it had not ended in the time that a request has.
+            Unavailable: there was not enough memory for it.
+            Exception: what ``work`` raises.
+        """
+        deadline = asyncio.timeout(self._parts.settings.request_timeout)
+        try:
+            async with deadline:
+                return await self._place.run_in_codec_pool(work)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise self._too_late() from None
+        except MemoryError as error:
+            raise _unavailable(OutOfMemory("no memory for the bytes of a request")) from error
 
     # -- the rest of the way -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import threading
 import zipfile
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ from PIL import Image
 from service.engines.protocol import RGB, Alpha, DeviceError, WeightsUnavailable
 from service.http.public_addresses import is_public
 from service.http.remote_picture import RemotePictures
+from service.http.removebg import reading
 from service.http.slow_clients import SlowClients
 from tests.support.photos import encoded
 from tests.support.remote_host import LOOPBACK, RemoteHost, Resolver
@@ -542,3 +544,25 @@ async def test_a_host_that_is_slow_loses_its_place_when_the_service_is_full(
 async def send_any(service: Service, address: str) -> int:
     async with service.client.post(PATH, json={"image_url": address}) as response:
         return response.status
+
+
+async def test_work_on_a_body_that_takes_too_long_or_finds_no_memory_has_words(
+    start: Start, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await start(request_timeout=0.2)
+    release = threading.Event()
+    text = {"image_file_b64": base64.b64encode(photo).decode()}
+
+    def slow(*_: object) -> bytes:
+        release.wait(20)
+        return photo
+
+    def hungry(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(reading.base64, "b64decode", lambda *_, **__: slow())
+    assert await error(service, json=text, status=504) == "deadline_exceeded"
+    release.set()
+    monkeypatch.setattr(reading.base64, "b64decode", lambda *_, **__: hungry())
+    assert await error(service, json=text, status=503) == "unavailable"
+    await service.until(lambda: service.admission.taken == 0)
