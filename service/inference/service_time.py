@@ -23,7 +23,7 @@ from statistics import median_low
 REMEMBERED = 5
 """Jobs of one class of sizes that count. Their lower median is used, so that up to two slow ones change nothing."""
 
-FLOOR_PIXELS = 1 << 16
+FLOOR_PIXELS = 1 << 14
 """Smaller jobs count as jobs of this size: their time is mostly what every job costs, whatever its pixels. Taken in
 proportion, a picture of one pixel would make photographs look like hours."""
 

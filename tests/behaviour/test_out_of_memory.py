@@ -40,6 +40,7 @@ STAGES = (
     + """
 import numpy as np
 from PIL import Image
+from service.engines.protocol import OutOfMemory
 from service.engines.unmixing import estimate_foreground
 from service.host.memory import trim_heap
 from service.host.out_of_memory import says_no_memory
@@ -67,7 +68,11 @@ def jobs():
         colour = (1, 2, 3) if output is Output.COLOUR else None
         options = Options(output=output, colour=colour)
         yield f"compose {output.name}", lambda options=options: compose.compose(
-            Picture(pixels), ramp, options, estimate_foreground
+            Picture(pixels),
+            ramp,
+            options,
+            estimate_foreground,
+            background=Picture(pixels) if options.output is Output.BACKGROUND else None,
         )
     for answer in IMAGE_FORMATS:
         shown = pixels if answer is Format.JPEG else rgba
@@ -83,7 +88,8 @@ for name, job in jobs():
             job()
             outcomes.append("done")
         except Exception as error:
-            outcomes.append("no memory" if says_no_memory(error) else repr(error))
+            told = says_no_memory(error) or isinstance(error, OutOfMemory)
+            outcomes.append("no memory" if told else repr(error))
         finally:
             unlimited()
     print(name, *outcomes, sep="|", flush=True)

@@ -30,7 +30,6 @@ def every_pixel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_time, "FLOOR_PIXELS", 1)
 
 
-
 def slow_when_large(image: RGB) -> Alpha:
     return taking(0.4 if image.shape[0] == LARGE[1] else 0.004)(image)
 

@@ -240,7 +240,8 @@ def test_a_picture_after_one_that_ran_out_of_memory_has_a_mask(
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loaded._session, "_network", exhausted)
+        assert loaded._session is not None
+        patch.setattr(loaded._session._network, "with_confidence", exhausted)
         with pytest.raises(OutOfMemory):
             loaded.infer(picture(40, 40))
     assert loaded.infer(picture(40, 40)).alpha.shape == (40, 40)
