@@ -253,14 +253,15 @@ def test_the_description_of_a_page_names_the_number_and_the_cause(drill: Drill) 
     service = drill.services["oom"]
     pages = drill.monitoring.webhook.of_job(service.job)
     description = next(n.annotations["description"] for n in pages if n.receiver == "page")
-    assert re.match(rf"\d+ probes in a row have failed on {service.address} ", description)
+    assert re.match(rf"Warmup probes fail on {service.address} ", description)
+    assert re.search(r"\bProbes that failed in a row: \d+\.", description)
     assert re.search(r"\boom \d+\b", description)
 
 
 def test_a_page_says_that_pictures_of_the_size_of_a_photograph_fail(drill: Drill) -> None:
     pages = drill.monitoring.webhook.of_job(drill.services["photographs-zeros"].job)
     description = next(n.annotations["description"] for n in pages if n.receiver == "page")
-    assert "Pictures of the size of a photograph fail." in description
+    assert "Pictures of the size of a photograph fail;" in description
 
 
 def test_the_link_in_a_page_opens_its_runbook(drill: Drill) -> None:
