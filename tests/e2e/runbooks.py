@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from tests.metrics.sources import RUNBOOKS
 from tests.support.programs import ROOT
 
-OF_A_PLATFORM = {"kubectl", "docker", "journalctl", "nvidia-smi", "dmesg", "py-spy", "promtool", "amtool"}
+OF_A_PLATFORM = {
+    "kubectl",
+    "docker",
+    "journalctl",
+    "systemctl",
+    "nvidia-smi",
+    "dmesg",
+    "py-spy",
+    "promtool",
+    "amtool",
+}
 """Programs that a machine may lack. Only the syntax of such commands is checked where they are missing; those that ask
 for something that is not there (a pod, a unit) fail."""
 
