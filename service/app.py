@@ -245,17 +245,18 @@ def add_routes(
         engine=parts.engine,
         canary_side=parts.canary_side,
     )
-    app.router.add_routes(
-        [
-            web.get("/warmup", warmup.get),
-            web.post("/warmup", warmup.post),
-            web.get("/status", warmup.status),
-            web.get("/readyz", ReadinessHandler(parts.supervisor).get),
-            web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
-            web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
-            *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
-        ]
-    )
+    routes = [
+        web.get("/warmup", warmup.get),
+        web.post("/warmup", warmup.post),
+        web.get("/status", warmup.status),
+        web.get("/readyz", ReadinessHandler(parts.supervisor).get),
+        web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
+        web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
+        *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
+    ]
+    for route in routes:
+        route.kwargs.setdefault("expect_handler", _expect_later)
+    app.router.add_routes(routes)
 
 
 def add_picture_routes(
@@ -286,8 +287,13 @@ def add_picture_routes(
     for path, contract in contracts.items():
         app.router.add_post(path, PictureHandler(contract, pictures).answer, expect_handler=_expect_later)
     by_address = RembgByAddress(max_upload_bytes=limit, remote=remote)
-    app.router.add_get("/api/remove", PictureHandler(by_address, pictures).answer, allow_head=False)
-    app.router.add_get("/v1.0/account", AccountHandler(keys).get)
+    app.router.add_get(
+        "/api/remove",
+        PictureHandler(by_address, pictures).answer,
+        allow_head=False,
+        expect_handler=_expect_later,
+    )
+    app.router.add_get("/v1.0/account", AccountHandler(keys).get, expect_handler=_expect_later)
 
 
 def bind_metrics(parts: Parts) -> None:
@@ -343,4 +349,7 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
 
 
 async def _expect_later(_: web.Request) -> None:
-    """A path that takes pictures invites the body itself, once every check that needs no body has passed."""
+    """Ignore the header ``Expect``: aiohttp's own answer to an unknown one repeats it, or fails.
+
+    A path that takes pictures invites the body itself, once every check that needs no body has passed.
+    """

@@ -495,3 +495,15 @@ async def test_an_unknown_expectation_gets_an_answer(start: Start, path: str) ->
     )
     assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
     assert b"x-request-id" in answer.lower()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/warmup", "/", "/v1.0/account"])
+@pytest.mark.parametrize("expect", [b"\xd8", b"bananas", b"100-continue"])
+async def test_an_odd_expect_header_is_ignored(start: Start, path: str, expect: bytes) -> None:
+    service = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.client.port)
+    writer.write(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\nExpect: " + expect + b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        status = await reader.readline()
+    writer.close()
+    assert status.split()[1] == b"200"

@@ -46,7 +46,7 @@ def keeps_profile(mode: str, profile: ImageCmsProfile | None) -> bool:
     return (
         profile is not None
         and mode not in ("CMYK", "LAB")
-        and _space(profile) == "RGB"
+        and space_of(profile) == "RGB"
         and (profile.profile.is_matrix_shaper or _transform_from_srgb(profile) is not None)
     )
 
@@ -55,13 +55,13 @@ def srgb_transform(mode: str, profile: ImageCmsProfile | None) -> ImageCmsTransf
     """How pixels that do not keep their profile become sRGB by it; None if the profile is not for that mode."""
     if mode == "CMYK":
         space, source = "CMYK", "CMYK"
-    elif profile is not None and _space(profile) == "RGB" and mode != "LAB":
+    elif profile is not None and space_of(profile) == "RGB" and mode != "LAB":
         space, source = "RGB", "RGB"
     elif mode in _GREY_MODES or mode.startswith("I"):
         space, source = "GRAY", "L"
     else:
         return None
-    if profile is None or _space(profile) != space or keeps_profile(mode, profile):
+    if profile is None or space_of(profile) != space or keeps_profile(mode, profile):
         return None
     from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
 
@@ -126,5 +126,6 @@ def _transform_from_srgb(profile: ImageCmsProfile) -> ImageCmsTransform | None:
         return None
 
 
-def _space(profile: ImageCmsProfile) -> str:
+def space_of(profile: ImageCmsProfile) -> str:
+    """The colour space that a profile is for: ``RGB``, ``GRAY``, ``CMYK``, ``Lab`` and so on."""
     return profile.profile.xcolor_space.strip()

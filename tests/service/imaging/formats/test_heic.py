@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from pi_heif.as_plugin import HeifImageFile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from service.errors import ServiceError, Undecodable
 from service.imaging.decode import decode
 from service.imaging.formats.heic import HEIC
 from service.imaging.formats.heif_boxes import HeifFile, Item, write
 from service.imaging.picture import Picture
-from tests.support import heic_files, photos
+from tests.support import declared, heic_files, photos
 from tests.support.heic_files import ALPHA, DEPTH, grid, picture, size_property, turned
 
 SCENE = photos.photograph()
@@ -284,3 +284,18 @@ def test_the_decoder_sees_a_file_that_pillow_can_open_again() -> None:
     assert stripped.size == (96, 64)
     assert stripped.orientation == 8
     assert isinstance(HEIC.open(BytesIO(stripped.data)), Image.Image)
+
+
+def test_colours_that_are_declared_by_numbers_become_srgb() -> None:
+    plain = read(heic_files.sample("scene")).rgb
+    declared_p3 = read(turned(heic_files.nclx(12, 13, 6)))
+    shown = ImageCms.profileToProfile(
+        Image.fromarray(plain),
+        ImageCms.ImageCmsProfile(BytesIO(declared.P3)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    )
+    assert shown is not None
+    assert declared_p3.icc is None
+    assert photos.error(declared_p3.rgb, np.asarray(shown)) < 2
+    assert photos.error(declared_p3.rgb, plain) > 3
