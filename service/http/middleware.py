@@ -182,25 +182,33 @@ def render_errors(metrics: Metrics, envelopes: Mapping[str, Envelope] | None = N
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        envelope = _envelope_for(request.path, envelopes or {})
+        # No variable here may refer to an error: it refers to this frame, and the picture would stay until the next
+        # collection of garbage.
         try:
             return await handler(request)
         except ServiceError as error:
             metrics.rejections_total.labels(reason=error.reason.value).inc()
-            public = PublicError(error.status, error.code, error.message, request[REQUEST_ID], error)
-            headers = error.headers
+            return _error_response(
+                envelope,
+                PublicError(error.status, error.code, error.message, request[REQUEST_ID], error),
+                error.headers,
+            )
         except web.HTTPException as error:
             if error.status < 400:
                 raise
             headers = {"Allow": error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
-            public = PublicError(error.status, *_code_and_message(request, error.status), request[REQUEST_ID])
+            code, message = _code_and_message(request, error.status)
+            return _error_response(
+                envelope, PublicError(error.status, code, message, request[REQUEST_ID]), headers
+            )
         except ConnectionResetError:
             raise
         except Exception:  # noqa: BLE001 - the client must get an answer, whatever went wrong
             _log.exception("request failed: this is a bug in the service")
             metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
             message = "The service failed because of a bug in it. The bug has been logged."
-            public, headers = PublicError(500, "internal", message, request[REQUEST_ID]), {}
-        return _error_response(_envelope_for(request.path, envelopes or {}), public, headers)
+            return _error_response(envelope, PublicError(500, "internal", message, request[REQUEST_ID]), {})
 
     return middleware
 
