@@ -48,6 +48,13 @@ run: setup ## start the service on port 8080, with InSPyReNet if its weights can
 	@echo "InSPyReNet checkpoint (about 370 MB). If it cannot, it uses u2netp, a smaller network, and says so."
 	@INSPYRENET_ENGINE=$${INSPYRENET_ENGINE:-auto} exec ./inspyrenet
 
+.PHONY: monitor monitor-stop
+monitor: ## start Prometheus, Alertmanager and a receiver that prints alerts, in the background; all their files are in out/monitor
+	@$(PYTHON) deploy/monitor.py start out/monitor
+
+monitor-stop: ## end what make monitor has started
+	@$(PYTHON) deploy/monitor.py stop out/monitor
+
 .PHONY: demo
 demo: setup ## start the service, remove the background of a photograph, show the warmup state, stop it
 	$(BIN)/python deploy/demo.py
@@ -63,9 +70,10 @@ test-fast: setup ## run the tests without a mark that says why they are slow (un
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: soak
-soak: setup ## run the long reliability tests: 20,000 damaged files, 10,000 small pictures and 1,000 of all kinds; ARGS=... goes to tests/soak
+soak: setup ## run the long reliability tests: 20,000 damaged files, 10,000 small pictures, 1,000 of all kinds, ten minutes of faults and alerts; ARGS=... goes to tests/soak
 	$(BIN)/python -m tests.soak.fuzz
 	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.soak.alerts
 	$(BIN)/python -m benchmarks.goodput
 
 .PHONY: check

@@ -48,7 +48,7 @@ def bare(*, read: bool) -> None:
 def service() -> None:
     """Run the real service with an engine and codecs that return at once."""
     from service.app import create_app
-    from service.engines.protocol import RGB, Alpha
+    from service.engines.protocol import RGB, Alpha, Mask
     from service.engines.u2netp.engine import U2netpEngine
     from service.imaging import compose, decode, encode
     from service.imaging.picture import Picture
@@ -62,8 +62,10 @@ def service() -> None:
     decode_real, encode_real, compose_real = decode.decode, encode.encode, compose.compose
 
     class InstantEngine(U2netpEngine):
-        def infer(self, image: RGB) -> Alpha:
-            return alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32)
+        def infer(self, image: RGB) -> Mask:
+            return Mask(
+                alpha if image.shape[:2] == alpha.shape else np.zeros(image.shape[:2], np.float32), 1.0
+            )
 
         def foreground(self, image: RGB, alpha: Alpha) -> RGB:  # noqa: ARG002 - the protocol
             return image
@@ -74,8 +76,8 @@ def service() -> None:
     def encode_at_once(*given: object, **more: object) -> bytes:
         return ANSWER if given[0] is pixels else encode_real(*given, **more)  # type: ignore[arg-type]
 
-    def compose_at_once(picture: Picture, *given: object) -> object:
-        return pixels if picture.rgb is pixels else compose_real(picture, *given)  # type: ignore[arg-type]
+    def compose_at_once(picture: Picture, *given: object, **more: object) -> object:
+        return pixels if picture.rgb is pixels else compose_real(picture, *given, **more)  # type: ignore[arg-type]
 
     with (
         mock.patch.object(decode, "decode", decode_at_once),

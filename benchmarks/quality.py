@@ -62,7 +62,7 @@ def engine_mask() -> Callable[[RGB], Alpha]:
     engine = U2netpEngine()
     engine.prepare(lambda *_: None)
     engine.load(lambda *_: None)
-    return engine.infer
+    return lambda image: engine.infer(image).alpha
 
 
 def bare_mask() -> Callable[[RGB], Alpha]:
@@ -72,7 +72,7 @@ def bare_mask() -> Callable[[RGB], Alpha]:
     def infer(image: RGB) -> Alpha:
         square = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         size = image.shape[1], image.shape[0]
-        return cv2.resize(predict(model, square), size, interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(predict(model, square).alpha, size, interpolation=cv2.INTER_LINEAR)
 
     return infer
 

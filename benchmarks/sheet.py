@@ -44,7 +44,7 @@ def main() -> None:
 def _pair(engine: U2netpEngine, image: Pixels) -> Pixels:
     """A photograph and its cut-out before a chequered ground, side by side."""
     image = np.ascontiguousarray(image)
-    alpha = engine.infer(image)
+    alpha = engine.infer(image).alpha
     cut = np.dstack([engine.foreground(image, alpha), np.rint(alpha * 255).astype(np.uint8)])
     size = round(image.shape[1] * HEIGHT / image.shape[0]), HEIGHT
     y, x = np.indices((HEIGHT, size[0])) // SQUARE

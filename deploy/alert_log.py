@@ -1,6 +1,6 @@
 """An example receiver for Alertmanager: it prints every alert that it receives. Replace it by a pager.
 
-Run ``python deploy/alert_log.py [PORT]`` (default 9099). ``metrics/alertmanager.yml`` posts to it, and
+``make monitor`` runs it, on port 9099 unless an argument says otherwise. ``metrics/alertmanager.yml`` posts to it, and
 ``deploy/compose.yaml`` runs it in a plain Python image, so it may import only the standard library.
 """
 

@@ -56,6 +56,7 @@ REJECTIONS = (
     "parameter",
     "auth",
     "timeout",
+    "url",
     "other",
 )
 DISCONNECT_STAGES = ("upload", "queue", "run", "response")
@@ -294,7 +295,7 @@ class Metrics:
         )
         _create_series(self.http_requests_in_progress, (*ROUTES, OTHER))
         self.rejections_total = self._counter(
-            "rejections_total", "Number of requests to /process that were refused, by reason.", ["reason"]
+            "rejections_total", "Number of requests for a cut-out that were refused, by reason.", ["reason"]
         )
         _create_series(self.rejections_total, REJECTIONS)
         self.client_disconnects_total = self._counter(

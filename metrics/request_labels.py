@@ -9,13 +9,28 @@ from __future__ import annotations
 
 OTHER = "other"
 
-ROUTES = ("/process", "/warmup", "/readyz", "/livez", "/metrics", "/", "/openapi.json", "/docs", "/static")
+PICTURE_ROUTES = ("/process", "/v1.0/removebg", "/api/remove")
+"""The routes that answer with a cut-out."""
+
+ROUTES = (
+    *PICTURE_ROUTES,
+    "/v1.0/account",
+    "/warmup",
+    "/status",
+    "/readyz",
+    "/livez",
+    "/metrics",
+    "/",
+    "/openapi.json",
+    "/docs",
+    "/static",
+)
 """The values of the ``route`` label; ``other`` is the only further value."""
 
 ALLOWED: dict[str, frozenset[str]] = {
-    "GET": frozenset(ROUTES) - {"/process"},
-    "HEAD": frozenset(ROUTES) - {"/process"},
-    "POST": frozenset({"/process", "/warmup"}),
+    "GET": frozenset(ROUTES) - {"/process", "/v1.0/removebg"},
+    "HEAD": frozenset(ROUTES) - frozenset(PICTURE_ROUTES),
+    "POST": frozenset({*PICTURE_ROUTES, "/warmup"}),
     "OPTIONS": frozenset(ROUTES),
 }
 """For each method, the routes that accept it. A method that is not listed counts as ``other``."""
@@ -26,9 +41,20 @@ FALLBACK = {1: "100", 2: "200", 3: "300", 4: "400", 5: "500"}
 _EVERYWHERE = frozenset({200, 400, 500})
 """Every route can answer these: success, a request that is not valid HTTP, and a bug in the service."""
 
-_PROCESS = frozenset({401, 408, 413, 415, 422, 429, 503, 504})
+_PICTURE = frozenset({401, 408, 413, 415, 422, 429, 503, 504})
 _UNREADY = frozenset({503})
-_FILE = frozenset({206, 304, 403, 404, 416})
+_UNCHANGED = frozenset({304})
+_OF_ROUTE: dict[str, frozenset[int]] = {
+    "/process": _PICTURE,
+    "/v1.0/removebg": frozenset({403, 408, 429, 503, 504}),
+    "/api/remove": _PICTURE,
+    "/v1.0/account": frozenset({403, 503}),
+    "/warmup": _UNREADY,
+    "/readyz": _UNREADY,
+    "/livez": _UNREADY,
+    "/static": frozenset({206, 304, 403, 404, 416}),
+}
+"""What else a route can answer. Those that are not listed are files."""
 
 
 def known_requests() -> frozenset[tuple[str, str, str]]:
@@ -46,10 +72,4 @@ def known_requests() -> frozenset[tuple[str, str, str]]:
 def _codes(method: str, route: str) -> frozenset[int]:
     if method == "OPTIONS":  # a CORS preflight: allowed (with or without a body), or refused
         return frozenset({200, 204, 403, 405})
-    if route == "/process":
-        return _EVERYWHERE | _PROCESS
-    if route in {"/warmup", "/readyz", "/livez"}:
-        return _EVERYWHERE | _UNREADY
-    if route == "/static":
-        return _EVERYWHERE | _FILE
-    return _EVERYWHERE | {304}
+    return _EVERYWHERE | _OF_ROUTE.get(route, _UNCHANGED)

@@ -30,7 +30,13 @@ from service.http.cors import Cors
 from service.http.exposition import MetricsHandler
 from service.http.health import LivenessHandler, ReadinessHandler
 from service.http.middleware import common_headers, follow_connection, render_errors, track_requests
-from service.http.process import ProcessHandler
+from service.http.picture_request import Contract, PictureHandler, PictureParts
+from service.http.process import Process
+from service.http.rembg import Rembg, RembgByAddress
+from service.http.remote_picture import RemotePictures
+from service.http.removebg.account import AccountHandler, rate_limit_headers
+from service.http.removebg.contract import RemoveBg
+from service.http.removebg.errors import envelope as removebg_envelope
 from service.http.slow_clients import SlowClients
 from service.http.warmup import WarmupHandlers
 from service.inference.admission import Admission, draining
@@ -83,6 +89,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     registry: CollectorRegistry | None = None,
     slow_clients: SlowClients | None = None,
+    remote_pictures: RemotePictures | None = None,
 ) -> web.Application:
     """Put everything together.
 
@@ -92,6 +99,7 @@ def create_app(
         lifecycle: when the process ends; a new one with the settings' grace if not given.
         registry: where the metrics go; a new one if not given.
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
+        remote_pictures: fetches pictures by their address; from the settings' hosts if not given.
 
     Raises:
         ConfigurationError: the references that the settings name cannot be used.
@@ -108,14 +116,22 @@ def create_app(
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
-        middlewares=[follow_connection, track_requests(metrics), cors.middleware(), render_errors(metrics)],
+        middlewares=[
+            follow_connection(lifecycle),
+            track_requests(metrics),
+            cors.middleware(),
+            render_errors(metrics, {"/v1.0/": removebg_envelope}),
+        ],
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts
     app.on_response_prepare.append(common_headers(lifecycle))
+    app.on_response_prepare.append(rate_limit_headers(parts.admission))
     app.on_response_prepare.append(cors.on_prepare)
-    add_routes(app, settings=settings, parts=parts, slow_clients=slow_clients or SlowClients())
+    remote = remote_pictures or RemotePictures(settings.url_hosts)
+    add_routes(app, settings=settings, parts=parts, slow_clients=slow_clients or SlowClients(), remote=remote)
     app.cleanup_ctx.append(run_parts)
+    app.cleanup_ctx.append(remote.run)
     return app
 
 
@@ -212,17 +228,16 @@ def listen_to_each_other(parts: Parts) -> None:
     lifecycle.on_drain(lambda: admission.drain(lifecycle.work_seconds))
 
 
-def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_clients: SlowClients) -> None:
+def add_routes(
+    app: web.Application,
+    *,
+    settings: Settings,
+    parts: Parts,
+    slow_clients: SlowClients,
+    remote: RemotePictures,
+) -> None:
     """Every path that the service answers."""
-    process = ProcessHandler(
-        settings=settings,
-        pipeline=parts.pipeline,
-        admission=parts.admission,
-        device_errors=parts.device_errors,
-        keys=ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file),
-        metrics=parts.metrics,
-        slow_clients=slow_clients,
-    )
+    add_picture_routes(app, settings=settings, parts=parts, slow_clients=slow_clients, remote=remote)
     warmup = WarmupHandlers(
         parts.supervisor,
         parts.target,
@@ -230,17 +245,55 @@ def add_routes(app: web.Application, *, settings: Settings, parts: Parts, slow_c
         engine=parts.engine,
         canary_side=parts.canary_side,
     )
-    app.router.add_post("/process", process.post, expect_handler=_expect_later)
-    app.router.add_routes(
-        [
-            web.get("/warmup", warmup.get),
-            web.post("/warmup", warmup.post),
-            web.get("/readyz", ReadinessHandler(parts.supervisor).get),
-            web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
-            web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
-            *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
-        ]
+    routes = [
+        web.get("/warmup", warmup.get),
+        web.post("/warmup", warmup.post),
+        web.get("/status", warmup.status),
+        web.get("/readyz", ReadinessHandler(parts.supervisor).get),
+        web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
+        web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
+        *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
+    ]
+    for route in routes:
+        route.kwargs.setdefault("expect_handler", _expect_later)
+    app.router.add_routes(routes)
+
+
+def add_picture_routes(
+    app: web.Application,
+    *,
+    settings: Settings,
+    parts: Parts,
+    slow_clients: SlowClients,
+    remote: RemotePictures,
+) -> None:
+    """The paths that take pictures: our own contract, and those of other services."""
+    limit = settings.max_upload_bytes
+    keys = ApiKeys((key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
+    pictures = PictureParts(
+        settings=settings,
+        pipeline=parts.pipeline,
+        admission=parts.admission,
+        device_errors=parts.device_errors,
+        keys=keys,
+        metrics=parts.metrics,
+        slow_clients=slow_clients,
     )
+    contracts: dict[str, Contract] = {
+        "/process": Process(max_upload_bytes=limit),
+        "/v1.0/removebg": RemoveBg(max_upload_bytes=limit, remote=remote),
+        "/api/remove": Rembg(max_upload_bytes=limit),
+    }
+    for path, contract in contracts.items():
+        app.router.add_post(path, PictureHandler(contract, pictures).answer, expect_handler=_expect_later)
+    by_address = RembgByAddress(max_upload_bytes=limit, remote=remote)
+    app.router.add_get(
+        "/api/remove",
+        PictureHandler(by_address, pictures).answer,
+        allow_head=False,
+        expect_handler=_expect_later,
+    )
+    app.router.add_get("/v1.0/account", AccountHandler(keys).get, expect_handler=_expect_later)
 
 
 def bind_metrics(parts: Parts) -> None:
@@ -296,4 +349,7 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
 
 
 async def _expect_later(_: web.Request) -> None:
-    """``/process`` invites the body itself, once every check that needs no body has passed."""
+    """Ignore the header ``Expect``: aiohttp's own answer to an unknown one repeats it, or fails.
+
+    A path that takes pictures invites the body itself, once every check that needs no body has passed.
+    """

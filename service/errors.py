@@ -22,6 +22,7 @@ class Rejection(StrEnum):
     PARAMETER = "parameter"
     AUTH = "auth"
     TIMEOUT = "timeout"
+    URL = "url"
     OTHER = "other"
 
 
@@ -59,6 +60,26 @@ class BadParameter(ServiceError):
     status, code, reason = 400, "bad_parameter", Rejection.PARAMETER
 
 
+class BadAddress(ServiceError):
+    """The address of a picture is malformed, or names what must not be fetched."""
+
+    status, code, reason = 400, "bad_address", Rejection.URL
+
+
+class DownloadFailed(ServiceError):
+    """The picture could not be fetched from its address."""
+
+    status, code, reason = 400, "download_failed", Rejection.URL
+
+
+class RegionOutside(BadParameter):
+    """The region of interest reaches beyond the picture."""
+
+
+class RegionEmpty(BadParameter):
+    """The region of interest holds no pixel."""
+
+
 class Unauthorized(ServiceError):
     """Keys are configured, and the request has no key or a wrong one."""
 
@@ -93,6 +114,16 @@ class BadDimensions(ServiceError):
     """The image has too many pixels, or none, or is too big for the chosen output format or for the deadline."""
 
     status, code, reason = 422, "bad_dimensions", Rejection.DIMENSIONS
+
+
+class NoPixels(BadDimensions):
+    """A side of the image is zero."""
+
+
+class NoSubject(ServiceError):
+    """Nothing was found in the picture, or nothing that the engine is sure of, and the request needs a subject."""
+
+    status, code, reason = 422, "no_subject", Rejection.OTHER
 
 
 class QueueFull(ServiceError):

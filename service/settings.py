@@ -181,6 +181,17 @@ class Settings(BaseModel):
         description="comma-separated origins whose web pages may call the service, or * for all; none = only its own "
         "pages",
     )
+    url_hosts: Annotated[
+        tuple[str, ...],
+        Takes(
+            "HOSTS",
+            "comma-separated host names such as images.example.com, without scheme, port, path or wildcard",
+        ),
+    ] = Field(
+        (),
+        description="comma-separated hosts on which a request may name a picture by its address, which the service "
+        "then fetches; none = no address is ever fetched",
+    )
     malloc_tuning: Literal["on", "off"] = Field(
         "on",
         description="on = the program starts itself again with variables that make the C library, torch, oneDNN and "
@@ -191,7 +202,7 @@ class Settings(BaseModel):
         description="json = one object per line, with Cloud Logging's keys; auto = console on a terminal, else json",
     )
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", "cors_origins", "url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str) or not value.strip():
@@ -240,6 +251,17 @@ class Settings(BaseModel):
         ):
             raise ValueError("not an origin")
         return tuple(origin.lower() for origin in origins)
+
+    @field_validator("url_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        # Names with a dot and letters at their end, so no spelling of an IP address, and no name of this machine.
+        if not all(
+            re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?", host.lower())
+            for host in hosts
+        ):
+            raise ValueError("not a host name")
+        return tuple(host.lower() for host in hosts)
 
     @model_validator(mode="after")
     def _canary_fits(self) -> Self:

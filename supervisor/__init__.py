@@ -24,6 +24,7 @@ from supervisor.protocol import (
     Target,
     Vitals,
 )
+from supervisor.sizes import refuses
 from supervisor.snapshot import Snapshot
 from supervisor.state import Reason, State
 from supervisor.supervisor import Supervisor
@@ -51,4 +52,5 @@ __all__ = [
     "Target",
     "Vitals",
     "guarded",
+    "refuses",
 ]

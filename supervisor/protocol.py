@@ -195,6 +195,11 @@ class Target(Protocol):
         """A proof that requests wait for has failed: refuse them, with this reason, until ``serve`` is called."""
         ...
 
-    def limit_sizes(self, refused: tuple[Size, ...]) -> None:
-        """Refuse pictures whose model input covers one of these; all that was refused before is replaced."""
+    def limit_sizes(self, refused: tuple[Size, ...], proved: tuple[Size, ...]) -> None:
+        """Refuse pictures by the size of their model input, as ``supervisor.refuses`` says.
+
+        Args:
+            refused: sizes that have failed; empty if every picture is served again.
+            proved: sizes that have passed.
+        """
         ...

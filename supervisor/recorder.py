@@ -14,6 +14,7 @@ from metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.failure import Failure
 from supervisor.protocol import AtSize, Canary, Outcome, Reference, Settle, Subject
+from supervisor.references import ReferenceEvidence
 from supervisor.sizes import SizeEvidence
 from supervisor.state import Evidence
 
@@ -68,11 +69,9 @@ class Recorder:
             metrics.warmup_last_duration_seconds.set(seconds)
             if failure is None:
                 metrics.warmup_last_success_timestamp_seconds.set(self._clock.time())
-        elif isinstance(subject, AtSize) and failure is None and subject.size.covers(evidence.sizes.real):
+        if failure is None and _covers_real_size(subject, evidence):
             metrics.warmup_real_size_last_success_timestamp_seconds.set(self._clock.time())
             metrics.warmup_real_size_last_duration_seconds.set(seconds)
-        elif isinstance(subject, Reference):
-            self._references(evidence)
         self._count(failure, failures, passes=evidence.present_failure is None)
         if failure is not None:
             _log_failure(failure, failures, during=_during(subject), seconds=seconds)
@@ -90,8 +89,8 @@ class Recorder:
         self._metrics.warmup_sizes.labels(state="refused").set(len(sizes.refused))
         self._metrics.warmup_sizes.labels(state="failed").set(sizes.real_failed is not None)
 
-    def _references(self, evidence: Evidence) -> None:
-        references = evidence.references
+    def references(self, references: ReferenceEvidence) -> None:
+        """What is known about the references has changed."""
         passed, failed = references.count(passed=True), references.count(passed=False)
         for state, count in (
             ("pass", passed),
@@ -117,6 +116,16 @@ class Recorder:
         self._metrics.warmup_runs_total.labels(outcome=outcome.value).inc()
         self._metrics.warmup_success.set(passes)
         self._metrics.warmup_consecutive_failures.set(consecutive_failures)
+
+
+def _covers_real_size(subject: Subject, evidence: Evidence) -> bool:
+    match subject:
+        case AtSize(size):
+            return size.covers(evidence.sizes.real)
+        case Canary():
+            return evidence.loaded is not None and evidence.loaded.canary.covers(evidence.sizes.real)
+        case _:
+            return False
 
 
 def _during(subject: Subject) -> str:

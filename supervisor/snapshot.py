@@ -12,6 +12,7 @@ from supervisor.failure import Failure
 from supervisor.protocol import MaskError, Outcome, Size, Vitals
 from supervisor.references import ReferenceEvidence
 from supervisor.sizes import SizeEvidence
+from supervisor.start_progress import StartProgress
 from supervisor.state import READY_STATES, Evidence, Reason, State
 
 
@@ -98,6 +99,10 @@ class Snapshot:
     """Of the load, or of the last one if it failed; None once the engine is loaded or if no phase was reported."""
     phase_detail: str
     """One line for a person about the phase; may be empty."""
+    phase_seconds: float | None = None
+    """Since the phase began; None without a phase and while no load runs."""
+    start_seconds: float | None = None
+    """Since the load began, until requests are served; None from then on, and while no load runs."""
     load_seconds: float | None
     """How long the load took."""
     probe_seconds: float | None
@@ -123,12 +128,13 @@ class Snapshot:
         timestamp: float,
         vitals: Vitals,
         alive: bool,
-        phase: str | None = None,
-        phase_detail: str = "",
+        start: StartProgress | None = None,
     ) -> Snapshot:
         """The facts that follow from the evidence at the monotonic time ``now``."""
         state = evidence.state(now, vitals)
-        loading = evidence.loaded is None and state is not State.DRAINING
+        starting = start is not None and state is not State.DRAINING and not evidence.gate_open
+        progress = start if start is not None and starting else StartProgress()
+        in_phase = progress if evidence.loaded is None else StartProgress()
         return cls(
             state=state,
             reason=evidence.reason(now, vitals),
@@ -142,8 +148,10 @@ class Snapshot:
             interval=evidence.effective_interval,
             seconds_to_next_attempt=max(0.0, evidence.next_at - now),
             vitals=vitals,
-            phase=phase if loading else None,
-            phase_detail=phase_detail if loading else "",
+            phase=in_phase.phase,
+            phase_detail=in_phase.phase_detail,
+            phase_seconds=in_phase.phase_seconds(now),
+            start_seconds=progress.seconds(now),
             load_seconds=evidence.load_seconds,
             probe_seconds=evidence.probe_seconds,
             timestamp=timestamp,

@@ -234,6 +234,8 @@ class Evidence:
         """Of the last finished probe or failed load; None if none has finished since the load."""
         if (failure := self.present_failure) is not None:
             return failure.outcome
+        if self.sizes.refused:
+            return self.sizes.refused[-1].failure.outcome
         return Outcome.SUCCESS if self.was_proved else None
 
     @property

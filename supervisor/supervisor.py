@@ -32,6 +32,7 @@ from supervisor.protocol import (
 )
 from supervisor.recorder import Recorder
 from supervisor.snapshot import Snapshot
+from supervisor.start_progress import StartProgress
 from supervisor.state import READY_STATES, Evidence, Reason, State
 from supervisor.tasks import Load, Probe, result_of, result_or_failure
 
@@ -88,7 +89,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._waiters: set[asyncio.Future[Snapshot]] = set()
         self._load: Load | None = None
-        self._load_phase: tuple[str | None, str] = (None, "")
+        self._start = StartProgress()
         self._probe: Probe | None = None
         self._logged_state: State | None = None
         metrics.ready.set_function(lambda: float(self.ready))
@@ -110,15 +111,13 @@ class Supervisor:
 
     def snapshot(self) -> Snapshot:
         """The facts now, without a wait."""
-        phase, phase_detail = self._load_phase
         return Snapshot.of(
             self._evidence,
             now=self.clock.monotonic(),
             timestamp=self.clock.time(),
             vitals=self._target.vitals(),
             alive=self.alive,
-            phase=phase,
-            phase_detail=phase_detail,
+            start=self._start,
         )
 
     async def demand(self) -> Snapshot:
@@ -165,7 +164,8 @@ class Supervisor:
         self._evidence = self._evidence.after_drain()
         probe = self._probe
         settling = probe is not None and isinstance(probe.subject, Settle)
-        if self._evidence.proved and not self._evidence.gate_open and not settling:
+        evidence = self._evidence
+        if evidence.proved and not evidence.gate_open and not settling and evidence.present_failure is None:
             self._open_gate(self.clock.monotonic())
         cancelled = probe is not None and not probe.decided and probe.running_since is None
         if probe is not None and cancelled:
@@ -223,6 +223,7 @@ class Supervisor:
         if self._probe is not None:
             self._follow_probe(self._probe, now)
         self._update(self._evidence.after_time(now))
+        self._open_if_proved(now)  # if an exception ended the turn that should have done it
         if not self._evidence.draining:
             self._start_what_is_due(now)
         self._log_state_change()
@@ -248,7 +249,7 @@ class Supervisor:
     # -- load ------------------------------------------------------------------------------------------------
 
     def _start_load(self, now: float) -> None:
-        self._load_phase = (None, "")
+        self._start = StartProgress(began=now)
         task = asyncio.create_task(result_or_failure(self._load_target), name="warmup load")
         task.add_done_callback(self._wake_up)
         self._load = Load(task, began=now)
@@ -258,7 +259,7 @@ class Supervisor:
 
         def report(phase: str, detail: str) -> None:
             if self._load is not None and self._load.task is task:  # not a late report of an earlier load
-                self._load_phase = (phase, detail)
+                self._start = self._start.after_report(phase, detail, self.clock.monotonic())
 
         return await self._target.load(report)
 
@@ -266,6 +267,7 @@ class Supervisor:
         result = result_of(load.task)
         seconds = now - load.began
         if isinstance(result, Failure):
+            self._start = self._start.after_failure()
             self._update(self._evidence.after_load_failure(result.without_error(), now, self._jitter()))
             self._answer(self.snapshot())
             self._recorder.load_failed(result, seconds=seconds, consecutive_failures=self._evidence.failures)
@@ -341,30 +343,35 @@ class Supervisor:
             self._recorder.first_success(probe_seconds=seconds, process_seconds=self._process_age())
 
     def _open_or_refuse(self, subject: Subject, failure: Failure | None, now: float) -> None:
-        """The one place where requests begin to be served after a load, or are refused because a proof failed."""
+        """Requests begin to be served after a load, or are refused because a proof that they wait for has failed."""
+        if failure is None:
+            self._open_if_proved(now)
+        # A failed settling refuses nobody: the canary follows at once, and decides.
+        elif not isinstance(subject, Settle) and not self._evidence.gate_open:
+            self._target.refuse(failure.message)
+
+    def _open_if_proved(self, now: float) -> None:
+        """The one place where the gate opens, but for a drain."""
         evidence = self._evidence
-        if evidence.gate_open or evidence.loaded is None:
-            return
-        if failure is not None:
-            # What is settled may fail, and what has been proved before serves on; the canary follows at once.
-            if not isinstance(subject, Settle):
-                self._target.refuse(failure.message)
-        elif evidence.everything_proved:
+        if evidence.loaded is not None and not evidence.gate_open and evidence.everything_proved:
             self._open_gate(now)
 
     def _open_gate(self, now: float) -> None:
-        self._update(self._evidence.after_opening(now))
         self._target.serve()
+        self._update(self._evidence.after_opening(now))
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _update(self, evidence: Evidence) -> None:
-        before, self._evidence = self._evidence, evidence
+        """Replace the evidence. The target is told first: if that raises, the evidence stays as it was."""
+        before = self._evidence
+        if _limits(before) != _limits(evidence):
+            self._target.limit_sizes(*_limits(evidence))
+        self._evidence = evidence
         if before.sizes is not evidence.sizes:
-            refused = tuple(it.size for it in evidence.sizes.refused)
-            if refused != tuple(it.size for it in before.sizes.refused):
-                self._target.limit_sizes(refused)
             self._recorder.sizes(evidence.sizes)
+        if before.references is not evidence.references:
+            self._recorder.references(evidence.references)
 
     def _log_state_change(self) -> None:
         snapshot = self.snapshot()
@@ -389,6 +396,12 @@ class Supervisor:
 
     def _wake_up(self, _: asyncio.Task[Any]) -> None:
         self._wake.set()
+
+
+def _limits(evidence: Evidence) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
+    """The sizes that are refused, and those that are not refused because of them."""
+    refused = tuple(it.size for it in evidence.sizes.refused)
+    return refused, evidence.sizes.proved if refused else ()
 
 
 _WHY = {

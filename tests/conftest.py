@@ -13,11 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tests.support.programs import ROOT
 
 # Every worker runs torch on all cores. Without this setting, idle threads of one worker spin and slow the others down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# No test depends on the speed of the machine: others may use it at the same time.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +50,7 @@ def dummy_checkpoint(shared_directory: Path) -> Callable[[str], Path]:
         from service.engines.inspyrenet.dummy_weights import write_dummy
 
         path = shared_directory / f"dummy_{mode}.pth"
-        with _once(path) as missing:
+        with once(path) as missing:
             if missing:
                 write_dummy(path, mode)
         return path
@@ -60,7 +65,7 @@ def stock(shared_directory: Path, dummy_checkpoint: Callable[[str], Path]) -> Ma
     Tests that use it carry the marks ``stock`` and ``timeout(600)``: with a cold numba cache it takes a minute or more.
     """
     path = shared_directory / "stock.npz"
-    with _once(path) as missing:
+    with once(path) as missing:
         if missing:
             checkpoints = [str(dummy_checkpoint(mode)) for mode in ("base", "fast")]
             command = [sys.executable, "-m", "tests.support.stock_package", str(path), *checkpoints]
@@ -85,7 +90,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @contextmanager
-def _once(path: Path) -> Iterator[bool]:
+def once(path: Path) -> Iterator[bool]:
     """Hold the lock of ``path``; the value is True if the file has to be made."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

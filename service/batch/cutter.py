@@ -16,7 +16,7 @@ from service.batch.problem import system_reason
 from service.batch.tasks import NotCutOut, Task
 from service.engines.protocol import EngineError
 from service.errors import ServiceError, Unavailable
-from service.imaging.compose import BadMask
+from service.imaging.mask import BadMask
 from service.imaging.options import Options
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors

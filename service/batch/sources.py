@@ -26,6 +26,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     "PNG": (".png",),
     "WebP": (".webp",),
     "AVIF": (".avif",),
+    "HEIC": (".heic", ".heif"),
     "BMP": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),

@@ -24,6 +24,7 @@ from service.settings_reader import load_settings
 
 if TYPE_CHECKING:
     from service.warmup.references.acceptance import Cut, Precision
+    from service.warmup.references.manifest import Manifest
 
 FLAGS = ("engine", "mode", "resize", "weights", "device", "precision", "max_pixels", "max_model_pixels")
 """The settings that decide what a mask is. They must be those of the service that will use the references."""
@@ -94,7 +95,7 @@ def run(
     from service.warmup.references.gathering import NotAccepted  # noqa: PLC0415
 
     try:
-        _accept(args, settings, make_engine or requested_engine)
+        made = _accept(args, settings, make_engine or requested_engine)
     except NotAccepted as error:
         for problem in error.problems:
             print_error(problem)
@@ -104,12 +105,18 @@ def run(
     except (EngineError, OSError) as error:
         print_error(str(error))
     else:
+        count = len(made.references)
+        pictures = "1 picture" if count == 1 else f"{count} pictures"
+        print_line(f"{pictures} accepted. Look at {args.directory / 'index.html'}.")
+        print_line(f"Then start the service with INSPYRENET_REFERENCES={args.directory.resolve()}")
         return 0
     print_error(f"nothing was accepted; {args.directory} is as it was")
     return 1
 
 
-def _accept(args: argparse.Namespace, settings: Settings, make_engine: Callable[[Settings], Engine]) -> None:
+def _accept(
+    args: argparse.Namespace, settings: Settings, make_engine: Callable[[Settings], Engine]
+) -> Manifest:
     from service.warmup.references import acceptance  # noqa: PLC0415 - imports the codecs
 
     @contextmanager
@@ -121,7 +128,7 @@ def _accept(args: argparse.Namespace, settings: Settings, make_engine: Callable[
         with opened_pipeline(wanted, make_engine(wanted)) as opened:
             yield opened
 
-    made = acceptance.accept(
+    return acceptance.accept(
         args.directory,
         masks=args.masks,
         max_pixels=settings.max_pixels,
@@ -129,11 +136,6 @@ def _accept(args: argparse.Namespace, settings: Settings, make_engine: Callable[
         cutting=cutting,
         report=print_line,
     )
-    count = len(made.references)
-    print_line(
-        f"{count} {'picture' if count == 1 else 'pictures'} accepted. Look at {args.directory / 'index.html'}."
-    )
-    print_line(f"Then start the service with INSPYRENET_REFERENCES={args.directory.resolve()}")
 
 
 @contextmanager

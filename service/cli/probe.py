@@ -28,6 +28,9 @@ OK, FAILING, CANNOT_TELL = 0, 1, 2
 DEFAULT_TIMEOUT = 150.0
 """Seconds: a little more than a probe may run by default, and enough for most cold starts."""
 
+_SECOND_TIMEOUT = 3.0
+"""Seconds for the question what the service knows, after the test had no answer."""
+
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _MAX_LINE = 300  # characters
 _WORDS = {OK: "OK", FAILING: "FAILING", CANNOT_TELL: "CANNOT TELL"}
@@ -106,12 +109,28 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         answer = ask(_request(url, args), args.timeout)
         verdict = judge_cut_out(answer) if args.image else judge_warmup(answer)
+    except NoAnswer as error:
+        verdict = _judge_silence(_one_line(str(error)), args.url.rstrip("/"))
     except Exception as error:  # noqa: BLE001 - a test that breaks in any way has proved nothing
         verdict = Verdict(CANNOT_TELL, _one_line(str(error)) or type(error).__name__)
     seconds = time.monotonic() - started
     # Nagios reads what stands after the bar as performance data.
     print_line(f"{_WORDS[verdict.code]}: {url}: {verdict.reason} | time={seconds:.3f}s")
     return verdict.code
+
+
+def _judge_silence(silence: str, base: str) -> Verdict:
+    """What it means that no answer came: the service may know, and ``GET /warmup`` answers at once."""
+    try:
+        answer = ask(urllib.request.Request(base + "/warmup"), _SECOND_TIMEOUT)  # noqa: S310 - the URL was checked
+    except NoAnswer:
+        return Verdict(CANNOT_TELL, silence)
+    known = judge_warmup(answer)
+    return (
+        Verdict(FAILING, f"{silence}; GET /warmup: {known.reason}")
+        if known.code == FAILING
+        else Verdict(CANNOT_TELL, silence)
+    )
 
 
 def _request(url: str, args: argparse.Namespace) -> urllib.request.Request:

@@ -10,7 +10,15 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from service.engines.protocol import RGB, Alpha, Engine, EngineInfo, ReportPhase, WeightsUnavailable
+from service.engines.protocol import (
+    RGB,
+    Alpha,
+    Engine,
+    EngineInfo,
+    Mask,
+    ReportPhase,
+    WeightsUnavailable,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +75,7 @@ class EngineWithFallback:
         """Calls the engine in use."""
         return self._engine.model_input_size(width, height)
 
-    def infer(self, image: RGB) -> Alpha:
+    def infer(self, image: RGB) -> Mask:
         """Calls the engine in use."""
         return self._engine.infer(image)
 

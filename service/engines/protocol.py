@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,25 @@ RGB = npt.NDArray[np.uint8]
 
 Alpha = npt.NDArray[np.float32]
 """A mask: H x W, float32, 0 = background, 1 = foreground."""
+
+
+LEAST_CONFIDENCE = 0.5
+"""The networks are trained to give the probability that a pixel is foreground. ``docs/outputs.md`` has what
+u2netp says of photographs and of empty scenes; InSPyReNet has not been measured."""
+
+
+class Mask(NamedTuple):
+    """What an engine made of an image."""
+
+    alpha: Alpha
+    """Stretched to the range 0 to 1, so that even an empty wall has a foreground."""
+    confidence: float
+    """0-1: the greatest value before it was stretched. An empty wall has a low one."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the engine holds at least one pixel for foreground rather than background."""
+        return self.confidence >= LEAST_CONFIDENCE
 
 
 class LoadPhase(StrEnum):
@@ -132,8 +151,8 @@ class Engine(Protocol):
         """The (width, height) in pixels that the network gets for an image of that size. A pure function."""
         ...
 
-    def infer(self, image: RGB) -> Alpha:
-        """The mask of one image, at the image's own size.
+    def infer(self, image: RGB) -> Mask:
+        """The mask of one image, at the image's own size, and how sure the engine is that there is a foreground.
 
         Raises:
             OutOfMemory: the device had too little memory; its caches were emptied, and the next call may succeed.

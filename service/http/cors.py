@@ -11,7 +11,11 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing"
+EXPOSED_HEADERS = (
+    "Retry-After, X-Request-Id, X-Engine, X-Weights, Server-Timing, X-Foreground-Top, X-Foreground-Left, "
+    "X-Foreground-Width, X-Foreground-Height, X-Uncertainty, X-Ignored-Parameters, X-Width, X-Height, X-Type, "
+    "X-Credits-Charged, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+)
 ALLOWED_HEADERS = (
     "Content-Type, Authorization, X-Api-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace"
 )

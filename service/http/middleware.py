@@ -12,8 +12,9 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -38,6 +39,22 @@ SERVER = "inspyrenet-api"
 SMALL_BODY_BYTES = 64 * 1024
 SMALL_BODY_SECONDS = 0.5
 """The rest of a body that is not larger is read for so long before an answer that does not need it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicError:
+    """An error as its client may see it."""
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+    cause: ServiceError | None = None
+    """What was raised; None for an error of aiohttp or a bug."""
+
+
+Envelope = Callable[[PublicError], tuple[int, object]]
+"""Makes the status and the JSON body of an error."""
 
 PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 """For ``app.on_response_prepare``."""
@@ -94,19 +111,28 @@ def track_requests(metrics: Metrics) -> Middleware:
     return middleware
 
 
-@web.middleware
-async def follow_connection(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outside all others: tells the connection when a request is at hand, and reads the rest of a small body."""
-    connection = connection_of(request)
-    if connection is None:
-        return await handler(request)
-    connection.request_began(request.content)
-    try:
-        response = await handler(request)
-        await _read_small_rest(request)
-        return response
-    finally:
-        connection.request_ended()
+def follow_connection(lifecycle: Lifecycle) -> Middleware:
+    """Outside all others: tells the connection when a request is at hand, and reads the rest of a small body.
+
+    Args:
+        lifecycle: while it drains, every answer closes its connection, and nothing may delay one.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = connection_of(request)
+        if connection is None:
+            return await handler(request)
+        connection.request_began(request.content)
+        try:
+            response = await handler(request)
+            if not lifecycle.draining and response.status != HTTPStatus.REQUEST_TIMEOUT:
+                await _read_small_rest(request)
+            return response
+        finally:
+            connection.request_ended()
+
+    return middleware
 
 
 async def _read_small_rest(request: web.Request) -> None:
@@ -146,8 +172,13 @@ def common_headers(lifecycle: Lifecycle) -> PrepareHook:
     return on_prepare
 
 
-def render_errors(metrics: Metrics) -> Middleware:
-    """Turns exceptions into answers and counts the rejections. Nothing else does."""
+def render_errors(metrics: Metrics, envelopes: Mapping[str, Envelope] | None = None) -> Middleware:
+    """Turns exceptions into answers and counts the rejections. Nothing else does.
+
+    Args:
+        metrics: the rejections are counted here.
+        envelopes: how the errors look below some paths, such as ``/v1.0/``; elsewhere they look as ours do.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -155,29 +186,37 @@ def render_errors(metrics: Metrics) -> Middleware:
             return await handler(request)
         except ServiceError as error:
             metrics.rejections_total.labels(reason=error.reason.value).inc()
-            return _error_response(
-                request,
-                error.status,
-                error.code,
-                error.message,
-                headers=error.headers,
-                retry_after=error.retry_after,
-            )
+            public = PublicError(error.status, error.code, error.message, request[REQUEST_ID], error)
+            headers = error.headers
         except web.HTTPException as error:
             if error.status < 400:
                 raise
             headers = {"Allow": error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
-            code, message = _code_and_message(request, error.status)
-            return _error_response(request, error.status, code, message, headers=headers)
+            public = PublicError(error.status, *_code_and_message(request, error.status), request[REQUEST_ID])
         except ConnectionResetError:
             raise
         except Exception:  # noqa: BLE001 - the client must get an answer, whatever went wrong
             _log.exception("request failed: this is a bug in the service")
             metrics.rejections_total.labels(reason=Rejection.OTHER.value).inc()
             message = "The service failed because of a bug in it. The bug has been logged."
-            return _error_response(request, 500, "internal", message, headers={})
+            public, headers = PublicError(500, "internal", message, request[REQUEST_ID]), {}
+        try:
+            return _error_response(_envelope_for(request.path, envelopes or {}), public, headers)
+        finally:
+            del public  # it refers to the error, whose frames hold the picture and refer to it
 
     return middleware
+
+
+def _envelope_for(path: str, envelopes: Mapping[str, Envelope]) -> Envelope:
+    return next(
+        (envelope for prefix, envelope in envelopes.items() if path.startswith(prefix)), _our_envelope
+    )
+
+
+def _our_envelope(error: PublicError) -> tuple[int, object]:
+    body = {"code": error.code, "message": error.message, "request_id": error.request_id}
+    return error.status, {"error": body}
 
 
 def _code_and_message(request: web.Request, status: int) -> tuple[str, str]:
@@ -194,19 +233,11 @@ def _code_and_message(request: web.Request, status: int) -> tuple[str, str]:
             return phrase.lower().replace(" ", "_").replace("-", "_"), f"{phrase}."
 
 
-def _error_response(
-    request: web.Request,
-    status: int,
-    code: str,
-    message: str,
-    *,
-    headers: dict[str, str],
-    retry_after: float | None = None,
-) -> web.Response:
-    body = {"error": {"code": code, "message": message, "request_id": request[REQUEST_ID]}}
+def _error_response(envelope: Envelope, error: PublicError, headers: Mapping[str, str]) -> web.Response:
+    status, body = envelope(error)
     response = web.json_response(body, status=status, headers=headers, dumps=_dumps)
-    if retry_after is not None:
-        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after)))
+    if error.cause is not None and error.cause.retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.cause.retry_after)))
     return response
 
 

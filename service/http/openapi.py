@@ -7,7 +7,9 @@ a second time.
 
 from __future__ import annotations
 
-from service.http.body import IMAGE_FIELDS
+from service.http import openapi_contracts
+from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
+from service.http.measures import MOST_MARGIN_PIXELS
 from service.http.openapi_components import Node, components, header_refs
 from service.imaging.encode import MAX_SIDE
 from service.imaging.formats.recognise import FORMATS
@@ -36,6 +38,7 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
         version: of the service.
         max_upload_bytes: the configured limit on the size of a picture.
     """
+    shared = components()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,7 +60,9 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
         ],
         "paths": {
             "/process": {"post": _process(max_upload_bytes)},
+            **openapi_contracts.paths(max_upload_bytes),
             "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
+            "/status": {"get": _status()},
             "/readyz": {"get": _readyz()},
             "/livez": {"get": _livez()},
             "/metrics": {"get": _metrics()},
@@ -65,7 +70,11 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
             "/docs": {"get": _file("This documentation for people", "docs", "text/html")},
             "/openapi.json": {"get": _file("This documentation for machines", "openapi", "application/json")},
         },
-        "components": components(),
+        "components": {
+            **shared,
+            "schemas": shared["schemas"] | openapi_contracts.schemas(),
+            "headers": shared["headers"] | openapi_contracts.headers(),
+        },
     }
 
 
@@ -73,6 +82,7 @@ def _process(max_upload_bytes: int) -> Node:
     parameters = _process_parameters()
     picture = {"type": "string", "format": "binary"}
     fields: Node = {name: picture | {"description": "The picture."} for name in IMAGE_FIELDS}
+    fields[BACKGROUND_FIELD] = picture | {"description": "The second picture, for `output=background`."}
     fields |= {p["name"]: p["schema"] | {"description": p["description"]} for p in parameters}
     form = {
         "type": "object",
@@ -84,7 +94,8 @@ def _process(max_upload_bytes: int) -> Node:
         "tags": ["pictures"],
         "operationId": "process",
         "summary": "Remove the background of a picture",
-        "description": "The answer has the size of the upright picture. Accepted formats: "
+        "description": "The answer has the size of the upright picture, unless `crop` or `size` says otherwise. "
+        "Accepted formats: "
         f"{', '.join(file_format.name for file_format in FORMATS)}; of an animation, the first frame. "
         "The bytes decide the format, not the file name. Send "
         "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
@@ -100,7 +111,7 @@ def _process(max_upload_bytes: int) -> Node:
         ],
         "requestBody": {
             "required": True,
-            "description": f"At most {max_upload_bytes} bytes of picture.",
+            "description": f"At most {max_upload_bytes} bytes of picture, or of both pictures together.",
             "content": {
                 "multipart/form-data": {"schema": form},
                 "image/*": {"schema": {}},
@@ -110,7 +121,17 @@ def _process(max_upload_bytes: int) -> Node:
         "responses": {
             "200": {
                 "description": "The cut-out in the requested format.",
-                "headers": header_refs("X-Request-Id", "X-Engine", "X-Weights", "Server-Timing"),
+                "headers": header_refs(
+                    "X-Request-Id",
+                    "X-Engine",
+                    "X-Weights",
+                    "X-Foreground-Top",
+                    "X-Foreground-Left",
+                    "X-Foreground-Width",
+                    "X-Foreground-Height",
+                    "X-Uncertainty",
+                    "Server-Timing",
+                ),
                 "content": {format.content_type: {"schema": {}} for format in Format},
             },
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _PROCESS_ERRORS},
@@ -126,7 +147,8 @@ def _process_parameters() -> list[Node]:
             "in": "query",
             "description": "What the answer shows. `rgba`: the cut-out on a transparent background; `mask`: the mask "
             "in grey; `green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`): the cut-out on that colour; "
-            "`blur`: the picture with its background blurred; `overlay`: the mask over the picture.",
+            "`background`: the cut-out on the picture in the file part `background`, which fills the answer as CSS "
+            "`cover` does; `blur`: the picture with its background blurred; `overlay`: the mask over the picture.",
             "schema": {
                 "type": "string",
                 "anyOf": [{"enum": words}, {"pattern": _COLOUR_PATTERN}],
@@ -136,7 +158,8 @@ def _process_parameters() -> list[Node]:
         {
             "name": "format",
             "in": "query",
-            "description": "The file format of the answer. `rgba` cannot be `jpeg`. The longest side in pixels: "
+            "description": "The file format of the answer. `rgba` cannot be `jpeg`. `zip` holds `color.jpg` and "
+            "`alpha.png`, for `rgba` alone. The longest side in pixels: "
             + ", ".join(f"{side} in `{name}`" for name, side in MAX_SIDE.items())
             + ".",
             "schema": {
@@ -157,6 +180,54 @@ def _process_parameters() -> list[Node]:
             "in": "query",
             "description": "Keep the background and remove the foreground.",
             "schema": {"type": "boolean", "default": False},
+        },
+        *_placement_parameters(),
+    ]
+
+
+def _placement_parameters() -> list[Node]:
+    length = r"(0|[0-9]+(\.[0-9]+)?(px|%))"
+    share = r"[0-9]+(\.[0-9]+)?%"
+    return [
+        {
+            "name": "quality",
+            "in": "query",
+            "description": "Of the colours in `jpeg`, `webp`, `avif` and `zip`. Without it, each format's default.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 100},
+        },
+        {
+            "name": "crop",
+            "in": "query",
+            "description": "Cut the answer down to the subject. 422 if there is none.",
+            "schema": {"type": "boolean", "default": False},
+        },
+        {
+            "name": "margin",
+            "in": "query",
+            "description": "What `crop` leaves around the subject: one length; two (top and bottom, right and left); "
+            "or four (top, right, bottom, left), in pixels of the input or in percent of the subject, at most 50% or "
+            f"{MOST_MARGIN_PIXELS}px. It may reach beyond the picture, except with `blur` and `overlay`.",
+            "schema": {"type": "string", "pattern": f"^{length}( {length}( {length} {length})?)?$"},
+        },
+        {
+            "name": "scale",
+            "in": "query",
+            "description": "The subject as large as it fits into this share of the answer, 10% to 100%; in the middle, "
+            "unless `position` says otherwise. Not with `blur` and `overlay`.",
+            "schema": {"type": "string", "pattern": f"^(original|{share})$", "default": "original"},
+        },
+        {
+            "name": "position",
+            "in": "query",
+            "description": "Where the subject stands: `original`, `center`, or one or two values from 0% to 100%, from "
+            "the left and from the top: at 100% it touches the edge. Not with `blur` and `overlay`.",
+            "schema": {"type": "string", "pattern": f"^(original|center|{share}( {share})?)$"},
+        },
+        {
+            "name": "size",
+            "in": "query",
+            "description": "The longest side of the answer in pixels. A larger answer is reduced; none is enlarged.",
+            "schema": {"type": "integer", "minimum": 1},
         },
     ]
 
@@ -198,6 +269,22 @@ def _warmup_responses(passed: str, failed: str, undecided: str) -> Node:
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
         }
         for status, description in descriptions.items()
+    }
+
+
+def _status() -> Node:
+    return {
+        "tags": ["health"],
+        "operationId": "status",
+        "summary": "The body of `/warmup`, always with 200",
+        "description": "For pages that show the state. A monitor must ask `/warmup`, whose status tells the state.",
+        "responses": {
+            "200": {
+                "description": "Whatever the state is.",
+                "headers": header_refs("X-Request-Id"),
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
+            }
+        },
     }
 
 

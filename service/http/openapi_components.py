@@ -98,12 +98,21 @@ def header_refs(*names: str) -> Node:
 
 def _headers() -> Node:
     text, whole = {"type": "string"}, {"type": "integer", "minimum": 1}
+    pixels: Node = {"type": "integer", "minimum": 0}
     described = {
         "X-Request-Id": ("The id of this request in the log.", text),
         "X-Engine": ("The engine that made the mask: `inspyrenet` or `u2netp`.", text),
         "X-Weights": (
             "The weights that made the mask: the first 12 digits of their SHA-256.",
             text | {"pattern": "^[0-9a-f]{12}$"},
+        ),
+        "X-Foreground-Top": ("The first row of the subject in the upright input.", pixels),
+        "X-Foreground-Left": ("The first column of the subject in the upright input.", pixels),
+        "X-Foreground-Width": ("Pixels of the input; 0 if there is no subject.", pixels),
+        "X-Foreground-Height": ("Pixels of the input; 0 if there is no subject.", pixels),
+        "X-Uncertainty": (
+            "The share of the input's pixels whose alpha is from 0.1 to 0.9: soft edges, hair, and doubts.",
+            {"type": "number", "minimum": 0, "maximum": 1},
         ),
         "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
         "Retry-After": ("Seconds after which the client should try again.", whole),

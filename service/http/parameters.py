@@ -8,14 +8,27 @@ values are right. No string that a client sent may leave this module: it returns
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
 from service.errors import BadParameter
-from service.imaging.options import Colour, Format, Options, Output
+from service.http import measures
+from service.http.quoting import quote
+from service.imaging.options import Colour, Format, Margin, Options, Output
 
-NAMES = ("output", "format", "threshold", "reverse")
+NAMES = (
+    "output",
+    "format",
+    "quality",
+    "threshold",
+    "reverse",
+    "crop",
+    "margin",
+    "scale",
+    "position",
+    "size",
+)
 """All parameters."""
 
 IGNORED_FIELDS = frozenset(
@@ -37,7 +50,7 @@ IGNORED_FIELDS = frozenset(
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_QUOTED_LENGTH = 40
+_WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> Options:
@@ -48,32 +61,81 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
             refused as a duplicate.
 
     Raises:
-        BadParameter: an unknown name, a name given twice, an invalid value, or ``rgba`` together with JPEG.
+        BadParameter: an unknown name, a name given twice, an invalid value, or values that do not go
+            together, such as ``rgba`` and JPEG.
     """
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in NAMES:
             raise BadParameter(
-                f"The parameter {_quote(name)} is unknown. The parameters are {', '.join(NAMES)}."
+                f"The parameter {quote(name)} is unknown. The parameters are {', '.join(NAMES)}."
             )
         if name in given:
             raise BadParameter(f"The parameter {name} is given more than once. Give it once.")
         given[name] = value
 
     output, colour = _output(given.get("output", Output.RGBA))
+    scale, position = measures.scale_and_position(given.get("scale"), given.get("position"))
     options = Options(
         output=output,
         colour=colour,
         format=_choice("format", Format, given.get("format", Format.PNG)),
         threshold=_threshold(given["threshold"]) if "threshold" in given else None,
         reverse=_flag("reverse", given.get("reverse", "false")),
+        quality=_whole_number("quality", given["quality"], 100) if "quality" in given else None,
+        crop=_crop(given),
+        scale=scale,
+        position=position,
+        longest_side=_whole_number("size", given["size"]) if "size" in given else None,
     )
+    _check_together(options)
+    return options
+
+
+def check_background(options: Options, *, given: bool) -> None:
+    """Make sure that a second picture was sent if and only if the output needs one.
+
+    Raises:
+        BadParameter: what is missing, or too much.
+    """
+    wanted = options.output is Output.BACKGROUND
+    if wanted and not given:
+        raise BadParameter(
+            "output=background needs a second picture: send a form with a file part called 'background'."
+        )
+    if given and not wanted:
+        raise BadParameter(
+            "The form has a file part called 'background', which only output=background uses. Ask for that, or leave "
+            "the file out."
+        )
+
+
+def _check_together(options: Options) -> None:
+    """Refuse options of which one would have no effect."""
     if options.output is Output.RGBA and options.format is Format.JPEG:
         raise BadParameter(
             "JPEG has no transparency, so it cannot hold output=rgba. Ask for png, webp or avif, "
             "or for another output."
         )
-    return options
+    if options.format is Format.ZIP and options.output is not Output.RGBA:
+        raise BadParameter(
+            "format=zip holds the colours and the mask of a cut-out, so it goes with output=rgba alone."
+        )
+    if options.quality is not None and options.format is Format.PNG:
+        raise BadParameter("quality is for jpeg, webp, avif and zip: a PNG loses nothing.")
+    if options.moves_subject and options.output in (Output.BLUR, Output.OVERLAY):
+        raise BadParameter(
+            f"scale and position take the subject off its background, and output={options.output} shows that "
+            "background. Leave them out, or ask for another output."
+        )
+
+
+def _crop(given: Mapping[str, str]) -> Margin | None:
+    if _flag("crop", given.get("crop", "false")):
+        return measures.margin("margin", given["margin"]) if "margin" in given else Margin()
+    if "margin" in given:
+        raise BadParameter("margin is what crop=true leaves around the subject. Ask for crop=true, too.")
+    return None
 
 
 def _output(value: str) -> tuple[Output, Colour | None]:
@@ -86,7 +148,7 @@ def _output(value: str) -> tuple[Output, Colour | None]:
         )
     if value == "" or _COLOUR.fullmatch(f"#{value}"):
         raise BadParameter(
-            f"output is {_quote(value)}, but a colour starts with '#'. In a query, write %23 for it (%23ff8800): "
+            f"output is {quote(value)}, but a colour starts with '#'. In a query, write %23 for it (%23ff8800): "
             "a '#' ends the address."
         )
     return _choice("output", Output, value), None
@@ -99,9 +161,7 @@ def _choice(name: str, choices: type[_Choice], value: str) -> _Choice:
     try:
         return choices(value)
     except ValueError:
-        raise BadParameter(
-            f"{name} is {_quote(value)}, but it must be one of {', '.join(choices)}."
-        ) from None
+        raise BadParameter(f"{name} is {quote(value)}, but it must be one of {', '.join(choices)}.") from None
 
 
 def _threshold(value: str) -> float:
@@ -109,21 +169,19 @@ def _threshold(value: str) -> float:
     number = float(value) if _NUMBER.fullmatch(value) else -1.0
     if not 0.0 <= number <= 1.0:
         raise BadParameter(
-            f"threshold is {_quote(value)}, but it must be a number from 0 to 1, for instance 0.5."
+            f"threshold is {quote(value)}, but it must be a number from 0 to 1, for instance 0.5."
         )
     return number
 
 
+def _whole_number(name: str, value: str, limit: int | None = None) -> int:
+    if not _WHOLE_NUMBER.fullmatch(value) or (limit is not None and int(value) > limit):
+        most = "up" if limit is None else f"to {limit}"
+        raise BadParameter(f"{name} is {quote(value)}, but it must be a whole number from 1 {most}.")
+    return int(value)
+
+
 def _flag(name: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise BadParameter(f"{name} is {_quote(value)}, but it must be true or false.")
+        raise BadParameter(f"{name} is {quote(value)}, but it must be true or false.")
     return value == "true"
-
-
-def _quote(text: str) -> str:
-    """A client's string, printable and at most ``_QUOTED_LENGTH`` characters long as printed.
-
-    It is shortened after it is escaped, because one character can become ten (``\\U0001d4ff``).
-    """
-    escaped = ascii(text)[1:-1]
-    return f"'{escaped}'" if len(escaped) <= _QUOTED_LENGTH else f"'{escaped[:_QUOTED_LENGTH]}...'"

@@ -1,10 +1,12 @@
-"""``GET`` and ``POST /warmup``: what the supervisor knows, sent as JSON.
+"""``GET`` and ``POST /warmup``, and ``GET /status``: what the supervisor knows, sent as JSON.
 
 ``service.app`` puts these handlers on their routes. They only ask the supervisor and send the answer; the status and
 the sentences are in ``warmup_answer``, the fields of the body in ``warmup_body``.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from aiohttp import web
 
@@ -18,7 +20,7 @@ from supervisor import Snapshot, Supervisor
 
 
 class WarmupHandlers:
-    """``GET`` and ``POST /warmup``."""
+    """``GET`` and ``POST /warmup``, and ``GET /status``."""
 
     def __init__(
         self,
@@ -43,15 +45,25 @@ class WarmupHandlers:
         """Join the probe in progress or start one, and wait for it."""
         return self._answer(await self._supervisor.demand())
 
+    async def status(self, _: web.Request) -> web.Response:
+        """Answer at once like ``get``, but always with 200, for pages that show the state.
+
+        A browser writes an error into its console for each other status.
+        """
+        return json_answer(self._body(self._supervisor.snapshot()))
+
     def _answer(self, snapshot: Snapshot) -> web.Response:
+        return json_answer(
+            self._body(snapshot),
+            status=warmup_answer.http_status(snapshot),
+            retry_after=warmup_answer.retry_after(snapshot),
+        )
+
+    def _body(self, snapshot: Snapshot) -> dict[str, Any]:
         engine = EngineFacts(
             engine=self._engine,
             info=self._target.info,
             settings=self._settings,
             canary_side=self._canary_side,
         )
-        return json_answer(
-            body(snapshot, engine),
-            status=warmup_answer.http_status(snapshot),
-            retry_after=warmup_answer.retry_after(snapshot),
-        )
+        return body(snapshot, engine)

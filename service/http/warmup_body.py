@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from service.engines.protocol import Engine, EngineInfo
 from service.http import warmup_answer
+from service.http.expected_start import expected_seconds
 from service.settings import Settings
 from supervisor import Outcome, Snapshot, State
 from supervisor.snapshot import ReferenceFacts
@@ -154,6 +155,16 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
     ),
     _Field("phase", _optional("string", "What the load is doing."), lambda it: it.phase),
     _Field(
+        "phase_seconds",
+        _optional("number", "Seconds since that phase began."),
+        lambda it: it.phase_seconds,
+    ),
+    _Field(
+        "start_seconds",
+        _optional("number", "Seconds since this load began; null once requests are served."),
+        lambda it: it.start_seconds,
+    ),
+    _Field(
         "reason", _optional("string", "Why the state is not `ready`; null if it is."), warmup_answer.reason
     ),
     _Field("load_time", _optional("number", "Seconds that the load took."), lambda it: it.load_seconds),
@@ -217,6 +228,20 @@ _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (
         lambda it: it.info and it.info.weights_note,
     ),
     _Field(
+        "expected_seconds",
+        _optional(
+            "number",
+            "What a start takes, in seconds: an estimate, measured with this engine on another machine, without a "
+            "download. Null once requests are served, and where no start was measured.",
+        ),
+        lambda it: expected_seconds(it.info.engine if it.info else it.engine.name, it.settings.device),
+    ),
+    _Field(
+        "max_upload_bytes",
+        {"type": "integer", "description": "How large a picture's file may be."},
+        lambda it: it.settings.max_upload_bytes,
+    ),
+    _Field(
         "image_size",
         _size("Of the picture that a probe sends"),
         lambda it: [it.canary_side, it.canary_side],
@@ -238,6 +263,8 @@ def body(snapshot: Snapshot, engine: EngineFacts) -> dict[str, Any]:
     """The body, ready for JSON; seconds are rounded to milliseconds."""
     values = {field.name: field.value(snapshot) for field in _WARMUP_FIELDS}
     values |= {field.name: field.value(engine) for field in _ENGINE_FIELDS}
+    if snapshot.start_seconds is None:  # it is known by the engine's facts, and means nothing without a start
+        values["expected_seconds"] = None
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 

@@ -2,8 +2,9 @@
 
 The pipeline calls ``compose`` after inference. The formulas are those of ``Remover.process`` in transparent-background
 1.3.4, and a change must stay within one level of 255 of its results; it computes in float64, and this module in
-float32. Colours that a client asks for are sRGB, so they are brought into the picture's own colour space first. What
-shows through a transparent input is the picture's ground, and it is taken off where the answer has another one.
+float32. Colours that a client asks for are sRGB, so they are brought into the picture's own colour space first, and so
+is a second picture that is put behind the first. What shows through a transparent input is the picture's ground, and it
+is taken off where the answer has another one.
 
 The package makes several float64 copies of the image. Here the arithmetic runs in strips of rows, so that
 beside the input (7 bytes a pixel: RGB and the float32 mask) there is little more than the result.
@@ -12,10 +13,15 @@ Peak memory in bytes a pixel, beside the input and 13 MiB for the strips:
 
 * mask: 1;
 * rgba: 4, plus the memory of ``foreground`` if there is no threshold, plus 4 for the mask if it is reversed or the
-  input was transparent;
+  input was transparent; the same for a colour with an opacity below 255;
 * a flat background: 3;
+* a second picture: 3, plus the memory of ``foreground`` and 4 for the mask as above, and a sixteenth of the second
+  picture (the first answer's pixels; the second picture itself is an input);
 * blur: 3;
 * overlay: 5, of which 2 are for finding the outline; OpenCV takes some more for that.
+
+If only a part of the input is shown, or in another size, that part is copied first (8 bytes a pixel of the answer), and
+everything else is done in the size of the answer. A pixel of the answer counts as one of the input then.
 """
 
 from __future__ import annotations
@@ -23,30 +29,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from service.engines.protocol import RGB, Alpha
-from service.imaging.colour.profiles import in_space_of
-from service.imaging.options import GREEN, WHITE, Options, Output
+from service.imaging.colour.profiles import in_space_of, transform_between
+from service.imaging.mask import Floats, check_mask, mask_rows
+from service.imaging.options import GREEN, WHITE, Colour, Options, Output
 from service.imaging.picture import Picture, Pixels, strips
-
-Floats = npt.NDArray[np.float32]
+from service.imaging.placement import Box, Placement, Size, cover, whole
+from service.imaging.resize import resize
 
 Foreground = Callable[[RGB, Alpha], RGB]
 """Estimates the colours of the foreground alone, as ``Engine.foreground`` does."""
 
 BLUR_SIGMA = 15.0
-"""Standard deviation, in pixels, of the blur behind ``output=blur``."""
+"""Standard deviation, in pixels of the answer, of the blur behind ``output=blur``."""
 
-_TOLERANCE = 1e-3
-"""How far outside 0-1 the values of a mask may be: reduced precision rounds."""
+_BLUR_WIDTH = 1 << 15
+"""Pixels of a row that are blurred at once. OpenCV keeps as many rows of its input as the blur is high: 91."""
+
+_BLUR_REACH = 64
+"""Pixels to each side that a blurred pixel depends on: more than half of 91."""
 
 
-class BadMask(Exception):
-    """The engine's mask has another size than the image, is not finite, or has values outside 0-1."""
-
-
-def compose(picture: Picture, alpha: Alpha, options: Options, foreground: Foreground) -> Pixels:
+def compose(
+    picture: Picture,
+    alpha: Alpha,
+    options: Options,
+    foreground: Foreground,
+    *,
+    placement: Placement | None = None,
+    background: Picture | None = None,
+) -> Pixels:
     """Make the answer's pixels.
 
     First the threshold applies to the mask, then the reversal. Then the mask is multiplied by the input's own
@@ -56,76 +69,131 @@ def compose(picture: Picture, alpha: Alpha, options: Options, foreground: Foregr
         picture: the image.
         alpha: its mask, H x W, float32, 0-1; left unchanged.
         options: what the answer looks like.
-        foreground: called for ``rgba`` without a threshold.
+        foreground: called where the answer shows the foreground's own colours: ``rgba`` and ``background``, flat
+            backgrounds with ``clean_edges``, and no threshold.
+        placement: which part of the picture is shown where; None is all of it, at its own size.
+        background: the second picture; given if and only if the output is ``background``.
 
     Returns:
-        uint8: H x W for ``mask``, H x W x 4 for ``rgba``, else H x W x 3.
+        uint8: H x W for ``mask``, H x W x 4 for ``rgba`` and a colour that is not opaque, else H x W x 3.
 
     Raises:
         BadMask: the mask is not valid for this picture.
     """
     check_mask(picture, alpha)
+    height, width = alpha.shape
+    placement = placement or whole((width, height))
+    picture, alpha = _part_shown(picture, alpha, placement)
     match options.output:
         case Output.MASK:
-            result = np.empty(alpha.shape, np.uint8)
-            _write_mask(result, picture, alpha, options)
-            return result
-        case Output.RGBA:
-            return _rgba(picture, alpha, options, foreground)
+            answer = _transparent(placement.canvas, ())
+            _write_mask(_at(answer, placement.target), picture, alpha, options)
+            return answer
         case Output.BLUR:
             return _blur(picture, alpha, options)
         case Output.OVERLAY:
             return _overlay(picture, alpha, options)
+        case Output.RGBA:
+            return _cut_out(picture, alpha, options, foreground, placement)
         case Output.GREEN | Output.WHITE | Output.COLOUR:
-            return _flat(picture, alpha, options)
+            return _flat(picture, alpha, options, foreground, placement)
+        case Output.BACKGROUND:
+            if background is None:
+                raise ValueError("output=background needs a second picture")
+            answer = _filling(background, placement.canvas, picture.icc)
+            _put_over(_at(answer, placement.target), picture, alpha, options, foreground)
+            return answer
 
 
-def check_mask(picture: Picture, alpha: Alpha) -> None:
-    """Make sure that a mask is valid for a picture.
-
-    Raises:
-        BadMask: wrong shape or type, NaN or infinity, or values outside 0-1 by more than rounding.
-    """
-    if alpha.shape != picture.rgb.shape[:2]:
-        raise BadMask(f"the mask has shape {alpha.shape}, the image {picture.rgb.shape[:2]}")
-    if alpha.dtype != np.float32:
-        raise BadMask(f"the mask has type {alpha.dtype}, not float32")
-    low, high = float(alpha.min()), float(alpha.max())
-    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # false for NaN, too
-        raise BadMask(f"the mask has values from {low} to {high}, not from 0 to 1")
+def _transparent(canvas: Size, channels: tuple[int, ...]) -> Pixels:
+    return np.zeros((canvas[1], canvas[0], *channels), np.uint8)
 
 
-def _mask(picture: Picture, alpha: Alpha, options: Options, rows: slice, *, own: bool = True) -> Floats:
-    """The mask of some rows after threshold and reversal, and with ``own``, after the input's transparency."""
-    mask: Floats = np.clip(alpha[rows], 0, 1)
-    if options.threshold is not None:
-        mask = (mask > options.threshold).astype(np.float32)
-    if options.reverse:
-        np.subtract(1, mask, out=mask)
-    if own and picture.alpha is not None:
-        mask *= picture.alpha[rows] * np.float32(1 / 255)
-    return mask
+def _at(answer: Pixels, box: Box) -> Pixels:
+    """A view of a box of the answer."""
+    return answer[box.rows, box.columns]
+
+
+def _part_shown(picture: Picture, alpha: Alpha, placement: Placement) -> tuple[Picture, Alpha]:
+    """The part of a picture and its mask that the answer shows, in the size in which it shows it."""
+    source, size = placement.source, (placement.target.width, placement.target.height)
+    if size == (source.width, source.height):
+        if size == (alpha.shape[1], alpha.shape[0]):
+            return picture, alpha
+
+        def part(pixels: Pixels) -> Pixels:
+            return np.ascontiguousarray(_at(pixels, source))
+
+        mask = np.ascontiguousarray(alpha[source.rows, source.columns])
+    else:
+        box = source.left, source.top, source.right, source.bottom
+
+        def part(pixels: Pixels) -> Pixels:
+            return resize(pixels, box, size)
+
+        # Colours over a ground and transparency are resized alike, so the ground can still be taken off.
+        mask = resize(alpha, box, size)
+        np.clip(mask, 0, 1, out=mask)
+    own = None if picture.alpha is None else part(picture.alpha)
+    return Picture(part(picture.rgb), own, picture.icc, picture.ground), mask
+
+
+def _filling(background: Picture, canvas: Size, icc: bytes | None) -> Pixels:
+    """A picture that fills the canvas as CSS ``cover`` does, over white, in the colour space of that profile."""
+    height, width = background.rgb.shape[:2]
+    box = cover((width, height), canvas)
+    shown = Picture(
+        resize(background.rgb, box, canvas),
+        None if background.alpha is None else resize(background.alpha, box, canvas),
+        background.icc,
+        background.ground,
+    )
+    transform = transform_between(background.icc, icc)
+    for rows in strips(canvas[1], canvas[0]):
+        shown.rgb[rows] = transform(_shown(shown, rows))
+    return shown.rgb
 
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
     for rows in strips(*alpha.shape):
-        target[rows] = (_mask(picture, alpha, options, rows) * 255).astype(np.uint8)
+        target[rows] = (mask_rows(picture, alpha, options, rows) * 255).astype(np.uint8)
 
 
-def _rgba(picture: Picture, alpha: Alpha, options: Options, foreground: Foreground) -> Pixels:
-    colours = picture.rgb
-    if options.threshold is None:
-        mask = alpha
-        if options.reverse or picture.alpha is not None:
-            mask = np.empty_like(alpha)
-            for rows in strips(*alpha.shape):
-                mask[rows] = _mask(picture, alpha, options, rows)
-        colours = foreground(picture.rgb, mask)
-    result = np.empty((*alpha.shape, 4), np.uint8)
-    result[..., :3] = colours
-    _restore_own_colours(result, picture)
-    _write_mask(result[..., 3], picture, alpha, options)
-    return result
+def _cut_out(
+    picture: Picture, alpha: Alpha, options: Options, foreground: Foreground, placement: Placement
+) -> Pixels:
+    answer = _transparent(placement.canvas, (4,))
+    target = _at(answer, placement.target)
+    target[..., :3] = _colours(picture, alpha, options, foreground)
+    _restore_own_colours(target, picture)
+    _write_mask(target[..., 3], picture, alpha, options)
+    return answer
+
+
+def _flat(
+    picture: Picture, alpha: Alpha, options: Options, foreground: Foreground, placement: Placement
+) -> Pixels:
+    colour = in_space_of(picture.icc, options.background or WHITE)
+    if options.opacity < 255:
+        answer = _cut_out(picture, alpha, options, foreground, placement)
+        _put_over_colour(answer, colour, options.opacity)
+        return answer
+    answer = np.empty((placement.canvas[1], placement.canvas[0], 3), np.uint8)
+    answer[...] = colour
+    _put_over(_at(answer, placement.target), picture, alpha, options, foreground)
+    return answer
+
+
+def _colours(picture: Picture, alpha: Alpha, options: Options, foreground: Foreground) -> RGB:
+    """The colours of the foreground alone; those of the picture if the mask is hard."""
+    if options.threshold is not None:
+        return picture.rgb
+    mask = alpha
+    if options.reverse or picture.alpha is not None:
+        mask = np.empty_like(alpha)
+        for rows in strips(*alpha.shape):
+            mask[rows] = mask_rows(picture, alpha, options, rows)
+    return foreground(picture.rgb, mask)
 
 
 def _restore_own_colours(result: Pixels, picture: Picture) -> None:
@@ -170,30 +238,68 @@ def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
     return front.astype(np.uint8)
 
 
-def _flat(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
-    background = in_space_of(picture.icc, options.background or WHITE)
-    result = np.empty_like(picture.rgb)
+def _put_over(
+    target: Pixels, picture: Picture, alpha: Alpha, options: Options, foreground: Foreground
+) -> None:
+    """Put the foreground over what ``target`` shows."""
+    if not (options.clean_edges or options.output is Output.BACKGROUND):
+        for rows in strips(*alpha.shape):
+            back = target[rows].astype(np.float32)
+            mask = mask_rows(picture, alpha, options, rows, own=False)
+            target[rows] = _blend(_over(picture, rows, back), mask, back)
+        return
+    colours = _colours(picture, alpha, options, foreground)
+    if picture.alpha is not None:
+        if colours is picture.rgb:
+            colours = colours.copy()
+        _restore_own_colours(colours, picture)
     for rows in strips(*alpha.shape):
-        back = np.empty(result[rows].shape, np.float32)
-        back[...] = background
-        mask = _mask(picture, alpha, options, rows, own=False)
+        mask = mask_rows(picture, alpha, options, rows)
+        target[rows] = _blend(colours[rows].astype(np.float32), mask, target[rows].astype(np.float32))
+
+
+def _put_over_colour(answer: Pixels, colour: Colour, opacity: int) -> None:
+    """Put a cut-out over a colour that is not opaque, in place."""
+    back = np.array(colour, np.float32)
+    for rows in strips(*answer.shape[:2]):
+        front = answer[rows, :, 3:].astype(np.float32) * np.float32(1 / 255)
+        behind = (1 - front) * np.float32(opacity / 255)
+        whole_opacity = front + behind
+        colours = answer[rows, :, :3] * front + back * behind
+        colours /= np.maximum(whole_opacity, np.float32(1e-6))
+        answer[rows, :, :3] = np.clip(colours + 0.5, 0, 255).astype(np.uint8)
+        answer[rows, :, 3:] = (whole_opacity * 255 + 0.5).astype(np.uint8)
+
+
+def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
+    shown: Pixels = picture.rgb
+    if picture.alpha is not None and picture.ground != WHITE:
+        shown = np.empty_like(picture.rgb)
+        for rows in strips(*alpha.shape):
+            shown[rows] = _shown(picture, rows)
+    result = _blurred(shown)
+    for rows in strips(*alpha.shape):
+        back = result[rows].astype(np.float32)
+        mask = mask_rows(picture, alpha, options, rows, own=False)
         result[rows] = _blend(_over(picture, rows, back), mask, back)
     return result
 
 
-def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
+def _blurred(rgb: RGB) -> Pixels:
     import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
 
-    result: Pixels = picture.rgb
-    if picture.alpha is not None and picture.ground != WHITE:
-        result = np.empty_like(picture.rgb)
-        for rows in strips(*alpha.shape):
-            result[rows] = _shown(picture, rows)
-    result = cv2.GaussianBlur(result, (0, 0), BLUR_SIGMA)
-    for rows in strips(*alpha.shape):
-        back = result[rows].astype(np.float32)
-        mask = _mask(picture, alpha, options, rows, own=False)
-        result[rows] = _blend(_over(picture, rows, back), mask, back)
+    height, width = rgb.shape[:2]
+    if height > _BLUR_WIDTH > width:  # for each row, however short, OpenCV takes microseconds
+        return np.ascontiguousarray(_blurred(np.ascontiguousarray(rgb.swapaxes(0, 1))).swapaxes(0, 1))
+    if width <= _BLUR_WIDTH:
+        whole: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
+        return whole
+    result = np.empty_like(rgb)
+    for left in range(0, width, _BLUR_WIDTH):
+        right = min(left + _BLUR_WIDTH, width)
+        start = max(left - _BLUR_REACH, 0)
+        block = cv2.GaussianBlur(rgb[:, start : right + _BLUR_REACH], (0, 0), BLUR_SIGMA)
+        result[:, left:right] = block[:, left - start : right - start]
     return result
 
 
@@ -205,7 +311,7 @@ def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
     inside = np.empty(alpha.shape, np.uint8)
     tint = np.array(green, np.uint16)
     for rows in strips(*alpha.shape):
-        mask = _mask(picture, alpha, options, rows)
+        mask = mask_rows(picture, alpha, options, rows)
         inside[rows] = (mask > 0.5) * np.uint8(255)
         shown = _shown(picture, rows)
         tinted = ((shown + tint) // 2).astype(np.float32)

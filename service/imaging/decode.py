@@ -12,7 +12,8 @@ from io import BytesIO
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
-from service.errors import BadDimensions, ServiceError, Undecodable
+from service.errors import BadDimensions, NoPixels, ServiceError, Undecodable
+from service.host.out_of_memory import can_allocate, require, says_no_memory
 from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, StrippedFile
@@ -41,30 +42,43 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     Deeper samples become 8 bits; signed integers must lie in 0-65535 and floats in 0-1. CMYK, Lab and grey pixels
     become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
-    Peak memory: at most 24 bytes a pixel (WebP takes most, 20; a JPEG 8-12, a PNG 9) + 3 x ``len(data)`` + 16 MiB, the
-    result included. No file takes more than one of ``max_pixels`` pixels does, except where ``decodes_alone``.
+    Peak memory: at most ``peak_bytes`` (24 bytes a pixel; of these, a HEIC of 12 bits with transparency takes 21, WebP
+    20, other HEIC 9-13, a JPEG 8-12, a PNG 9), the result included. No file takes more than one of ``max_pixels``
+    pixels does, except where ``decodes_alone``.
 
     Raises:
         UnsupportedType: not an image, a format outside the allow-list, or a camera's raw file.
         BadDimensions: zero-sized, or width x height above ``max_pixels``; read from the header, before decoding.
         Undecodable: damaged, truncated, or a variant without a meaning in 8-bit RGB.
+        MemoryError: there was not enough memory, or decoding failed when there was not.
     """
     file_format = recognise(data)
     stripped = file_format.strip_metadata(data)
-    if stripped.size is not None:
-        check_size(stripped.size, max_pixels)
+    size = stripped.size
+    if size is not None:
+        check_size(size, max_pixels)
     try:
         image = _open(file_format, stripped)
-        check_size(image.size, max_pixels)
+        size = image.size
+        check_size(size, max_pixels)
+        require(peak_bytes(size[0] * size[1], len(data)), "decoding")
         orientation = _orientation(stripped, image)
         image.load()
         return _upright_picture(image, orientation)
     except ServiceError:
         raise
     # Pillow has no common base for what damaged files raise (OSError, SyntaxError, ValueError, EOFError, struct.error,
-    # zlib.error, ...). A MemoryError here comes from a false claim of the file, because the pixels were checked to fit.
+    # zlib.error, ...).
     except Exception as error:
+        width, height = size or (0, 0)
+        if says_no_memory(error) or not can_allocate(peak_bytes(width * height, len(data))):
+            raise MemoryError(f"while decoding a {file_format.name} image") from error
         raise _undecodable(file_format) from error
+
+
+def peak_bytes(pixels: int, length: int) -> int:
+    """The most memory that decoding a file of that many pixels and bytes takes."""
+    return 24 * pixels + 3 * length + (16 << 20)
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
@@ -83,7 +97,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
         raise
     except Exception as error:  # as in decode
         raise _undecodable(file_format) from error
-    width, height = stripped.size or image.size
+    width, height = image.size  # a part of the coded picture, if the file says so
     return (height, width) if orientation >= 5 else (width, height)
 
 
@@ -111,7 +125,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """
     width, height = size
     if width <= 0 or height <= 0:
-        raise BadDimensions("The image has no pixels: its width or height is zero.")
+        raise NoPixels("The image has no pixels: its width or height is zero.")
     if width * height > max_pixels:
         raise BadDimensions(
             f"The image is {width} x {height} = {width * height} pixels; at most {max_pixels} are allowed."

@@ -9,7 +9,9 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
+import numpy as np
 from PIL import (
     AvifImagePlugin,  # noqa: F401 - registers the writer; else the first answer would import every plugin
     Image,
@@ -17,12 +19,23 @@ from PIL import (
 )
 
 from service.errors import BadDimensions
+from service.host.out_of_memory import require
 from service.imaging.options import Format
 from service.imaging.picture import Pixels
 
-MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 32768}
+MAX_SIDE: dict[Format, int] = {Format.WEBP: 16383, Format.JPEG: 65500, Format.AVIF: 32768, Format.ZIP: 65500}
 """The largest side, in pixels, that each format can hold; PNG takes any. An AVIF file could be written up to 65536,
-but its decoders stop at 32768."""
+but its decoders stop at 32768. A zip holds a JPEG."""
+
+
+PEAK_BYTES: dict[Format, int] = {
+    Format.PNG: 5,
+    Format.JPEG: 5,
+    Format.WEBP: 30,
+    Format.AVIF: 42,
+    Format.ZIP: 9,
+}
+"""The most memory that encoding takes beside the pixels and the file itself, in bytes a pixel; measured."""
 
 
 def check_output_size(width: int, height: int, output_format: Format) -> None:
@@ -35,19 +48,45 @@ def check_output_size(width: int, height: int, output_format: Format) -> None:
     if limit is not None and max(width, height) > limit:
         raise BadDimensions(
             f"The image is {width} x {height} pixels; {output_format.value} takes at most {limit} a side. "
-            "Ask for format=png."
+            "Ask for format=png, or for a smaller size."
         )
 
 
-def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> bytes:
+def encode(
+    pixels: Pixels, output_format: Format, icc: bytes | None = None, *, quality: int | None = None
+) -> bytes:
     """Write H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA) uint8 pixels as a file of that format.
 
-    The same pixels and profile give the same bytes. A grey image (a mask) gets no profile, because it is not a colour.
-    Peak memory beside ``pixels``, bytes a pixel, measured: PNG and JPEG 5, WebP 30, AVIF 42, and the file itself.
+    The same arguments give the same bytes. A grey image (a mask) gets no profile, because it is not a colour. A zip
+    takes RGBA alone, and stores its two files as they are: they are compressed already.
+    Peak memory beside ``pixels``: ``PEAK_BYTES`` and the file itself.
+
+    Args:
+        pixels: the answer.
+        output_format: PNG ignores ``quality``.
+        icc: the profile of the colours.
+        quality: 1-100; None is the format's default.
+
+    Raises:
+        MemoryError: there is not that much.
     """
+    require(PEAK_BYTES[output_format] * pixels.shape[0] * pixels.shape[1], "encoding")
+    if output_format is not Format.ZIP:
+        return _image(pixels, output_format, icc, quality)
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as archive:  # ZipInfo has a date of its own that never changes
+        colours = np.ascontiguousarray(pixels[..., :3])
+        archive.writestr(ZipInfo("color.jpg"), _image(colours, Format.JPEG, icc, quality))
+        del colours
+        mask = np.ascontiguousarray(pixels[..., 3])
+        archive.writestr(ZipInfo("alpha.png"), _image(mask, Format.PNG, None, None))
+    return buffer.getvalue()
+
+
+def _image(pixels: Pixels, output_format: Format, icc: bytes | None, quality: int | None) -> bytes:
     image = Image.fromarray(pixels)
     grey = image.mode == "L"
-    settings: dict[str, Any]
+    settings: dict[str, Any] = {}
     # Chosen on a cut-out of 2 MP: more effort costs several times the time for a few percent of size.
     match output_format:
         case (
@@ -55,12 +94,18 @@ def encode(pixels: Pixels, output_format: Format, icc: bytes | None = None) -> b
         ):  # a megapixel, levels 6, 3, and 1 with Z_RLE: 257 ms 1.03 MB, 99 ms 1.19 MB, 59 ms 1.06 MB
             settings = {"compress_level": 1, "compress_type": zlib.Z_RLE}
         case Format.WEBP:  # methods 2, 4: 0.20 s 107 kB, 0.31 s 101 kB; a mask must stay exact
-            settings = {"lossless": True, "method": 2} if grey else {"quality": 90, "method": 2}
+            exact = grey and quality is None
+            settings = {"lossless": True, "method": 2} if exact else {"quality": quality or 90, "method": 2}
         case Format.JPEG:  # full colour resolution, because cut-outs have hard edges in colour
-            settings = {"quality": 92, "subsampling": "4:4:4"}
+            settings = {"quality": quality or 92, "subsampling": "4:4:4"}
         case Format.AVIF:  # speeds 8, 9: 0.27 s 198 kB, 0.13 s 211 kB
             subsampling = "4:0:0" if grey else "4:4:4"
-            settings = {"quality": 85, "speed": 9, "subsampling": subsampling, "max_threads": 2}
+            settings = {
+                "quality": quality or 85,
+                "speed": 9,
+                "subsampling": subsampling,
+                "max_threads": 2,
+            }
     if icc is not None and not grey:
         settings["icc_profile"] = icc
     buffer = BytesIO()

@@ -35,6 +35,12 @@ class Picture:
     """What shows through the transparent parts, in the colour space of the pixels. It is chosen so that the network can
     see the subject; ``compose`` takes it off again."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        height, width = self.rgb.shape[:2]
+        return width, height
+
 
 def strips(height: int, width: int) -> Iterator[slice]:
     """The rows of each strip, from the top of an image to its bottom."""

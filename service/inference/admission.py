@@ -3,10 +3,12 @@
 ``http.process`` takes places for clients, ``warmup.target`` for probes. A request gets a place without waiting, or is
 refused, before a byte of its body is read. So the bodies, pixels and results in memory must stay bounded together. It
 is asked again whether it can be served in time whenever more is known of it: when the header of its picture is there,
-and when its body has arrived and it joins the queue. ``device_thread`` gives the turns.
+when its body has arrived and it joins the queue, and when its picture turns out to have another size than its header
+said. ``device_thread`` gives the turns.
 
 The expected wait is the work of those who are in the queue already, at the device thread or in the codec pool,
-whichever takes longer. Uploads are not ahead of anybody: turns go by the time at which a body is complete.
+whichever takes longer. Probes are ahead of everybody at the device thread. Uploads are not ahead of anybody: turns go
+by the time at which a body is complete.
 
 Everything runs in the event loop's thread, so there are no locks.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
@@ -80,6 +82,7 @@ class Admission:
         self._clock = clock
         self._returns = ReturnTimes(places=self.capacity, clock=clock, uniform=uniform)
         self._places: set[Place] = set()
+        self._probes: set[Place] = set()
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
         self._refused_size: Callable[[Size], ServiceError | None] | None = None
@@ -110,7 +113,8 @@ class Admission:
         # Its size is not known yet. It may be small, so while there is room it is asked for its header. But nobody
         # loses a place to a newcomer that has no chance if it is like those before it.
         typical = self.times.expected_total(Work())
-        self._check_wait(key, typical if self.full or self._drain_until is not None else 0.0)
+        own = typical if self.full or self._drain_until is not None else 0.0
+        self._check_wait(key, self.expected_wait, own)
         if self.full:
             make_room()
         if self.full:
@@ -122,12 +126,13 @@ class Admission:
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
             kind=Kind.REQUEST,
-            on_free=self._places.discard,
+            on_free=self._place_freed,
             on_size=self._picture_decoded,
             on_seconds=self.times.note,
             key=key,
         )
         self._places.add(place)
+        self._returns.served(key)
         return place
 
     def probe_place(self, on_running: Callable[[bool], None] = lambda _: None) -> Place:
@@ -138,15 +143,17 @@ class Admission:
         Args:
             on_running: as for ``Place``.
         """
-        return Place(
+        place = Place(
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
             kind=Kind.PROBE,
-            on_free=lambda _: None,
+            on_free=self._probes.discard,
             on_size=self._note_size,
             on_seconds=self.times.note_size,
             on_running=on_running,
         )
+        self._probes.add(place)
+        return place
 
     def header_read(self, place: Place, input_format: str, size: Size | None) -> None:
         """The header of the picture is there: from now on its size is known, if the header says it.
@@ -165,7 +172,7 @@ class Admission:
         place.work.input_format = input_format
         if size is not None:
             self._note_size(place, *size)
-            self._check_work(place)
+            self._check_work(place, complete=False)
 
     def enqueue(self, place: Place, output: Hashable = None) -> None:
         """The body has arrived: the request joins the queue.
@@ -179,7 +186,7 @@ class Admission:
         """
         self._check_refusal()
         place.work.output = output
-        self._check_work(place)
+        self._check_work(place, complete=True)
         place.state = State.QUEUED
 
     # -- what is taken -------------------------------------------------------------------------------------------
@@ -191,7 +198,7 @@ class Admission:
 
     @property
     def taken(self) -> int:
-        """Places that are taken now, by clients and probes."""
+        """Places that are taken now; probes do not count."""
         return len(self._places)
 
     @property
@@ -221,16 +228,27 @@ class Admission:
         The device thread and the codec pool work side by side, so the busier one of them counts. The scrape's thread
         reads it too, hence the copy: the set may change meanwhile.
         """
+        return self._wait_behind(tuple(self._places))
+
+    def _wait_behind(self, places: Iterable[Place]) -> float:
+        """Seconds until the work of these places, and that of the probes at the device thread, is done."""
         device = codecs = 0.0
-        for place in tuple(self._places):
-            if place.needs_device:
-                seconds = self.times.expected(place.work, Stage.INFER)
-                device += max(0.0, seconds - self._device_thread.job_seconds) if place.on_device else seconds
+        for probe in tuple(self._probes):
+            device += self._device_seconds(probe)
+        for place in places:
+            device += self._device_seconds(place)
             if place.state is State.QUEUED and not place.decoded:
                 codecs += self.times.expected(place.work, Stage.DECODE)
             if place.state in {State.QUEUED, State.FINISHING}:
                 codecs += self.times.expected(place.work, Stage.FINISH)
         return max(device, codecs / self._codec_pool.threads)
+
+    def _device_seconds(self, place: Place) -> float:
+        """What is left of its work at the device thread."""
+        if not place.needs_device:
+            return 0.0
+        seconds = self.times.expected(place.work, Stage.INFER)
+        return max(0.0, seconds - self._device_thread.job_seconds) if place.on_device else seconds
 
     # -- whether requests are served -----------------------------------------------------------------------------
 
@@ -240,6 +258,11 @@ class Admission:
             return
         self._refusal = None
         self._device_thread.open_gate()
+
+    def hold(self) -> None:
+        """The engine is loaded and being proved: requests wait for ``open``. No effect once refused for good."""
+        if not self._refuses_for_good:
+            self._refusal = None
 
     def refuse(self, make_error: Callable[[], ServiceError], *, for_good: bool = False) -> None:
         """The engine cannot serve: end every request whose mask is not there yet, and refuse new ones, with this error.
@@ -261,12 +284,13 @@ class Admission:
         Args:
             refused: (width, height) of a model input -> the error with which such a picture is refused, or None if
                 it is served. Until the picture is decoded its sides may be swapped, because a header says how it is
-                stored. None instead of a function: every size is served again.
+                stored; so until then it is refused only if both orientations are. None instead of a function: every
+                size is served again.
         """
         self._refused_size = refused
         for place in tuple(self._places):
             waits = place.state in {State.UPLOADING, State.QUEUED} and not place.on_device
-            if waits and (error := self._size_refusal(place.work)) is not None:
+            if waits and (error := self._size_refusal(place)) is not None:
                 place.interrupt(partial(_same, error))
 
     def drain(self, seconds: float) -> None:
@@ -284,19 +308,35 @@ class Admission:
         if self._refusal is not None:
             raise self._refusal()
 
-    def _size_refusal(self, work: Work) -> ServiceError | None:
-        if self._refused_size is None or work.model_input is None:
+    def _size_refusal(self, place: Place) -> ServiceError | None:
+        """The error for a size that is refused. Until the picture is decoded, both of its orientations must be."""
+        size = place.work.size
+        if self._refused_size is None or size is None:
             return None
-        return self._refused_size(work.model_input)
+        error = self._refused_size(self._model_input_size(*size))
+        if error is None or place.decoded:
+            return error
+        return error if self._refused_size(self._model_input_size(*reversed(size))) is not None else None
 
     def _note_size(self, place: Place, width: int, height: int) -> None:
         place.work.size = width, height
         place.work.model_input = self._model_input_size(width, height)
 
     def _picture_decoded(self, place: Place, width: int, height: int) -> None:
+        claimed = place.work.size
         self._note_size(place, width, height)
-        if (error := self._size_refusal(place.work)) is not None:
-            raise error
+        if claimed in {(width, height), (height, width)}:
+            if (error := self._size_refusal(place)) is not None:
+                raise error
+        else:
+            # Those whose pictures are not decoded yet get their turns behind it.
+            ahead = [other for other in self._places if other.decoded and other is not place]
+            self._check_work(place, complete=True, wait=self._wait_behind(ahead))
+
+    def _place_freed(self, place: Place) -> None:
+        self._places.discard(place)
+        if place.work.tried:
+            self._too_slow.trial_ended(place.worked_seconds)
 
     def _check_share(self, key: Hashable) -> None:
         """No key may hold more than half of the places while a request with another key waits for one."""
@@ -309,21 +349,27 @@ class Admission:
                 retry_after=self._return_time(key),
             )
 
-    def _check_work(self, place: Place) -> None:
-        """Whether the request can be served in time, by all that is known of it."""
-        if (error := self._size_refusal(place.work)) is not None:
-            raise error
-        self._too_slow.check(place.work, idle=not self.expected_wait)
-        self._check_wait(place.key, self.times.expected_total(place.work), alone=place.work.tried)
+    def _check_work(self, place: Place, *, complete: bool, wait: float | None = None) -> None:
+        """Whether the request can be served in time, by all that is known of it.
 
-    def _check_wait(self, key: Hashable, own: float, *, alone: bool = False) -> None:
+        Args:
+            complete: whether its body is in.
+            wait: seconds that it waits for those ahead; the expected wait if not given.
+        """
+        if (error := self._size_refusal(place)) is not None:
+            raise error
+        if wait is None:
+            wait = self.expected_wait
+        trial = self._too_slow.check(place.work, idle=not wait, complete=complete)
+        self._check_wait(place.key, wait, self.times.expected_total(place.work), trial=trial)
+
+    def _check_wait(self, key: Hashable, wait: float, own: float, *, trial: bool = False) -> None:
         """Whether the work ahead and ``own`` seconds of work fit the deadline, or the grace while draining."""
-        wait = self.expected_wait
         if self._drain_until is not None:
             left = self._drain_until - self._clock()
             if not self._device_thread.gate_open or wait + own > left:
                 raise draining()
-        elif wait and not alone and (excess := wait + own - HEADROOM * self._request_timeout) > 0:
+        elif wait and not trial and (excess := wait + own - HEADROOM * self._request_timeout) > 0:
             work = f" and the {own:.1f} s that such a picture takes" if own else ""
             raise QueueFull(
                 f"The expected wait of {wait:.1f} s{work} would outlast the deadline of {self._request_timeout:g} s. "

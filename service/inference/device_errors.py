@@ -11,7 +11,6 @@ from collections.abc import Callable
 from metrics import Metrics
 from service.engines.protocol import DeviceError, OutOfMemory
 from service.errors import Unavailable
-from service.imaging.compose import BadMask
 from service.inference.admission import Admission
 from service.lifecycle import Lifecycle
 
@@ -32,7 +31,7 @@ class DeviceErrors:
         self._listeners: list[Callable[[tuple[int, int]], None]] = []
 
     def on_picture_failed(self, listener: Callable[[tuple[int, int]], None]) -> None:
-        """Call ``listener`` with the (width, height) in pixels of every client's picture at which the device failed."""
+        """Call ``listener`` with the (width, height) in pixels of every client's picture on which the engine failed."""
         self._listeners.append(listener)
 
     def report_picture(self, error: Exception, size: tuple[int, int] | None) -> None:
@@ -43,7 +42,7 @@ class DeviceErrors:
             size: of the picture; None if it failed before that was known, so that the device cannot be the cause.
         """
         self.report(error)
-        if size is not None and (isinstance(error, BadMask) or _kind(error) is not None):
+        if size is not None:
             for listener in self._listeners:
                 listener(size)
 

@@ -13,12 +13,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from service.engines.protocol import Alpha, Engine, EngineInfo, OutOfMemory
+from service.engines.protocol import Engine, EngineError, EngineInfo, Mask, OutOfMemory
+from service.errors import BadDimensions, NoSubject, ServiceError
+from service.host.out_of_memory import says_no_memory
 from service.imaging import compose, decode, encode
+from service.imaging.mask import check_mask, keep_only
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
+from service.imaging.placement import Placement, Size, reduced_size, region_box
+from service.imaging.placement import place as placed
+from service.imaging.subject import Subject, measure
 from service.inference.device_errors import DeviceErrors
 from service.inference.jobs import JobEnd
 from service.inference.place import Place
@@ -119,6 +125,30 @@ class CutOut:
     content_type: str
     made_by: EngineInfo
     """The engine and the weights that made its mask."""
+    size: Size
+    """Of the answer."""
+    subject: Subject
+    """What was found in the input."""
+    confidence: float
+    """0-1: how sure the engine is that there is a foreground at all; see ``service.engines.protocol.Mask``."""
+
+
+class _Sent(NamedTuple):
+    image: EncodedPicture
+    background: EncodedPicture | None
+
+    @property
+    def decodes_alone(self) -> bool:
+        return any(each is not None and each.decodes_alone for each in self)
+
+
+class _Decoded(NamedTuple):
+    picture: Picture
+    background: Picture | None
+
+    @property
+    def size(self) -> Size:
+        return self.picture.size
 
 
 class Pipeline:
@@ -143,6 +173,7 @@ class Pipeline:
         *,
         place: Place,
         progress: Progress,
+        background: EncodedPicture | None = None,
         on_start: Callable[[], None] | None = None,
     ) -> CutOut:
         """One picture, start to finish.
@@ -150,46 +181,44 @@ class Pipeline:
         Args:
             encoded: taken when it is decoded.
             options: what is asked for.
+            background: the picture behind the foreground; given if and only if the options ask for one.
             place: held until every thread that works on this picture has ended.
             progress: filled as the work goes on.
             on_start: called in the event loop when its turn at the device thread comes.
 
         Raises:
-            ServiceError: the picture or the options cannot be served; see ``service.errors``.
+            ServiceError: the picture or the options cannot be served; see ``service.errors``. If the background is at
+                fault, the message says so.
             EngineError: the engine failed, or there was no memory, on the device or beside it.
-            compose.BadMask: the engine returned something that is no mask of this picture.
+            BadMask: the engine returned something that is no mask of this picture.
         """
         try:
-            return await self._run(encoded, options, place, progress, on_start)
-        except MemoryError as error:
+            return await self._run(_Sent(encoded, background), options, place, progress, on_start)
+        except (ServiceError, EngineError):
+            raise
+        except Exception as error:
+            if not says_no_memory(error):
+                raise
             raise OutOfMemory("the process could not get the memory it asked for") from error
 
     async def _run(
         self,
-        encoded: EncodedPicture,
+        sent: _Sent,
         options: Options,
         place: Place,
         progress: Progress,
         on_start: Callable[[], None] | None,
     ) -> CutOut:
-        engine = self._engine
-        decoding, inferring, finishing = StageTimes(), StageTimes(), StageTimes()
-
-        def decode_picture() -> Picture:
-            picture = decode.decode(encoded.take(), max_pixels=self._max_pixels)
-            height, width = picture.rgb.shape[:2]
-            encode.check_output_size(width, height, options.format)
-            return picture
-
-        picture = await place.run_in_codec_pool(
-            decoding.timed("decode", decode_picture),
+        decoding, inferring = StageTimes(), StageTimes()
+        decoded = await place.run_in_codec_pool(
+            decoding.timed("decode", lambda: self._decode(sent, options)),
             stage=Stage.DECODE,
-            alone=encoded.decodes_alone,
+            size_of=lambda done: done.size,
+            alone=sent.decodes_alone,
             on_end=partial(progress.job_ended, decoding),
         )
-        height, width = picture.rgb.shape[:2]
-        progress.size = (width, height)
-        place.note_size(width, height)
+        progress.size = decoded.size
+        place.note_size(*decoded.size)
         waiting_since = time.perf_counter()
 
         def start() -> None:
@@ -198,29 +227,80 @@ class Pipeline:
             if on_start is not None:
                 on_start()
 
-        def infer() -> tuple[Alpha, EngineInfo]:
-            alpha, made_by = engine.infer(picture.rgb), engine.info
+        def infer() -> tuple[Mask, EngineInfo]:
+            mask, made_by = self._engine.infer(decoded.picture.rgb), self._engine.info
             if made_by is None:
                 raise RuntimeError("an engine that is not loaded made a mask")
-            return alpha, made_by
+            return mask, made_by
 
         def inferred(end: JobEnd) -> None:
             progress.job_ended(inferring, end)
             if end.abandoned and end.error is not None:
                 self._device_errors.report_picture(end.error, progress.size)
 
-        alpha, made_by = await place.run_on_device(
+        mask, made_by = await place.run_on_device(
             inferring.timed("infer", infer), on_start=start, on_end=inferred
         )
-
-        def compose_pixels() -> Pixels:
-            return compose.compose(picture, alpha, options, engine.foreground)
-
-        def finish() -> bytes:
-            pixels = finishing.timed("compose", compose_pixels)()
-            return finishing.timed("encode", lambda: encode.encode(pixels, options.format, picture.icc))()
-
-        body = await place.run_in_codec_pool(
-            finish, stage=Stage.FINISH, on_end=partial(progress.job_ended, finishing)
+        finishing = StageTimes()
+        body, size, subject = await place.run_in_codec_pool(
+            lambda: self._finish(decoded, mask, options, finishing),
+            stage=Stage.FINISH,
+            on_end=partial(progress.job_ended, finishing),
         )
-        return CutOut(body, options.format.content_type, made_by)
+        return CutOut(body, options.format.content_type, made_by, size, subject, mask.confidence)
+
+    def _decode(self, sent: _Sent, options: Options) -> _Decoded:
+        """Decode what was sent, and refuse what can never become an answer before the device works for it."""
+        picture = decode.decode(sent.image.take(), max_pixels=self._max_pixels)
+        decoded = _Decoded(picture, None)
+        if not options.depends_on_subject:
+            encode.check_output_size(*reduced_size(decoded.size, options), options.format)
+        if options.roi is not None:
+            region_box(decoded.size, options.roi)
+        if sent.background is None:
+            return decoded
+        try:
+            return _Decoded(picture, decode.decode(sent.background.take(), max_pixels=self._max_pixels))
+        except ServiceError as error:
+            raise type(error)(f"The background cannot be used. {error.message}") from error
+
+    def _finish(
+        self, decoded: _Decoded, mask: Mask, options: Options, times: StageTimes
+    ) -> tuple[bytes, Size, Subject]:
+        """Compose and encode the answer."""
+        picture = decoded.picture
+
+        def compose_pixels() -> tuple[Pixels, Subject]:
+            subject, placement = self._find_subject(decoded, mask, options)
+            pixels = compose.compose(
+                picture,
+                mask.alpha,
+                options,
+                self._engine.foreground,
+                placement=placement,
+                background=decoded.background,
+            )
+            return pixels, subject
+
+        pixels, subject = times.timed("compose", compose_pixels)()
+        body = times.timed(
+            "encode", lambda: encode.encode(pixels, options.format, picture.icc, quality=options.quality)
+        )()
+        return body, (pixels.shape[1], pixels.shape[0]), subject
+
+    def _find_subject(self, decoded: _Decoded, mask: Mask, options: Options) -> tuple[Subject, Placement]:
+        check_mask(decoded.picture, mask.alpha)
+        if options.roi is not None:
+            keep_only(mask.alpha, region_box(decoded.size, options.roi))
+        subject = measure(decoded.picture, mask.alpha, options)
+        if options.needs_subject and (subject.box is None or not mask.is_sure):
+            raise NoSubject("No subject was found in the picture: nothing in it stands out from the rest.")
+        placement = placed(decoded.size, subject.box, options)
+        width, height = placement.canvas
+        if width * height > self._max_pixels:
+            raise BadDimensions(
+                f"With this margin the answer would be {width} x {height} = {width * height} pixels; at most "
+                f"{self._max_pixels} are allowed. Ask for a smaller margin, or for a size."
+            )
+        encode.check_output_size(width, height, options.format)
+        return subject, placement

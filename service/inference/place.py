@@ -7,7 +7,8 @@ to the threads through it. The place must stay taken until the last thread that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from types import TracebackType
@@ -75,6 +76,7 @@ class Place:
         "on_device",
         "state",
         "work",
+        "worked_seconds",
     )
 
     def __init__(
@@ -97,6 +99,8 @@ class Place:
         """Whether its picture is decoded."""
         self.on_device = False
         """Whether its job runs in the device thread now."""
+        self.worked_seconds = 0.0
+        """How long threads have worked for it, failed jobs included."""
         self._codec_pool = codec_pool
         self._device_thread = device_thread
         self._kind = kind
@@ -140,9 +144,7 @@ class Place:
     @property
     def needs_device(self) -> bool:
         """Whether its job is still ahead of, or in, the device thread, so that others have to wait for it."""
-        return self.state is State.QUEUED or (
-            self.state is State.RELEASED and self._working is _Thread.DEVICE
-        )
+        return self.state is State.QUEUED or self._working is _Thread.DEVICE
 
     def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
         """End the request with this error instead of a picture; does nothing once its answer is being written.
@@ -168,7 +170,7 @@ class Place:
         """The picture is decoded and has this size.
 
         Raises:
-            ServiceError: pictures of this size are refused for the time being.
+            ServiceError: it is refused by its size, which is now certain.
         """
         self.decoded = True
         self._on_size(self, width, height)
@@ -178,6 +180,7 @@ class Place:
         fn: Callable[..., T],
         *args: Any,
         stage: Stage | None = None,
+        size_of: Callable[[T], tuple[int, int]] | None = None,
         alone: bool = False,
         on_end: OnEnd | None = None,
     ) -> T:
@@ -187,17 +190,27 @@ class Place:
             fn: the job.
             args: for ``fn``.
             stage: as what its running time counts; None if it says nothing of other pictures.
+            size_of: the (width, height) of the picture that ``fn`` returned. Its running time counts for that size and
+                not for the one that the header claimed: a false header must not spoil what is expected of others.
             alone: never run it beside another such job.
             on_end: called in the event loop, exactly once, when the thread has finished it or will never see it; also
                 if the request has ended before.
         """
         self._working = _Thread.CODEC
+        sizes: list[tuple[int, int]] = []  # written by the thread, read once it has ended
+
+        def job() -> T:
+            result = fn(*args)
+            if size_of is not None:
+                sizes.append(size_of(result))
+            return result
+
         return await self._codec_pool.run(
-            partial(fn, *args),
+            job,
             kind=self._kind,
             alone=alone,
             on_start=partial(self._on_running, True),  # noqa: FBT003 - it has one argument
-            on_end=partial(self._codec_ended, stage, on_end),
+            on_end=partial(self._codec_ended, stage, sizes, on_end),
         )
 
     async def run_on_device(
@@ -220,11 +233,13 @@ class Place:
 
     # The state changes before the result is delivered: the request's next step finds its thread ended.
 
-    def _codec_ended(self, stage: Stage | None, on_end: OnEnd | None, end: JobEnd) -> None:
+    def _codec_ended(
+        self, stage: Stage | None, sizes: Sequence[tuple[int, int]], on_end: OnEnd | None, end: JobEnd
+    ) -> None:
         if self.state is State.FINISHING:
             self.state = State.ANSWERING
         if stage is not None:
-            self._note_seconds(stage, end)
+            self._note_seconds(replace(self.work, size=sizes[0]) if sizes else self.work, stage, end)
         self._thread_ended(on_end, end)
 
     def _device_began(self, on_start: Callable[[], None] | None) -> None:
@@ -237,16 +252,17 @@ class Place:
         if self.state is State.QUEUED:
             self.state = State.FINISHING
         self.on_device = False
-        self._note_seconds(Stage.INFER, end)
+        self._note_seconds(self.work, Stage.INFER, end)
         self._thread_ended(on_end, end)
 
-    def _note_seconds(self, stage: Stage, end: JobEnd) -> None:
+    def _note_seconds(self, work: Work, stage: Stage, end: JobEnd) -> None:
         if end.seconds is not None and end.error is None:
-            self._on_seconds(self.work, stage, end.seconds)
+            self._on_seconds(work, stage, end.seconds)
 
     def _thread_ended(self, on_end: OnEnd | None, end: JobEnd) -> None:
         self._working = None
         if end.seconds is not None:
+            self.worked_seconds += end.seconds
             self._on_running(False)  # noqa: FBT003 - it has one argument
         self._free_if_unused()
         if on_end is not None:

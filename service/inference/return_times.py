@@ -78,6 +78,14 @@ class ReturnTimes:
         self._waiting_until[key] = max(self._waiting_until.get(key, now), now + hint + GRACE_SECONDS)
         return hint
 
+    def served(self, key: Hashable) -> None:
+        """A request with this key got a place, so the key waits no longer; its next refusal says so if others do.
+
+        How many were refused says little, because a client that hammers is refused often. Its line stays: time alone
+        moves it on, as fast as pictures are served.
+        """
+        self._waiting_until.pop(key, None)
+
     def another_waits(self, key: Hashable) -> bool:
         """Whether a request with another key was refused and should come back."""
         now = self._clock()

@@ -23,6 +23,10 @@ from statistics import median_low
 REMEMBERED = 5
 """Jobs of one class of sizes that count. Their lower median is used, so that up to two slow ones change nothing."""
 
+FLOOR_PIXELS = 1 << 14
+"""Smaller jobs count as jobs of this size: their time is mostly what every job costs, whatever its pixels. Taken in
+proportion, a picture of one pixel would make photographs look like hours."""
+
 REACH = 4
 """How far beyond the largest measured size a time counts as proved: a wrong proof would refuse what can be served."""
 
@@ -96,6 +100,7 @@ class TimeModel:
 
     def note(self, pixels: int, seconds: float) -> None:
         """A job of this size took so long; ``pixels`` is at least 1."""
+        pixels = max(pixels, FLOOR_PIXELS)
         newest = pixels.bit_length()
         self._classes.setdefault(newest, deque(maxlen=REMEMBERED)).append((pixels, seconds))
         medians = {size_class: _median(jobs) for size_class, jobs in self._classes.items()}
@@ -116,7 +121,7 @@ class TimeModel:
 
     def expected(self, pixels: int) -> float:
         """Seconds that a job of this size will probably take; 0 before the first job."""
-        return _interpolate(self._typical, pixels)
+        return _interpolate(self._typical, max(pixels, FLOOR_PIXELS))
 
     def proved(self, pixels: int) -> float:
         """Seconds that a job of this size takes at least, as far as measured sizes say; 0 while they say nothing.
@@ -126,7 +131,7 @@ class TimeModel:
         """
         if not self._fastest:
             return 0.0
-        near = min(pixels, REACH * self._fastest[-1][0])
+        near = min(max(pixels, FLOOR_PIXELS), REACH * self._fastest[-1][0])
         return min(self.expected(near), _interpolate(self._fastest, near))
 
 

@@ -1,8 +1,8 @@
 """The canaries of all sizes: their pictures, and the judge of each.
 
 ``target`` keeps one ``Canaries``. A canary's picture is exactly as large as its model input, except the small one: an
-engine gives a picture of that size the same model input. Only the small canary and the one at the real size are kept,
-because others are rarely needed and take megabytes.
+engine gives a picture of that size the same model input. Those of the small canary and of the real size are kept;
+others are rarely needed, and take megabytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from service.warmup.canary import Judge, picture
 from supervisor.protocol import Size
 
 MOST_KEPT = 3
-"""Pictures and judges that are kept beside the small canary's, the most recent ones."""
+"""Pictures and judges of other sizes that are kept, the most recent ones."""
 
 
 class Canaries:
@@ -26,6 +26,7 @@ class Canaries:
     def __init__(self, engine: Engine, *, side: int) -> None:
         self.small = Size(side, side)
         self._engine = engine
+        self._always = {self.small}
         self._pictures: dict[Size, bytes] = {}
         self._judges: dict[Size, Judge] = {}
 
@@ -34,9 +35,9 @@ class Canaries:
         """The model input of the small canary."""
         return Size(*self._engine.model_input_size(*self.small))
 
-    def make_small(self) -> None:
-        """Make the picture of the small canary, in any thread; it takes milliseconds."""
-        self.make(self.small)
+    def keep(self, real: Size) -> None:
+        """Keep what belongs to the real size as well as to the small one: its masks must never drift unseen."""
+        self._always = {self.small, real}
 
     def make(self, size: Size) -> None:
         """Make the picture of this size, in any thread; a second for one of several megapixels."""
@@ -52,7 +53,7 @@ class Canaries:
         judge = self._judges.pop(size, None) or Judge(size)
         self._judges[size] = judge  # now the most recent one
         for others in (self._judges, self._pictures):
-            for old in [it for it in others if it != self.small][:-MOST_KEPT]:
+            for old in [it for it in others if it not in self._always][:-MOST_KEPT]:
                 del others[old]
         return judge
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import structlog
 
@@ -26,7 +27,7 @@ from service.engines.protocol import (
 )
 from service.errors import ServiceError, Unavailable
 from service.host.garbage_collection import resume_garbage_collection
-from service.imaging.compose import BadMask
+from service.imaging.mask import BadMask
 from service.imaging.options import Options, Output
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
@@ -42,6 +43,7 @@ from service.warmup.canaries import Canaries
 from service.warmup.real_size import real_size
 from service.warmup.references.reference_set import Gate, ReferenceSet
 from service.warmup.stopwatch import PhaseStopwatch
+from supervisor import refuses
 from supervisor.protocol import (
     AtSize,
     Canary,
@@ -56,6 +58,8 @@ from supervisor.protocol import (
     Subject,
     Vitals,
 )
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("target")
 
@@ -138,16 +142,18 @@ class EngineTarget:
             )
         )
 
-    def limit_sizes(self, refused: tuple[Size, ...]) -> None:
-        """Refuse pictures whose model input covers one of these."""
+    def limit_sizes(self, refused: tuple[Size, ...], proved: tuple[Size, ...]) -> None:
+        """Refuse pictures by the size of their model input."""
         if refused:
-            _log.warning("larger pictures are refused for now", model_inputs=[str(size) for size in refused])
+            _log.warning(
+                "pictures of some sizes are refused for now", model_inputs=[str(size) for size in refused]
+            )
 
         def refusal(size: tuple[int, int]) -> ServiceError | None:
-            if not any(Size(*size).covers(limit) for limit in refused):
+            if not refuses(refused, proved, Size(*size)):
                 return None
             return Unavailable(
-                "The model has no room for pictures of this size at the moment. Send it smaller, or try again later.",
+                "The model fails on pictures of this size at the moment. Send it smaller, or try again later.",
                 retry_after=60,
             )
 
@@ -182,14 +188,16 @@ class EngineTarget:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
             resume_garbage_collection(keep=loaded)
+        real = real_size(self._engine.model_input_size, max_pixels=self._max_pixels)
         self._canaries.forget()
+        self._canaries.keep(real)
         self._set_info(info)
         announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
         announce("engine loaded", **info.labels())
         return LoadReport(
             seconds_by_phase=stopwatch.stop(),
             canary=self._canaries.small_model_input,
-            real=real_size(self._engine.model_input_size, max_pixels=self._max_pixels),
+            real=real,
             settled=info.settled,
             real_gates=info.device.startswith("cuda"),
             references=self._references.names if self._references else (),
@@ -204,22 +212,19 @@ class EngineTarget:
             loop.call_soon_threadsafe(self._preparation.report_progress)
             loop.call_soon_threadsafe(report, phase.value, detail)
 
-        await in_daemon_thread(self._canaries.make_small, name="canary")
-        await self._preparation.run(lambda: self._engine.prepare(phase_began))
-        verified = asyncio.create_task(self._verify_references(), name="references")
-        try:
-            info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
-            await verified
-        finally:
-            verified.cancel()
+        await self._preparation.run(lambda: self._prepare(phase_began))
+        info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
         if self._references is not None:
             self._references.check_engine(info)
+        self._admission.hold()
         return info
 
-    async def _verify_references(self) -> None:
-        """Beside the load, because it reads every picture and every mask."""
+    def _prepare(self, phase_began: Callable[[LoadPhase, str], None]) -> None:
+        """In a thread: whatever reads files, and may therefore hang."""
+        self._canaries.make(self._canaries.small)
         if self._references is not None:
-            await in_daemon_thread(self._references.verify, name="references")
+            self._references.verify()
+        self._engine.prepare(phase_began)
 
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
@@ -283,7 +288,7 @@ class EngineTarget:
             case Settle():
                 return await self._settle(on_running)
             case AtSize(size):
-                await in_daemon_thread(lambda: self._canaries.make(size), name="canary")
+                await _counted(lambda: self._canaries.make(size), on_running)
                 return await self._pass(size, on_running)
             case Reference(name):
                 return await self._judge_reference(name, on_running)
@@ -312,7 +317,7 @@ class EngineTarget:
         references, info = self._references, self.info
         if references is None or info is None:
             raise RuntimeError("there are no references, or nothing is loaded")
-        data = await in_daemon_thread(lambda: references.encoded(name), name="reference")
+        data = await _counted(lambda: references.encoded(name), on_running)
         progress = Progress()
         with self._admission.probe_place(on_running) as place:
             mask = await self._pipeline.run(
@@ -343,6 +348,15 @@ class EngineTarget:
         self._set_info(after)
         _log.info("engine settled", **after.labels())
         return ProbeReport(0.0)
+
+
+async def _counted(fn: Callable[[], T], on_running: Callable[[bool], None]) -> T:
+    """Run ``fn`` in a thread of its own, which counts as running: a disk that hangs must not hang a probe for ever."""
+    on_running(True)  # noqa: FBT003 - it has one argument
+    try:
+        return await in_daemon_thread(fn, name="canary")
+    finally:
+        on_running(False)  # noqa: FBT003 - it has one argument
 
 
 def _outcome(error: EngineError) -> Outcome:

@@ -43,6 +43,7 @@ async def test_out_of_memory_leaves_nothing_of_its_picture_behind(start: Start) 
     finally:
         gc.enable()
     engine.on_infer = disc
+    await service.until(lambda: service.value("warmup_sizes", state="refused") == 0)
     assert (await service.post(PHOTO))[0] == 200
     assert service.value("device_errors_total", kind="oom") >= 4
     assert service.value("http_requests_total", method="POST", route="/process", code="503") == 3

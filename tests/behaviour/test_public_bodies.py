@@ -31,7 +31,7 @@ FAILURES: dict[str, Exception] = {
     "import": ImportError("cannot import name 'x' from 'y' (/srv/jane/lib/y.py)"),
 }
 STEPS = ("on_prepare", "on_load", "on_infer", "on_settle")
-PAGES = ("/warmup", "/readyz", "/livez", "/metrics", "/", "/docs", "/openapi.json", "/nothing")
+PAGES = ("/warmup", "/status", "/readyz", "/livez", "/metrics", "/", "/docs", "/openapi.json", "/nothing")
 PATH = re.compile(r"/(?:home|opt|usr|tmp|var|etc|root|srv|work|mnt)/|site-packages|jane")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engines.protocol import RGB, Alpha, OutOfMemory
+from service.engines.protocol import RGB, Alpha, EngineError, OutOfMemory
 from tests.support.photos import encoded, save
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine, disc
@@ -130,7 +130,7 @@ async def test_a_size_too_large_for_the_device_is_refused_in_words_and_the_rest_
     assert said["refused_sizes"] == [[390, 64]]
     status, body, headers = await service.post(wide)
     assert (status, headers["Retry-After"]) == (503, "60")
-    assert b"no room for pictures of this size" in body
+    assert b"fails on pictures of this size" in body
     assert (await readyz(service), (await service.post(SMALL))[0]) == (200, 200)
     engine.on_infer = disc
     await service.until(lambda: service.value("warmup_sizes", state="refused") == 0)
@@ -146,4 +146,30 @@ async def test_no_request_is_served_before_the_first_probe_has_passed(start: Sta
     assert (40, 30) not in engine.seen
     engine.on_infer = disc
     await service.ready()
+    assert (await service.post(SMALL))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("boom"), EngineError("the network cannot do this"), IndexError("x")], ids=repr
+)
+async def test_whatever_the_engine_raises_on_pictures_of_one_size_is_told(
+    start: Start, error: Exception
+) -> None:
+    """Portraits fail, and the real size is a landscape."""
+    engine = ScriptedEngine()
+    engine.on_size = lambda width, height: (
+        (min(width, 256), min(height, 256)) if width >= height else (150, 300)
+    )
+
+    def infer(image: RGB) -> Alpha:
+        if image.shape[0] > image.shape[1]:
+            raise error
+        return disc(image)
+
+    engine.on_infer = infer
+    service = await start(engine, warmup_interval=0.2)
+    assert (await service.post(encoded(150, 300)))[0] >= 500
+    await service.until(lambda: service.value("warmup_sizes", state="refused") == 1)
+    assert (await warmth(service))["reason_code"] in {"size_refused", "size_unproved"}
+    assert (await service.post(encoded(150, 300)))[0] == 503
     assert (await service.post(SMALL))[0] == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from service.cli import accept
 from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, ReportPhase
 from service.settings import Settings
 from service.warmup.references import acceptance
+from service.warmup.references.reference_set import ReferenceSet
 from tests.support import photos
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine, disc
@@ -190,3 +192,41 @@ async def test_a_fallback_disagrees_with_what_was_accepted_of_another_engine(
 async def test_another_engine_than_the_accepted_one_ends_the_start(start: Start, accepted: Path) -> None:
     with pytest.raises(ConfigurationError, match="accepted with the engine inspyrenet, and u2netp is in use"):
         await start(Fallback(), requested="u2netp", references=accepted)
+
+
+async def test_a_drain_serves_no_mask_that_the_gate_has_refused(start: Start, accepted: Path) -> None:
+    engine = ScriptedEngine()
+    engine.on_infer = inverted
+    service = await start(engine, wait=False, references=accepted)
+    await service.until(lambda: service.value("warmup_references", state="fail") == 1)
+    service.parts.lifecycle.begin_drain("the test")
+    assert (await service.post(PHOTO))[0] == 503
+
+
+async def test_a_file_that_cannot_be_read_for_long_is_a_probe_that_timed_out(
+    start: Start, accepted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, read = threading.Event(), ReferenceSet.encoded
+    service = await start(
+        references=accepted, references_gate="none", warmup_interval=0.1, warmup_timeout=0.5
+    )
+    monkeypatch.setattr(ReferenceSet, "encoded", lambda self, name: (free.wait(30), read(self, name))[1])
+    try:
+        await service.until(lambda: service.value("warmup_runs_total", outcome="timeout") == 1)
+        async with asyncio.timeout(5), service.client.post("/warmup") as answer:
+            assert answer.status == 503
+        assert (await service.post(PHOTO))[0] == 200
+    finally:
+        free.set()
+
+
+async def test_a_set_that_cannot_be_read_at_the_start_counts_as_a_load_that_hangs(
+    start: Start, accepted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(ReferenceSet, "verify", lambda _: free.wait(30))
+    service = await start(wait=False, references=accepted, load_timeout=0.3)
+    try:
+        await service.until(lambda: service.parts.stuck() is not None)
+    finally:
+        free.set()

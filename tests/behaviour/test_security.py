@@ -160,6 +160,11 @@ async def test_an_address_in_a_request_is_never_fetched(
     ]
     statuses = [(await request)[0] for request in requests]
     assert statuses == [415, 415, 400, 400, 200, 200]
+    for field in ("image_url", "bg_image_url"):
+        async with service.client.post("/v1.0/removebg", json={field: address}) as response:
+            assert response.status == 400
+    async with service.client.get("/api/remove", params={"url": address}) as response:
+        assert response.status == 400
     await asyncio.sleep(0)
     assert not reached
     trap.close()

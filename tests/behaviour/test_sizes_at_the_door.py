@@ -13,6 +13,7 @@ import pytest
 from service.engines.protocol import RGB, Alpha
 from service.errors import Unavailable
 from service.http.slow_clients import SlowClients
+from service.inference import service_time
 from service.inference.service_time import Stage, Work
 from tests.behaviour.test_overload import taking
 from tests.support.photos import encoded
@@ -21,6 +22,12 @@ from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
 
 SMALL, LARGE = (20, 20), (200, 200)
+
+
+@pytest.fixture(autouse=True)
+def every_pixel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes in these tests are small, and stand for large ones."""
+    monkeypatch.setattr(service_time, "FLOOR_PIXELS", 1)
 
 
 def slow_when_large(image: RGB) -> Alpha:
@@ -92,13 +99,13 @@ async def test_a_picture_of_too_many_pixels_is_refused_while_its_body_is_on_the_
     await service.until(lambda: service.admission.taken == 0)
 
 
-@pytest.mark.timing
 async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_place(start: Start) -> None:
+    """Pictures take 30 s each, and two of them are in the queue: a third one would not be served within 100 s."""
     engine, hold = ScriptedEngine(), Hold()
-    service = await start(engine, queue_size=2, request_timeout=4.0, slow_clients=SlowClients(min_age=0.0))
+    service = await start(engine, queue_size=2, request_timeout=100.0, slow_clients=SlowClients(min_age=0.0))
     picture = encoded()
-    engine.on_infer = taking(1.2)
-    assert (await service.post(picture))[0] == 200
+    for _ in range(3):
+        service.admission.times.note(Work((40, 30), (40, 30)), Stage.INFER, 30.0)
     reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(head(len(picture)) + picture[:10])
     await service.until(lambda: service.admission.taken == 1)
@@ -118,11 +125,18 @@ async def test_a_newcomer_that_is_refused_for_its_wait_costs_no_slow_upload_its_
     writer.close()
 
 
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
 def claimed_avif(width: int, height: int) -> bytes:
-    """The first bytes of an AVIF file that says it has this size."""
-    extent = struct.pack(">I4sIII", 20, b"ispe", 0, width, height)
-    brands = struct.pack(">I4s4sI4s", 20, b"ftyp", b"avif", 0, b"mif1")
-    return brands + struct.pack(">I4s", 8 + len(extent), b"meta") + extent
+    """The first bytes of an AVIF file that says its primary picture has this size."""
+    extent = box(b"ispe", struct.pack(">III", 0, width, height))
+    first_item = struct.pack(">IIHBB", 0, 1, 1, 1, 1)  # one item, number 1, with one property: the first
+    properties = box(b"iprp", box(b"ipco", extent), box(b"ipma", first_item))
+    primary = box(b"pitm", struct.pack(">IH", 0, 1))
+    return box(b"ftyp", b"avif", bytes(4), b"mif1") + box(b"meta", bytes(4), primary, properties)
 
 
 async def test_a_picture_that_cannot_be_decoded_in_time_is_refused_in_words_while_its_body_is_on_the_way(

@@ -15,13 +15,15 @@ from aiohttp import FormData
 from PIL import Image
 
 from service.engines.protocol import RGB, Alpha, DeviceError, EngineInfo, OutOfMemory, WeightsUnavailable
-from tests.support import photos
+from tests.support import heic_files, photos
 from tests.support.photos import encoded
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import WEIGHTS_HASH, Hold, ScriptedEngine
 from tests.support.waiting import until
 
 RAW = {"Content-Type": "application/octet-stream"}
+
+TURNED_HEIC = heic_files.grid((b"irot", b"\3"))
 
 
 def error_of(body: bytes) -> dict[str, Any]:
@@ -93,6 +95,15 @@ async def test_raw_bytes_of_any_claimed_image_type_get_a_cut_out(
     service = await start()
     status, _, _ = await service.post(photo, headers={"Content-Type": content_type})
     assert status == 200
+
+
+@pytest.mark.parametrize("content_type", ["image/heic", "image/heif", "application/octet-stream"])
+async def test_an_iphones_picture_gets_a_cut_out_of_its_upright_size(start: Start, content_type: str) -> None:
+    service = await start()
+    status, body, _ = await service.post(TURNED_HEIC, headers={"Content-Type": content_type})
+    assert status == 200
+    with Image.open(io.BytesIO(body)) as image:
+        assert image.size == (64, 96)
 
 
 @pytest.mark.parametrize(
@@ -484,3 +495,15 @@ async def test_an_unknown_expectation_gets_an_answer(start: Start, path: str) ->
     )
     assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
     assert b"x-request-id" in answer.lower()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/warmup", "/", "/v1.0/account"])
+@pytest.mark.parametrize("expect", [b"\xd8", b"bananas", b"100-continue"])
+async def test_an_odd_expect_header_is_ignored(start: Start, path: str, expect: bytes) -> None:
+    service = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.client.port)
+    writer.write(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\nExpect: " + expect + b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        status = await reader.readline()
+    writer.close()
+    assert status.split()[1] == b"200"

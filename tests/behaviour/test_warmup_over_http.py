@@ -51,6 +51,23 @@ async def test_a_ready_service_says_so_everywhere(start: Start) -> None:
     assert service.value("http_requests_total", method="POST", route="/process", code="200") == 0
 
 
+async def test_the_status_is_200_with_the_body_of_warmup_in_every_state(start: Start) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    engine.on_load = lambda: (hold(np.zeros((1, 1, 3), np.uint8)), None)[1]
+    service = await start(engine, wait=False)
+    await service.until(hold.reached.is_set)
+    assert (await statuses(service))[0] == 503
+    status, answer, headers = await ask(service, "/status")
+    assert (status, answer["state"], "Retry-After" in headers) == (200, "loading", False)
+    assert answer["start_seconds"] >= answer["phase_seconds"] >= 0
+    assert answer["expected_seconds"] > 0
+    hold.release.set()
+    await service.ready()
+    status, answer, _ = await ask(service, "/status")
+    assert (status, answer["state"], answer["start_seconds"]) == (200, "ready", None)
+    assert answer.keys() == (await ask(service))[1].keys()
+
+
 async def test_a_loading_service_is_alive_and_names_the_phase_of_the_load(start: Start) -> None:
     engine, hold = ScriptedEngine(), Hold()
     engine.on_load = lambda: (hold(np.zeros((1, 1, 3), np.uint8)), None)[1]
@@ -265,3 +282,25 @@ async def test_the_engine_runs_only_in_the_gpu_thread(start: Start, photo: bytes
     await service.post(photo)
     assert isinstance(service.engine, ScriptedEngine)
     assert service.engine.threads == {"gpu"}
+
+
+async def test_requests_wait_again_once_a_load_has_succeeded_after_a_failed_one(
+    start: Start, photo: bytes
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    failures = [RuntimeError("no network")]
+
+    def load() -> None:
+        if failures:
+            raise failures.pop()
+
+    engine.on_load, engine.on_infer = load, hold
+    service = await start(engine, wait=False)
+    await service.until(lambda: service.value("warmup_runs_total", outcome="error") == 1)
+    assert (await service.post(photo))[0] == 503
+    await service.until(hold.reached.is_set)
+    waiting = asyncio.create_task(service.post(photo))
+    await service.until(lambda: service.admission.taken == 1)
+    assert not waiting.done()
+    hold.release.set()
+    assert (await waiting)[0] == 200

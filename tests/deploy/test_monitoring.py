@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +19,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
+from tests.support.programs import program
+from tests.support.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 METRICS = DEPLOY.parent / "metrics"
@@ -84,13 +90,85 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
 
 
 @pytest.fixture(scope="module")
-def alert_log() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("alert_log", DEPLOY / "alert_log.py")
+def monitor() -> ModuleType:
+    return load("monitor")
+
+
+def test_the_monitoring_without_containers_has_the_flags_of_the_one_with_containers(
+    monitor: ModuleType, tmp_path: Path
+) -> None:
+    program("prometheus"), program("alertmanager")
+    commands = {part.name: part.command for part in monitor.parts(tmp_path)}
+    for name, differ in {
+        "prometheus": {"--config.file", "--storage.tsdb.path", "--web.user-assets", "--web.listen-address"},
+        "alertmanager": {"--config.file", "--storage.path", "--web.external-url", "--web.listen-address"},
+    }.items():
+        here, there = (
+            {flag for flag in flags if flag.startswith("--") and flag.partition("=")[0] not in differ}
+            for flags in (commands[name], SERVICES[name]["command"])
+        )
+        assert here == there
+
+
+def test_everything_that_the_monitoring_stores_is_in_its_folder(monitor: ModuleType, tmp_path: Path) -> None:
+    program("prometheus"), program("alertmanager")
+    stored = [
+        flag.partition("=")[2]
+        for part in monitor.parts(tmp_path)
+        for flag in part.command
+        if flag.startswith("--storage")
+    ]
+    assert len(stored) == 2
+    assert all(Path(path).is_relative_to(tmp_path) for path in stored)
+
+
+@pytest.mark.e2e
+def test_the_monitoring_starts_with_one_command_and_ends_with_another(tmp_path: Path) -> None:
+    program("prometheus"), program("alertmanager")
+    if any(in_use(port) for port in (9090, 9093, 9099)):
+        pytest.skip("a port of the monitoring is in use on this machine")
+
+    def monitor(what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, DEPLOY / "monitor.py", what, tmp_path]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    started = monitor("start")
+    try:
+        assert started.returncode == 0, started.stderr
+        with urllib.request.urlopen("http://localhost:9090/user/InspyrenetTargetDown.md", timeout=10) as page:
+            assert page.status == 200
+        assert monitor("start").stdout == started.stdout  # it is there already
+        log = tmp_path / "alert-log.log"
+        wait_until(lambda: "InspyrenetWatchdog" in log.read_text(), seconds=60, what="an alert arrives")
+    finally:
+        stopped = monitor("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not any(in_use(port) for port in (9090, 9093, 9099))
+
+
+def test_a_missing_program_is_named_with_its_package(monitor: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"no-such-program is not installed .*apt-get install prometheus"):
+        monitor.find("no-such-program")
+
+
+def in_use(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def load(name: str) -> ModuleType:
+    """A program of the folder as a module."""
+    spec = importlib.util.spec_from_file_location(name, DEPLOY / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def alert_log() -> ModuleType:
+    return load("alert_log")
 
 
 def test_every_receiver_posts_to_the_alert_log(alert_log: ModuleType) -> None:

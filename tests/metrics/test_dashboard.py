@@ -15,6 +15,8 @@ SUBJECTS = {
     "since when": ["inspyrenet_warmup_last_success_timestamp_seconds"],
     "why not": ["inspyrenet_warmup_runs_total", "inspyrenet_warmup_supervisor_up", "ALERTS"],
     "references": ["inspyrenet_warmup_references", "inspyrenet_warmup_reference_worst_error_ratio"],
+    "real sizes": ["inspyrenet_warmup_sizes", "inspyrenet_warmup_real_size_last_success_timestamp_seconds"],
+    "codec threads": ["inspyrenet_codec_jobs_running", "inspyrenet_codec_oldest_job_started"],
     "cold start": ["inspyrenet_startup_duration_seconds"],
     "traffic": ["inspyrenet_http_requests_total"],
     "errors": ["job:inspyrenet_process_errors:ratio_rate5m"],
@@ -43,7 +45,7 @@ def test_every_panel_uses_the_variables_of_the_dashboard(panel: dict[str, Any]) 
     for holder in (panel, *panel["targets"]):
         assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     for target in panel["targets"]:
-        assert "$job" in target["expr"] or "ALERTS" in target["expr"]
+        assert "$job" in target["expr"]
 
 
 def test_stat_panels_show_the_current_value_and_a_text_if_there_is_none() -> None:
@@ -58,6 +60,13 @@ def test_the_variables_are_data_source_job_and_instance() -> None:
     assert list(variables) == ["datasource", "job", "instance"]
     assert variables["datasource"]["query"] == "prometheus"
     assert all(variables[name]["multi"] and variables[name]["includeAll"] for name in ("job", "instance"))
+
+
+@pytest.mark.parametrize("name", ["job", "instance"])
+def test_the_variables_offer_targets_that_were_never_scraped(name: str) -> None:
+    [variable] = [variable for variable in dashboard()["templating"]["list"] if variable["name"] == name]
+    assert variable["definition"].startswith("label_values(up{")
+    assert variable["definition"] == variable["query"]["query"]
 
 
 @pytest.mark.parametrize(("subject", "metrics"), SUBJECTS.items())

@@ -21,6 +21,7 @@ PATHS = [
     "/",
     "/process",
     "/warmup",
+    "/status",
     "/readyz",
     "/livez",
     "/metrics",

@@ -114,7 +114,7 @@ class FakeTarget:
     def refuse(self, failure: str) -> None:
         self.orders.append(f"refuse: {failure}")
 
-    def limit_sizes(self, refused: tuple[Size, ...]) -> None:
+    def limit_sizes(self, refused: tuple[Size, ...], _: tuple[Size, ...]) -> None:
         self.orders.append(f"limit: {', '.join(str(size) for size in refused)}")
 
 

@@ -10,6 +10,7 @@ import pytest
 from supervisor import (
     AtSize,
     Canary,
+    LoadReport,
     MaskError,
     Outcome,
     ProbeError,
@@ -20,6 +21,8 @@ from supervisor import (
     State,
     Vitals,
 )
+from supervisor.recorder import Recorder
+from supervisor.sizes import SizeEvidence
 from tests.supervisor.fakes import INTERVAL, LOADED, REAL, REQUEST_TIMEOUT, World
 
 ON_CPU = replace(LOADED, real=REAL)
@@ -126,6 +129,67 @@ async def test_a_request_that_failed_is_followed_at_once_by_a_proof_at_its_size(
     assert world.value("warmup_sizes", state="owed") == 0
 
 
+@pytest.mark.parametrize(
+    ("report", "error"),
+    [(ON_CUDA, oom()), (replace(LOADED, references=("a",), gate_references=("a",)), disagrees())],
+)
+async def test_a_drain_serves_nothing_after_a_proof_of_the_gate_has_failed(
+    world: World, report: LoadReport, error: ProbeError
+) -> None:
+    await world.load(report=report)
+    await world.passes()
+    await world.fails(error)
+    world.supervisor.drain()
+    assert "serve" not in world.target.orders
+
+
+async def test_an_exception_on_the_way_leaves_no_ready_service_with_a_shut_gate(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.load(report=ON_CPU)
+    real, raised = Recorder.sizes, list[int]()
+
+    def raises_once(self: Recorder, sizes: SizeEvidence) -> None:
+        if not raised:
+            raised.append(1)
+            raise OSError("no space left")
+        real(self, sizes)
+
+    monkeypatch.setattr(Recorder, "sizes", raises_once)
+    await world.passes()
+    await world.advance(2)
+    assert raised
+    assert world.target.orders == ["serve"]
+    assert world.supervisor.ready
+
+
+async def test_the_target_hears_of_a_limit_although_it_raised_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.becomes_ready(report=ON_CPU)
+    real, raised = world.target.limit_sizes, list[int]()
+
+    def raises_once(refused: tuple[Size, ...], proved: tuple[Size, ...]) -> None:
+        if not raised:
+            raised.append(1)
+            raise OSError("no space left")
+        real(refused, proved)
+
+    monkeypatch.setattr(world.target, "limit_sizes", raises_once)
+    world.supervisor.request_failed(LARGE)
+    for _ in range(5):
+        await world.advance(2)
+        while not world.target.probes[-1].future.done():
+            await (world.fails(oom()) if world.subject == AtSize(LARGE) else world.passes())
+    assert world.snapshot.state is State.DEGRADED
+    assert "limit: 2048x2048" in world.target.orders
+
+
+async def test_the_canary_counts_for_the_real_size_where_every_size_is_the_real_one(world: World) -> None:
+    await world.becomes_ready()
+    assert world.value("warmup_real_size_last_success_timestamp_seconds") == world.clock.time()
+
+
 async def test_a_size_that_fails_alone_is_refused_until_it_passes(world: World) -> None:
     await world.becomes_ready(report=ON_CPU)
     world.supervisor.request_failed(LARGE)
@@ -133,13 +197,14 @@ async def test_a_size_that_fails_alone_is_refused_until_it_passes(world: World) 
     await world.fails(oom())
     assert world.target.orders == ["serve", "limit: 2048x2048"]
     assert (world.snapshot.reason, world.snapshot.state) == (Reason.SIZE_REFUSED, State.DEGRADED)
+    assert world.snapshot.outcome is Outcome.OOM
     assert world.value("warmup_sizes", state="refused") == 1
     assert world.subject == AtSize(REAL)
     await world.passes()
     await world.advance(1)
     assert world.subject == AtSize(LARGE)
     await world.passes()
-    assert world.target.orders[2:] == ["limit: "]
+    assert world.target.orders[-1] == "limit: "
     assert world.snapshot.state is State.READY
 
 
@@ -239,6 +304,7 @@ async def judge(world: World, *, running: float = 1.0) -> Reference:
 
 async def test_requests_wait_for_the_references_of_the_gate(world: World) -> None:
     await world.load(report=replace(WITH_REFERENCES, gate_references=NAMES[:2]))
+    assert world.value("warmup_references", state="pending") == 3
     await world.passes()
     for name in NAMES[:2]:
         assert (world.subject, world.target.orders) == (Reference(name), [])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import AtSize, Canary, Failure, Outcome, ProbeReport, Reason, Size, State, Vitals
-from supervisor.sizes import CALM_SHARE, MOST_OWED, SizeEvidence
+from supervisor.sizes import CALM_SHARE, MOST_AT_ONCE, SizeEvidence
 from supervisor.state import Evidence
 from tests.supervisor.evidence_machine import CADENCE, CANARY_SIZE, LARGE, REAL, REPORT
 
@@ -76,19 +76,50 @@ def test_a_client_that_fails_at_many_sizes_makes_no_more_than_so_many_owed() -> 
     sizes = FRESH
     for width in range(1, 101):
         sizes = sizes.after_client_failure(Size(32 * width, 32 * (101 - width)), 0.0)
-    assert len(sizes.owed) == MOST_OWED
+    assert len(sizes.owed) == MOST_AT_ONCE
 
 
-@pytest.mark.parametrize("size", [SMALL, REAL, CANARY_SIZE])
-def test_a_failed_proof_that_the_real_size_covers_makes_the_real_size_fail_until_it_passes(
-    size: Size,
-) -> None:
-    sizes = failed(PROVED.after_client_failure(size, 200.0), size, 200.0)
+def test_a_failed_proof_at_the_real_size_is_a_failing_device_until_it_passes() -> None:
+    sizes = failed(PROVED.after_client_failure(REAL, 200.0), REAL, 200.0)
     assert sizes.real_failed is not None
     assert sizes.refused == ()
-    assert sizes.real_failed.next_at == (206.0 if size == REAL else 200.0)
+    assert sizes.real_failed.next_at == 206.0
     assert sizes.due(206.0) == REAL
     assert passed(sizes, REAL, 210.0).real_failed is None
+
+
+@pytest.mark.parametrize("size", [SMALL, CANARY_SIZE])
+def test_a_size_that_fails_although_a_larger_one_passes_is_refused_alone(size: Size) -> None:
+    sizes = failed(PROVED.after_client_failure(size, 200.0), size, 200.0)
+    assert (sizes.real_failed, sizes.due(200.0)) == (None, REAL)
+    sizes = passed(sizes, REAL, 210.0)
+    assert [it for it in (size, REAL, Size(700, 700), LARGE) if sizes.refuses(it)] == [size]
+    assert sizes.due(210.0) == size, "it may have been a fault that is over"
+    assert passed(sizes, size, 211.0).refused == ()
+    still = failed(sizes, size, 211.0)
+    assert still.due(211.0) is None
+    assert still.after_client_failure(size, 212.0).owed == (), "its clients are refused"
+
+
+def test_a_size_that_has_passed_is_not_refused_because_a_thinner_one_fails() -> None:
+    strip = Size(32, 2048)
+    sizes = failed(passed(PROVED, LARGE, 1.0), strip, 2.0)
+    assert [it for it in (strip, LARGE, Size(64, 2048), Size(64, 4096)) if sizes.refuses(it)] == [strip]
+
+
+def test_one_sender_cannot_keep_the_device_proving_by_sizes_that_do_not_cover_each_other() -> None:
+    strips = [Size(32 * step, 4096 - 32 * step) for step in range(1, 60)]
+    sizes, now, proving = passed(FRESH, REAL, 0.0, running=1.0), 0.0, 0.0
+    while now < 600.0:
+        for strip in strips:
+            sizes = sizes.after_client_failure(strip, now)
+        sizes = sizes.after_time(now)
+        if (due := sizes.due(now)) is None:
+            now += 1.0
+            continue
+        now, proving = now + 1.0, proving + 1.0
+        sizes = passed(sizes, due, now, running=1.0)
+    assert 0.05 < proving / now < 0.2
 
 
 def test_a_failed_proof_of_a_larger_size_refuses_it_and_all_that_cover_it_and_proves_the_real_size() -> None:
@@ -116,7 +147,11 @@ def test_a_failed_larger_size_and_a_failed_real_size_are_a_failing_device() -> N
 def test_the_smallest_refused_size_counts() -> None:
     middle = Size(1792, 1792)
     sizes = failed(failed(PROVED, LARGE), middle)
-    assert [it.size for it in sizes.refused] == [middle]
+    assert [it for it in (middle, Size(1900, 1900), LARGE, REAL) if sizes.refuses(it)] == [
+        middle,
+        Size(1900, 1900),
+        LARGE,
+    ]
 
 
 @given(failures=st.integers(1, 30), running=st.floats(0, 60))
@@ -127,7 +162,7 @@ def test_a_failing_size_is_tried_again_with_backoff_and_never_more_than_half_of_
     for _ in range(failures):
         real, large = failed(real, REAL, 0.0, running), failed(large, LARGE, 0.0, running)
     assert real.real_failed is not None
-    assert real.real_failed.next_at == max(min(2.0 ** (failures - 1), 300), running)
+    assert real.real_failed.next_at == max(min(2.0 ** (failures - 1), 60), running)
     assert large.refused[0].next_at == max(min(2.0 ** (failures - 1), 300), 20 * running)
 
 

@@ -43,6 +43,32 @@ async def test_the_snapshot_names_no_phase_once_the_engine_is_loaded(world: Worl
     assert (world.snapshot.phase, world.snapshot.phase_detail) == (None, "")
 
 
+async def test_the_snapshot_counts_the_seconds_of_the_phase_and_of_the_whole_start(world: World) -> None:
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (None, 0.0)
+    await world.advance(1.0)
+    world.target.loads[0].callback("weights", "120 of 367 MB")
+    await world.advance(2.0)
+    world.target.loads[0].callback("weights", "200 of 367 MB")
+    await world.advance(0.5)
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (2.5, 3.5)
+    world.target.loads[0].callback("device", "")
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (0.0, 3.5)
+    await world.load(0.5)
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (None, 4.0)
+    await world.start_probe()
+    await world.passes(0.25)
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (None, None)
+
+
+async def test_every_try_to_load_is_a_start_of_its_own(world: World) -> None:
+    await world.advance(3.0)
+    world.target.loads[0].callback("weights", "")
+    await world.load_fails(LoadError(Outcome.WEIGHTS_UNAVAILABLE, "no checkpoint at the given path"))
+    assert (world.snapshot.phase_seconds, world.snapshot.start_seconds) == (None, None)
+    await world.advance(1.5)
+    assert world.snapshot.start_seconds == 0.5
+
+
 async def test_a_failed_load_is_reported_with_its_reason_and_tried_again_with_backoff(world: World) -> None:
     for attempt, delay in enumerate([1, 2, 4, 8, 16, 32, 60, 60], start=1):
         await world.load_fails(LoadError(Outcome.WEIGHTS_UNAVAILABLE, "no checkpoint at the given path"))

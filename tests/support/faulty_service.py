@@ -3,15 +3,20 @@
 ``service_process`` starts it. The file holds a JSON object: place -> fault. It is read again at every use, so a test
 can switch faults on and off while the service runs. A hang ends when its entry is removed.
 
-* ``prepare``, ``load``: the steps of a load. ``probe``, ``request``: a picture in the device thread; a picture of the
-  canary's default size counts as a probe. ``codec_probe``, ``codec_request``: a picture in a codec thread, when its
-  cut-out is made. Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky``
-  (only a restart would help), ``no device``; for a picture also ``bad mask``.
+* ``prepare``, ``load``: the steps of a load.
+* ``probe``, ``request``: a picture in the device thread. A picture of the canary's default size counts as a probe,
+  every other one as a request. ``photograph``, ``panorama``: only the requests and proofs whose model input is that of
+  a photograph, or is wider.
+* ``codec_probe``, ``codec_request``, ``codec_photograph``, ``codec_panorama``: the same in a codec thread, when the
+  cut-out is made.
+* Their faults: ``hang``, ``sleep SECONDS``, ``raise``, ``oom``, ``sticky`` (only a restart would help), ``no device``;
+  for a picture also ``bad mask`` (not finite) and ``zeros``.
 * ``supervisor``: ``kill`` ends the coroutine of the warmup supervisor once, and its guard restarts it.
   ``kill for good`` ends the guard as well, until the entry is removed.
 
 Everything but the engine must be the real thing, built by ``service.app``; the settings come from the environment. The
-environment variable ``STUCK_NOTICE`` replaces the ten seconds for which a stuck process reports itself before it ends.
+environment variable ``STUCK_NOTICE`` replaces the ten seconds for which a stuck process reports itself before it ends,
+``HEARTBEAT`` the five seconds within which the supervisor's heartbeat moves.
 """
 
 from __future__ import annotations
@@ -36,10 +41,12 @@ from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError
 from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
 from service.settings import Settings
 from service.settings_reader import load_settings
-from supervisor import guarded
-from tests.support.scripted_engine import ScriptedEngine, disc
+from supervisor import guarded, supervisor
+from tests.support.scripted_engine import LONGEST_SIDE, ScriptedEngine, disc
 
 CANARY = (64, 64)
+WIDEST_SIDE = 512
+"""Pixels of a model input: of a panorama. A photograph's model input is ``LONGEST_SIDE`` squared."""
 POLL_SECONDS = 0.02
 
 
@@ -65,17 +72,26 @@ class FaultyEngine(ScriptedEngine):
         self.on_prepare = partial(self._act, "prepare")
         self.on_load = partial(self._act, "load")
         self.on_infer = self._infer
+        self.on_size = model_input_size
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
-        self._act(f"codec_{_sender(image)}")
+        self._act(self._place(image, "codec_"))
         return super().foreground(image, alpha)
 
     def _infer(self, image: RGB) -> Alpha:
-        place = _sender(image)
+        place = self._place(image)
         self._act(place)
-        if self._faults.at(place) == "bad mask":
-            return np.full(image.shape[:2], np.nan, np.float32)
+        match self._faults.at(place):
+            case "bad mask":
+                return np.full(image.shape[:2], np.nan, np.float32)
+            case "zeros":
+                return np.zeros(image.shape[:2], np.float32)
         return disc(image)
+
+    def _place(self, image: RGB, prefix: str = "") -> str:
+        """The place of this picture: the first that has a fault, else any."""
+        places = [prefix + place for place in places_of(image)]
+        return next((place for place in places if self._faults.at(place)), places[0])
 
     def _act(self, place: str) -> None:
         match (fault := self._faults.at(place)).split():
@@ -94,8 +110,21 @@ class FaultyEngine(ScriptedEngine):
                 raise ConfigurationError("INSPYRENET_DEVICE=cuda:7: there is no CUDA device here")
 
 
-def _sender(image: RGB) -> str:
-    return "probe" if image.shape[:2] == CANARY else "request"
+def model_input_size(width: int, height: int) -> tuple[int, int]:
+    """A picture's own size up to 256 pixels a side; only a low picture may be wider."""
+    widest = WIDEST_SIDE if height < LONGEST_SIDE else LONGEST_SIDE
+    return min(width, widest), min(height, LONGEST_SIDE)
+
+
+def places_of(image: RGB) -> list[str]:
+    """The places whose faults this picture meets, the most special one first."""
+    height, width = image.shape[:2]
+    if (height, width) == CANARY:
+        return ["probe"]
+    model_input = model_input_size(width, height)
+    if model_input == (LONGEST_SIDE, LONGEST_SIDE):
+        return ["photograph", "request"]
+    return ["panorama", "request"] if model_input[0] > LONGEST_SIDE else ["request"]
 
 
 async def switch_supervisor(app: web.Application, faults: Faults) -> None:
@@ -134,6 +163,8 @@ def main(file: Path) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
+    # The end-to-end tests divide every duration by sixty; this one is neither a setting nor an argument.
+    supervisor.HEARTBEAT_SECONDS = float(os.environ.get("HEARTBEAT", supervisor.HEARTBEAT_SECONDS))
     settings, _ = load_settings({}, os.environ)
     logs.configure("json", project=None)
     serve(settings, make_app=create_faulty_app)

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from tests.support import heic_files
+
 Pixels = npt.NDArray[np.uint8]
 
 SECRET = "SECRET-PLACE-51.5007N-0.1246W"
@@ -317,6 +319,11 @@ def _modes() -> dict[str, Callable[[], bytes]]:
         "AVIF RGBA": lambda: save(rgba, "AVIF"),
         "AVIF grey": lambda: save(grey, "AVIF", subsampling="4:0:0"),
         "AVIF animated": lambda: frames("AVIF", duration=50),
+        "HEIC": lambda: heic_files.sample("scene"),
+        "HEIC RGBA": lambda: heic_files.sample("rgba"),
+        "HEIC grey": lambda: heic_files.sample("grey"),
+        "HEIC ten bits": lambda: heic_files.sample("ten-bit"),
+        "HEIC grid": heic_files.grid,
         "BMP grey": lambda: save(grey, "BMP"),
         "BMP palette": lambda: save(palette, "BMP"),
         "BMP 1-bit": lambda: save(grey.convert("1"), "BMP"),

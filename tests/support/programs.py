@@ -25,6 +25,10 @@ PACKAGES = {
     "haproxy": "haproxy",
     "chromium": "chromium",
     "convert": "imagemagick",
+    "heif-enc": "libheif-examples",
+    "heif-convert": "libheif-examples",
+    "node": "nodejs",
+    "npm": "npm",
 }
 """The Debian package of each."""
 
@@ -38,10 +42,14 @@ def program(name: str) -> str:
     for candidate in [name, *OTHER_NAMES.get(name, [])]:
         if (found := shutil.which(candidate, path=path)) is not None:
             return found
-    reason = f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})"
+    raise missing(f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})")
+
+
+def missing(reason: str) -> BaseException:
+    """What a test raises if something that it runs is missing: it is skipped; with ``REQUIRE_E2E=1`` it fails."""
     if os.environ.get("REQUIRE_E2E") == "1":
-        pytest.fail(f"{reason}, and REQUIRE_E2E=1 asks for it")
-    pytest.skip(reason)
+        return pytest.fail.Exception(f"{reason}, and REQUIRE_E2E=1 asks for it")
+    return pytest.skip.Exception(reason)
 
 
 class Program:

@@ -20,6 +20,7 @@ from yarl import URL
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
+from service.http.remote_picture import RemotePictures
 from service.http.slow_clients import SlowClients
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
@@ -104,6 +105,7 @@ class Start(Protocol):
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        remote_pictures: RemotePictures | None = None,
         requested: str = "inspyrenet",
         **settings: Any,
     ) -> Awaitable[Service]: ...
@@ -132,6 +134,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         *,
         wait: bool = True,
         slow_clients: SlowClients | None = None,
+        remote_pictures: RemotePictures | None = None,
         requested: str = "inspyrenet",
         **settings: Any,
     ) -> Service:
@@ -143,6 +146,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
                 engine=engine,
                 registry=registry,
                 slow_clients=slow_clients,
+                remote_pictures=remote_pictures,
             )
         )
         server = OurServer(application)

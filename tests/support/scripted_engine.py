@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
+from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, Mask, ReportPhase
 
 LONGEST_SIDE = 256
 """Pixels of a model input: small, so that proofs at the size of a photograph take little time."""
@@ -36,6 +36,7 @@ class ScriptedEngine:
         on_settle: if set, the load leaves the precision open, and this is called when it is settled.
         settled_precision: the precision after that.
         weights_hash: what the next load reports.
+        confidence: of every mask.
         seen: sizes (width, height) of the pictures that reached the device thread.
         threads: names of the threads in which ``infer`` ran.
     """
@@ -50,6 +51,7 @@ class ScriptedEngine:
             min(width, LONGEST_SIDE),
             min(height, LONGEST_SIDE),
         )
+        self.confidence = 1.0
         self.seen: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.device = "cpu"
@@ -101,10 +103,10 @@ class ScriptedEngine:
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return self.on_size(width, height)
 
-    def infer(self, image: RGB) -> Alpha:
+    def infer(self, image: RGB) -> Mask:
         self.seen.append((image.shape[1], image.shape[0]))
         self.threads.add(threading.current_thread().name)
-        return self.on_infer(image)
+        return Mask(self.on_infer(image), self.confidence)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         return image

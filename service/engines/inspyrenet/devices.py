@@ -17,8 +17,9 @@ from contextlib import contextmanager
 
 import torch
 
-from service.engines.out_of_memory import first_line, says_no_memory
+from service.engines.out_of_memory import first_line
 from service.engines.protocol import ConfigurationError, DeviceError, OutOfMemory
+from service.host.out_of_memory import says_no_memory
 
 _TORCH_ERRORS = (RuntimeError, torch.cuda.DeferredCudaCallError)
 """What torch raises: all its own classes but the second are RuntimeErrors."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from service.engines.inspyrenet import resize as sizes
 from service.engines.package_config import mode_config
-from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, ReportPhase
+from service.engines.protocol import RGB, Alpha, EngineInfo, LoadPhase, Mask, ReportPhase
 from service.engines.weights.checkpoint_file import Checkpoint
 from service.engines.weights.requested import Weights
 
@@ -134,8 +134,8 @@ class InspyrenetEngine:
             max_model_pixels=self._max_model_pixels,
         )
 
-    def infer(self, image: RGB) -> Alpha:
-        """The mask of one image at its own size, as ``Remover.process`` computes it."""
+    def infer(self, image: RGB) -> Mask:
+        """The mask of one image at its own size, as ``Remover.process`` computes it, and its confidence."""
         if self._session is None:
             raise RuntimeError("load() has to succeed before infer()")
         return self._session.infer(image, self.model_input_size(image.shape[1], image.shape[0]))

@@ -6,7 +6,9 @@ wherever that is valid and within the limit.
 transparent-background rounds each side to a multiple of 32 with Python's ``round`` (half to even), without a lower
 limit. So a side of 16 or less becomes 0, and the network fails with "height and width must be > 0". In ``dynamic`` mode
 the package limits only the *short* side, to 1280, so the network would get 20000 x 1280 whole. Here both a minimum and
-a maximum apply.
+a maximum apply, and the maximum has two parts. The number of pixels limits memory. The length of a side limits time as
+well: the network's axial attention compares every position on a side with every other, so its work grows with the
+square. 131072 x 32 has as many pixels as 2048 x 2048, but 64 times as many pairs of positions.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ STRIDE = 32
 
 DYNAMIC_SHORT_SIDE = 1280
 """The maximum of the short side: what ``Remover`` passes as ``L`` to the package's ``dynamic_resize``."""
+
+MAX_SIDE = 16384
+"""The maximum of the long side, in pixels. With 4194304 pixels, the default limit, it applies only to pictures that are
+more than 64 times as long as wide: no panorama is."""
 
 
 def package_size(width: int, height: int) -> tuple[int, int]:
@@ -42,9 +48,10 @@ def model_input_size(
 ) -> tuple[int, int]:
     """The (width, height) in pixels of the model input for an image of ``width`` x ``height`` pixels.
 
-    Each side is a multiple of 32 and at least 32, and the product is at most ``max_model_pixels``. If the package's own
-    size meets these conditions, it is the result. Larger sizes are scaled down; the ratio is kept as far as multiples
-    of 32 allow, and no side becomes smaller than 32.
+    Each side is a multiple of 32, at least 32 and at most ``MAX_SIDE``, and the product is at most
+    ``max_model_pixels``. If the package's own size meets these conditions, it is the result. Larger sizes are scaled
+    down; the ratio is kept as far as multiples of 32 allow, and no side becomes smaller than 32. An image that is as
+    large as a model input has that model input.
 
     Args:
         width: of the image, at least 1.
@@ -64,14 +71,14 @@ def model_input_size(
         )
     wanted = base_size if resize == "static" else package_size(width, height)
     w, h = (max(STRIDE, side) for side in wanted)
-    if w * h <= max_model_pixels:
+    if w * h <= max_model_pixels and max(w, h) <= MAX_SIDE:
         return w, h
     return _scaled_down(w, h, max_model_pixels)
 
 
 def _scaled_down(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    """A size of about the same ratio, in multiples of 32, of at most ``max_pixels`` and not much less."""
-    scale = math.sqrt(max_pixels / (width * height))
+    """A size of about the same ratio, in multiples of 32, within both limits and not much smaller."""
+    scale = min(math.sqrt(max_pixels / (width * height)), MAX_SIDE / max(width, height))
     w, h = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
     # Rounding up, or raising a thin side to 32, may have exceeded the limit. Then the long side is shortened.
     if w >= h:

@@ -22,7 +22,7 @@ from service.engines.inspyrenet.package_network import build_network
 from service.engines.inspyrenet.torch_settings import configure_torch
 from service.engines.out_of_memory import main_memory
 from service.engines.package_config import mode_config
-from service.engines.protocol import RGB, Alpha
+from service.engines.protocol import RGB, Alpha, Mask
 from service.engines.weights.checkpoint_file import Checkpoint
 from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
@@ -170,8 +170,8 @@ class Session:
             return precision.Choice("bf16", f"{check} passed: {deviation}")
         return precision.Choice("fp32", f"{check} failed: bf16 differs from fp32 by {deviation}")
 
-    def infer(self, image: RGB, input_size: tuple[int, int]) -> Alpha:
-        """The mask of one image at its own size, as ``Remover.process`` computes it.
+    def infer(self, image: RGB, input_size: tuple[int, int]) -> Mask:
+        """The mask of one image at its own size, as ``Remover.process`` computes it, and its confidence.
 
         Args:
             image: any size from 1 x 1.
@@ -186,10 +186,12 @@ class Session:
         with devices.translate_errors(self.device), torch.inference_mode():
             pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
             # One image in each pass: the network stretches the range of the whole batch to 0-1.
-            mask = self._network(((pixels / 255 - self._mean) / self._std).unsqueeze(0))
+            mask, confidence = self._network.with_confidence(
+                ((pixels / 255 - self._mean) / self._std).unsqueeze(0)
+            )
             mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
             alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
-        return alpha
+            return Mask(alpha, float(confidence))
 
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU."""

@@ -15,7 +15,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from service.engines import out_of_memory
-from service.engines.protocol import RGB, Alpha, ConfigurationError, EngineInfo, LoadPhase, ReportPhase
+from service.engines.protocol import (
+    RGB,
+    Alpha,
+    ConfigurationError,
+    EngineInfo,
+    LoadPhase,
+    Mask,
+    ReportPhase,
+)
 from service.engines.u2netp import weights
 from service.host.cpu import available_cpus
 from service.host.memory import trim_heap
@@ -98,7 +106,7 @@ class U2netpEngine:
         """The (width, height) in pixels fed to the network: the same for every picture."""
         return _SIDE, _SIDE
 
-    def infer(self, image: RGB) -> Alpha:
+    def infer(self, image: RGB) -> Mask:
         """The mask of one picture at its own size, from 1 x 1; the same picture gives the same mask.
 
         Raises:
@@ -112,7 +120,7 @@ class U2netpEngine:
             square = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
             mask = network.predict(self._model, square)
             trim_heap()
-            return refine.refine(image, square, mask)
+            return Mask(refine.refine(image, square, mask.alpha), mask.confidence)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         """The foreground's colours; see :func:`service.engines.unmixing.estimate_foreground`."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engines.protocol import RGB, Alpha
+from service.engines.protocol import RGB, Alpha, Mask
 
 SIDE = 320
 """Pixels: the side of the square that the network was trained on."""
@@ -21,7 +21,7 @@ _STD = np.array((0.229, 0.224, 0.225), np.float32)
 _LEAST_SPREAD = 1e-6  # of the output; below it there is nothing to stretch
 
 
-def predict(model: npt.NDArray[np.uint8], square: RGB) -> Alpha:
+def predict(model: npt.NDArray[np.uint8], square: RGB) -> Mask:
     """The mask of a picture that was resized to ``SIDE`` x ``SIDE``.
 
     The network is built for each picture and freed afterwards. Building takes 0.04 s; a network that is kept would
@@ -32,7 +32,8 @@ def predict(model: npt.NDArray[np.uint8], square: RGB) -> Alpha:
         square: SIDE x SIDE x 3.
 
     Returns:
-        SIDE x SIDE, stretched to the range 0 to 1 as in the authors' code; 0 everywhere if all values are equal.
+        SIDE x SIDE, stretched to the range 0 to 1 as in the authors' code; 0 everywhere if all values are equal. The
+        confidence is the greatest value before that.
     """
     pixels = square.astype(np.float32)
     pixels /= max(float(pixels.max()), 1.0)
@@ -42,5 +43,5 @@ def predict(model: npt.NDArray[np.uint8], square: RGB) -> Alpha:
     mask: Alpha = network.forward(_OUTPUT)[0, 0]
     least, greatest = float(mask.min()), float(mask.max())
     if greatest - least < _LEAST_SPREAD:
-        return np.zeros_like(mask)
-    return (mask - np.float32(least)) / np.float32(greatest - least)
+        return Mask(np.zeros_like(mask), greatest)
+    return Mask((mask - np.float32(least)) / np.float32(greatest - least), greatest)

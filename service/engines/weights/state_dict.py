@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
+from service.host.out_of_memory import says_no_memory
 
 _ALIGNMENT = 16
 """In float32 values: every tensor begins at a multiple of 64 bytes, as if it had been allocated separately."""

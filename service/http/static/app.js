@@ -1,195 +1,181 @@
-// The page: it sends a photo to /process and shows it before and after. It has no dependencies. Every address is
-// relative, so that the page works behind a path prefix.
+// The page: it puts its parts together. It has no dependencies. Every address is relative, so that it works behind a
+// path prefix.
 
-import { connectionError, describeError } from "./errors.js";
-import { watchStatus } from "./service_status.js";
+import { canvasOf, EXAMPLES, exampleFile } from "./examples.js";
+import { ListView } from "./list_view.js";
+import { Options } from "./options.js";
+import { watchPicking } from "./picking.js";
+import { Queue } from "./queue.js";
+import { ResultView } from "./result_view.js";
+import { canCopy, copy, resultOf, save, saveAll } from "./results.js";
+import { ServiceStatus } from "./service_status.js";
+import { StatusView } from "./status_view.js";
+import { Viewer } from "./viewer.js";
+import { warm } from "./warm.js";
+import { element, pictures, setText } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
-const OPTION_DELAY_MS = 250; // a colour picker and a slider fire many events during one change
-const EXTENSIONS = { "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg", "image/avif": "avif" };
-
-let photo = null; // the chosen File
-let running = null; // AbortController of the current request
-let countdown = 0; // timer that counts Retry-After down
-let optionTimer = 0; // timer that delays a request after a change of the options
-
-// ---- choosing a photo
-
-byId("file").addEventListener("change", (event) => choose(event.target.files[0]));
-byId("another").addEventListener("click", () => byId("file").click());
-
-addEventListener("paste", (event) => {
-  const pasted = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
-  if (pasted) choose(pasted);
+const service = new ServiceStatus();
+const queue = new Queue(service, () => options);
+const options = new Options(
+  byId("options"),
+  {
+    background: byId("background"),
+    colour: byId("colour"),
+    colourRow: byId("colour-field"),
+    picture: byId("background-picture"),
+    pictureRow: byId("picture-field"),
+    format: byId("format"),
+    hard: byId("hard"),
+    threshold: byId("threshold"),
+    thresholdRow: byId("threshold-field"),
+    thresholdValue: byId("threshold-value"),
+    reverse: byId("reverse"),
+    key: byId("key"),
+  },
+  { changed: () => view.update(), refuse: (text) => refuse({ title: text, message: "" }) },
+);
+const viewer = new Viewer(byId("compare"), byId("slider"), { zoomIn: byId("zoom-in"), zoomOut: byId("zoom-out"), whole: byId("whole") });
+const view = new ResultView(
+  {
+    result: byId("result"),
+    frame: byId("compare"),
+    before: byId("before"),
+    canvas: byId("after"),
+    facts: byId("facts"),
+    problem: byId("compose-problem"),
+  },
+  viewer,
+  () => options.composition,
+);
+const list = new ListView(byId("pictures"), queue, service, { choose, removed });
+new StatusView(service, {
+  lamp: byId("status"),
+  start: byId("start"),
+  startText: byId("start-text"),
+  startBar: byId("start-bar"),
+  startTime: byId("start-time"),
+  banners: byId("banners"),
 });
 
-let dragDepth = 0; // dragenter and dragleave fire for every child element, too
-addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++dragDepth > 0));
-addEventListener("dragleave", () => document.body.classList.toggle("dragging", --dragDepth > 0));
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  dragDepth = 0;
-  document.body.classList.remove("dragging");
-  choose(event.dataTransfer.files[0]);
+// ---- pictures in
+
+watchPicking({ field: byId("file"), pick, refuse });
+
+function pick(files) {
+  byId("refused").hidden = true;
+  const [first] = queue.add(files);
+  announce(`${pictures(files.length)} added.`);
+  if (!view.picture) show(first);
+}
+
+function refuse({ title, message }) {
+  setText(byId("refused"), `${title} ${message}`);
+  byId("refused").hidden = false;
+}
+
+for (const example of EXAMPLES) {
+  const button = element("button", { type: "button", className: "example" }, canvasOf(example), example.title);
+  button.addEventListener("click", async () => pick([await exampleFile(example)]));
+  byId("examples").append(button);
+}
+
+// ---- what is shown
+
+let chosenByHand = false;
+
+function choose(picture) {
+  chosenByHand = true;
+  show(picture);
+}
+
+function show(picture) {
+  view.show(picture);
+  list.mark(picture);
+  arrange();
+}
+
+function removed(picture, neighbour) {
+  if (picture === view.picture) {
+    chosenByHand = false;
+    show(queue.done[0] ?? queue.pictures[0] ?? null);
+  }
+  arrange();
+  (neighbour ?? byId("file")).focus();
+}
+
+function arrange() {
+  byId("drop").classList.toggle("low", queue.pictures.length > 0);
+  byId("actions").hidden = !queue.done.length;
+  byId("download").hidden = !view.picture?.cutOut;
+  byId("copy").hidden = !canCopy || !view.picture?.cutOut;
+  byId("download-all").hidden = queue.done.length < 2;
+}
+
+queue.addEventListener("change", ({ detail: picture }) => {
+  const { state, problem, name } = picture;
+  if (state === "done") {
+    const left = queue.unfinished;
+    announce(`${name} is done. ${left ? `${pictures(left)} left.` : "All pictures are finished."}`);
+    if (!chosenByHand && !view.picture?.cutOut) show(picture);
+    if (picture === view.picture) view.update();
+  } else if (problem && told.get(picture) !== problem.title) {
+    told.set(picture, problem.title); // once, however often the same happens again
+    announce(`${name}: ${problem.title} ${problem.message}`);
+    if (problem.then === "key") byId("key-details").open = true;
+  }
+  arrange();
 });
 
-function choose(file) {
-  if (!file) return;
-  photo = file;
-  byId("file").value = ""; // otherwise choosing the same file again fires no event
-  byId("result").hidden = byId("actions").hidden = false;
-  if (document.activeElement === byId("file")) byId("another").focus(); // the focused input is hidden next
-  byId("file").hidden = byId("drop").hidden = byId("download").hidden = true;
-  byId("facts").textContent = "";
-  byId("compare").className = "compare waiting"; // shows the photo alone until there is a result
-  showImage("before", file);
-  process();
+const told = new WeakMap();
+
+// Read out once, in order. What changes by the second must not be written here.
+function announce(text) {
+  const line = element("span", {}, `${text} `);
+  byId("announcements").append(line);
+  setTimeout(() => line.remove(), 10_000);
 }
 
-// Most browsers cannot show a TIFF, for example. Then only the result is shown.
-byId("before").addEventListener("error", () => byId("compare").classList.add("single"));
+// ---- results out
 
-function showImage(id, blob) {
-  const image = byId(id);
-  URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(blob);
+byId("download").addEventListener("click", () => busy(byId("download"), async () => save(await resultOf(view.picture, options.composition, options.format))));
+byId("copy").addEventListener("click", () =>
+  busy(byId("copy"), async () => {
+    await copy(view.picture, options.composition);
+    announce("The result was copied.");
+  }),
+);
+byId("download-all").addEventListener("click", () =>
+  busy(byId("download-all"), (button) => {
+    const { done } = queue;
+    return saveAll(done, options.composition, options.format, (number) => setText(button, `Packing ${number} of ${done.length}`));
+  }),
+);
+
+// While a button works it does nothing, but it keeps the focus.
+async function busy(button, work) {
+  if (button.ariaDisabled === "true") return;
+  const word = button.textContent;
+  button.ariaDisabled = "true";
+  try {
+    await work(button);
+  } catch (error) {
+    refuse({ title: `“${word}” did not work.`, message: error.message });
+  }
+  setText(button, word);
+  button.ariaDisabled = "false";
 }
-
-// ---- options
 
 byId("options").addEventListener("submit", (event) => {
   event.preventDefault();
-  process();
-});
-byId("options").addEventListener("input", (event) => {
-  arrangeOptions();
-  if (event.target.id === "key") return; // a key is sent with Enter or with the next request, not after each letter
-  clearTimeout(optionTimer);
-  optionTimer = setTimeout(process, OPTION_DELAY_MS);
-});
-
-function arrangeOptions() {
-  const output = byId("output").value;
-  byId("colour-field").hidden = output !== "colour";
-  byId("threshold-field").hidden = !byId("hard").checked;
-  byId("threshold-value").value = Number(byId("threshold").value).toFixed(2);
-  const jpeg = byId("format").querySelector("[value=jpeg]");
-  jpeg.disabled = output === "rgba"; // JPEG has no transparency
-  if (jpeg.disabled && jpeg.selected) byId("format").value = "png";
-}
-
-function queryParameters() {
-  const output = byId("output").value;
-  const parameters = new URLSearchParams({
-    output: output === "colour" ? byId("colour").value : output,
-    format: byId("format").value,
-  });
-  if (byId("hard").checked) parameters.set("threshold", byId("threshold").value);
-  if (byId("reverse").checked) parameters.set("reverse", "true");
-  return parameters;
-}
-
-// ---- the request
-
-async function process() {
-  clearTimeout(optionTimer);
-  clearInterval(countdown);
-  if (!photo) return;
-  running?.abort();
-  const current = (running = new AbortController());
-  byId("error").hidden = true;
-  byId("result").classList.add("stale");
-  byId("download").hidden = true;
-  const cold = ["loading", "warming"].includes(serviceState());
-  byId("progress").textContent = cold
-    ? "Waiting for the service to start"
-    : "Removing the background";
-
-  const headers = { "Content-Type": "application/octet-stream" };
-  const key = byId("key").value.trim();
-  if (key) headers["X-Api-Key"] = key;
-  try {
-    const response = await fetch(`process?${queryParameters()}`, { method: "POST", headers, body: photo, signal: current.signal });
-    if (response.ok) await showResult(response, await response.blob(), current.signal);
-    else showError(await describeError(response, photo, ["ready", "degraded"].includes(serviceState())));
-  } catch (error) {
-    if (current.signal.aborted) return; // a newer request replaced this one
-    showError(connectionError());
-  }
-  if (current === running) byId("progress").textContent = "";
-}
-
-function serviceState() {
-  return byId("status").dataset.state;
-}
-
-async function showResult(response, cutOut, signal) {
-  showImage("after", cutOut);
-  const image = byId("after");
-  await image.decode().catch(() => {}); // if the browser cannot show the format, it can still be downloaded
-  if (signal.aborted) return;
-  byId("compare").classList.remove("waiting");
-  byId("result").classList.remove("stale");
-
-  const timing = response.headers.get("Server-Timing") ?? "";
-  const milliseconds = [...timing.matchAll(/dur=([\d.]+)/g)].reduce((sum, [, part]) => sum + Number(part), 0);
-  const facts = [`${image.naturalWidth} × ${image.naturalHeight} pixels`, formatBytes(cutOut.size)];
-  if (response.headers.has("X-Engine")) facts.push(`made by ${response.headers.get("X-Engine")}`);
-  if (milliseconds) facts.push(`in ${(milliseconds / 1000).toFixed(2)} s`);
-  byId("facts").textContent = facts.join(", ");
-
-  const name = (photo.name || "photo").replace(/\.[^.]*$/, "");
-  const download = byId("download");
-  download.href = image.src;
-  download.download = `${name}-${byId("output").value}.${EXTENSIONS[cutOut.type] ?? "bin"}`;
-  download.hidden = false;
-}
-
-function formatBytes(bytes) {
-  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
-// ---- errors
-
-byId("retry").addEventListener("click", process);
-
-function showError({ title, message, requestId, retryAfter, needsKey, final }) {
-  byId("error-title").textContent = title;
-  byId("error-message").textContent = message;
-  byId("error-id").textContent = requestId ? `Request ${requestId}` : "";
-  byId("retry").hidden = final;
-  byId("error").hidden = false;
-  byId("progress").textContent = "";
-  if (needsKey) {
-    byId("key-details").open = true;
-    byId("key").focus();
-  }
-  countDownToRetry(retryAfter);
-}
-
-function countDownToRetry(seconds) {
-  const button = byId("retry");
-  const ends = performance.now() + seconds * 1000;
-  const tick = () => {
-    const left = Math.ceil((ends - performance.now()) / 1000);
-    button.disabled = left > 0;
-    button.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
-    if (left <= 0) clearInterval(countdown);
-  };
-  clearInterval(countdown);
-  countdown = setInterval(tick, 250);
-  tick();
-}
-
-// ---- before and after
-
-byId("slider").addEventListener("input", (event) => {
-  byId("compare").style.setProperty("--split", `${event.target.value}%`);
+  for (const picture of queue.pictures) if (picture.state === "failed" && picture.problem.then === "key") queue.retry(picture);
 });
 
 // ---- start
 
-arrangeOptions();
-watchStatus(byId("status"), byId("status-detail"), byId("banners"));
+document.addEventListener("warmup", ({ detail }) => {
+  if (detail.state === "ready") service.ask();
+});
+service.start();
+warm(true);

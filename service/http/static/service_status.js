@@ -1,105 +1,54 @@
-// Shows the state of the service. The page asks /warmup again and again while it is visible.
+// Asks the service for its state, again and again while the page is visible or pictures wait. Says "change" when an
+// answer came, or none. It shows nothing: status_view.js does.
 
 const POLL_MS = 5000;
 const POLL_UNTIL_READY_MS = 1500;
+const TIMEOUT_MS = 8000; // a frozen service takes a connection and never answers
 
-const STATES = {
-  ready: "Ready",
-  degraded: "Ready, but the last check failed",
-  failing: "Failing",
-  warming: "Warming up",
-  loading: "Loading the model",
-  draining: "Shutting down",
-};
+const OPEN = new Set(["ready", "degraded", "failing"]); // states in which a picture that is sent gets its turn
 
-export function watchStatus(status, detail, banners) {
-  let timer = 0;
+export class ServiceStatus extends EventTarget {
+  state = "unknown"; // or "unreachable", or a state of the service
+  answer = null; // the last one
+  answeredAt = 0;
+  neededWhileHidden = () => false;
+  #timer = 0;
+  #asking = false;
 
-  async function poll(method) {
-    clearTimeout(timer);
+  get open() {
+    return OPEN.has(this.state);
+  }
+
+  start() {
+    document.addEventListener("visibilitychange", () => this.ask());
+    addEventListener("online", () => this.ask());
+    addEventListener("offline", () => this.ask());
+    this.ask();
+  }
+
+  async ask() {
+    if (this.#asking) return;
+    this.#asking = true;
+    clearTimeout(this.#timer);
     let answer = null;
     try {
-      const response = await fetch("warmup", { method, cache: "no-store" });
+      const response = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
       answer = await response.json();
     } catch {
-      // There is no answer, or it does not come from the service.
+      // There is no answer in time, or it does not come from the service.
     }
-    if (answer?.state) show(answer);
-    else showUnreachable();
-    clearTimeout(timer);
-    if (!document.hidden) timer = setTimeout(poll, answer?.state === "ready" ? POLL_MS : POLL_UNTIL_READY_MS, "GET");
+    this.#asking = false;
+    this.state = answer?.state ?? "unreachable";
+    if (answer?.state) this.answer = answer;
+    this.answeredAt = performance.now();
+    this.dispatchEvent(new Event("change"));
+    if (document.hidden && !this.neededWhileHidden()) return;
+    this.#timer = setTimeout(() => this.ask(), this.state === "ready" ? POLL_MS : POLL_UNTIL_READY_MS);
   }
 
-  function show(answer) {
-    const parts = [STATES[answer.state] ?? answer.state, answer.engine, answer.device, answer.precision];
-    setText(status, parts.filter(Boolean).join(" · "));
-    status.dataset.state = answer.state;
-    setText(detail, answer.status === "pending" ? sentence(answer.reason) : "");
-    showBanners(warnings(answer));
+  // Seconds since the start of the service, counted on since the last answer; null unless it is starting.
+  get startSeconds() {
+    const seconds = this.open || this.state === "unreachable" ? null : this.answer?.start_seconds;
+    return seconds == null ? null : seconds + (performance.now() - this.answeredAt) / 1000;
   }
-
-  function showUnreachable() {
-    setText(status, "The service does not answer");
-    status.dataset.state = "unreachable";
-    setText(detail, "");
-  }
-
-  function showBanners(found) {
-    const titles = JSON.stringify(found.map(({ title }) => title));
-    if (banners.dataset.titles !== titles) {
-      banners.dataset.titles = titles;
-      banners.replaceChildren(...found.map(banner));
-    }
-    // The text may change with every poll ("tried again in 7 s"). It is shown, but not read out each time.
-    found.forEach(({ text }, index) => setText(banners.children[index].lastChild, text));
-  }
-
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) poll("GET");
-  });
-  poll("GET");
-  // Opening the page warms the service. The answer may take as long as the model takes to load, so do not wait for it.
-  fetch("warmup", { method: "POST" }).then(() => poll("GET"), () => {});
-}
-
-function banner({ title, text, bad }) {
-  const paragraph = document.createElement("p");
-  const heading = document.createElement("strong");
-  const body = document.createElement("span");
-  paragraph.className = bad ? "banner bad" : "banner";
-  body.setAttribute("aria-live", "off");
-  heading.textContent = title;
-  body.textContent = text;
-  paragraph.append(heading, body);
-  return paragraph;
-}
-
-function warnings(answer) {
-  const found = [];
-  if (answer.fallback) {
-    found.push({
-      title: "A simpler engine is in use instead of InSPyReNet.",
-      text: `${sentence(answer.fallback_reason)} The ${answer.engine} engine is a smaller network: fine details `
-        + "such as hair or spokes may be lost.",
-    });
-  }
-  if (answer.weights === "dummy") {
-    found.push({
-      title: "Dummy weights are loaded.",
-      text: "The results are meaningless. This service is set up for tests only.",
-    });
-  }
-  if (answer.status === "error") {
-    found.push({ title: "The last check of the service failed.", text: sentence(answer.message), bad: true });
-  }
-  return found;
-}
-
-function sentence(text) {
-  const trimmed = (text ?? "").trim().replace(/^./, (first) => first.toUpperCase());
-  return !trimmed || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

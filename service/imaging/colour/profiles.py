@@ -6,12 +6,15 @@ for. ``PIL.ImageCms`` must stay imported inside the functions: most images have 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from service.imaging.options import Colour
+from service.imaging.picture import Pixels
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
@@ -43,7 +46,7 @@ def keeps_profile(mode: str, profile: ImageCmsProfile | None) -> bool:
     return (
         profile is not None
         and mode not in ("CMYK", "LAB")
-        and _space(profile) == "RGB"
+        and space_of(profile) == "RGB"
         and (profile.profile.is_matrix_shaper or _transform_from_srgb(profile) is not None)
     )
 
@@ -52,13 +55,13 @@ def srgb_transform(mode: str, profile: ImageCmsProfile | None) -> ImageCmsTransf
     """How pixels that do not keep their profile become sRGB by it; None if the profile is not for that mode."""
     if mode == "CMYK":
         space, source = "CMYK", "CMYK"
-    elif profile is not None and _space(profile) == "RGB" and mode != "LAB":
+    elif profile is not None and space_of(profile) == "RGB" and mode != "LAB":
         space, source = "RGB", "RGB"
     elif mode in _GREY_MODES or mode.startswith("I"):
         space, source = "GRAY", "L"
     else:
         return None
-    if profile is None or _space(profile) != space or keeps_profile(mode, profile):
+    if profile is None or space_of(profile) != space or keeps_profile(mode, profile):
         return None
     from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
 
@@ -81,6 +84,33 @@ def in_space_of(icc: bytes | None, colour: Colour) -> Colour:
     return red, green, blue
 
 
+def transform_between(source: bytes | None, target: bytes | None) -> Callable[[Pixels], Pixels]:
+    """How pixels (h x w x 3) of one profile become pixels of another one.
+
+    No profile is sRGB, and so is one that is broken or leads nowhere, as when a picture is decoded.
+    """
+    before, after = parse_profile(source), parse_profile(target)
+    if source == target or (before is None and after is None):
+        return _unchanged
+    from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        transform = ImageCms.buildTransform(
+            before or ImageCms.createProfile("sRGB"),
+            after or ImageCms.createProfile("sRGB"),
+            "RGB",
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return _unchanged
+    return lambda pixels: np.asarray(transform.apply(Image.fromarray(pixels)))
+
+
+def _unchanged(pixels: Pixels) -> Pixels:
+    return pixels
+
+
 def _transform_from_srgb(profile: ImageCmsProfile) -> ImageCmsTransform | None:
     from PIL import ImageCms  # noqa: PLC0415 - see the module's docstring
 
@@ -96,5 +126,6 @@ def _transform_from_srgb(profile: ImageCmsProfile) -> ImageCmsTransform | None:
         return None
 
 
-def _space(profile: ImageCmsProfile) -> str:
+def space_of(profile: ImageCmsProfile) -> str:
+    """The colour space that a profile is for: ``RGB``, ``GRAY``, ``CMYK``, ``Lab`` and so on."""
     return profile.profile.xcolor_space.strip()

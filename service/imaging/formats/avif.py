@@ -1,27 +1,20 @@
 """AVIF: an ISO base media file (ISO/IEC 14496-12) whose brands include ``avif`` or ``avis``.
 
-``recognise`` lists it. Only libavif can tell the size for certain. The header has the sizes of all images in the file,
-and the largest is that of the picture in all but contrived files. The orientation is a property of the image item,
-which Pillow reports as EXIF.
+``recognise`` lists it. Only libavif can tell the size for certain; the header says it in all but contrived files. The
+orientation is a property of the image item, which Pillow reports as EXIF.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import struct
-from itertools import islice
 
 from PIL.AvifImagePlugin import AvifImageFile
 
-from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
-from service.imaging.formats.iso_media import declared_encoding
+from service.imaging.formats.file_format import FileFormat, StrippedFile
+from service.imaging.formats.iso_media import declared_encoding, primary_extent
 from service.imaging.formats.opened import in_srgb
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
-
-_SPATIAL_EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{8})", re.DOTALL)
-"""A property box: length, name, version and flags, width, height."""
 
 
 def _matches(data: bytes) -> bool:
@@ -40,20 +33,6 @@ def _strip(data: bytes) -> StrippedFile:
     )
 
 
-def _header_size(data: bytes) -> tuple[int, int]:
-    (brands_end,) = struct.unpack_from(">I", data, 0)
-    length, name = struct.unpack_from(">I4s", data, brands_end)
-    end = brands_end + length
-    if name != b"meta" or end > len(data):
-        raise Malformed
-    # Other images in the file are thumbnails, tiles of a grid, depth maps: none is larger than the picture.
-    found = islice(_SPATIAL_EXTENT.finditer(data, brands_end, end), HEADER_STEPS)
-    sizes = [struct.unpack(">II", match[1]) for match in found]
-    if not sizes:
-        raise Malformed
-    return max(sizes, key=math.prod)
-
-
 # libavif decodes the frame that the AV1 stream holds, up to 16384 x 16384, and then scales it to the size that the file
 # claims. Pillow cannot lower that limit, so a file with a false size can cost 1 GiB: one such file at a time.
-AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, _header_size, decodes_alone=True)
+AVIF = FileFormat("AVIF", _matches, _strip, AvifImageFile, primary_extent, decodes_alone=True)

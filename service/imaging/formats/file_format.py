@@ -54,8 +54,8 @@ class FileFormat:
     """Pillow's decoder, or one that corrects it."""
     header_size: Callable[[bytes], tuple[int, int]] = no_size
     """(width, height) as stored, from the first bytes of a file, in at most ``HEADER_STEPS`` steps. Raises
-    ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it. It need not find every oddity of a file:
-    pictures are judged by ``strip`` and by the decoder."""
+    ``Malformed``, ``struct.error`` or ``IndexError`` if they do not say it, or if the decoder might find another:
+    by a false size a picture is refused or let in wrongly, while no size does no harm."""
     decodes_alone: bool = False
     """Whether no other such file may be decoded at the same time, because the header does not bound its memory."""
 

@@ -9,7 +9,7 @@ import struct
 
 from PIL.GifImagePlugin import GifImageFile
 
-from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
+from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 
 _EXTENSION, _IMAGE = 0x21, 0x2C
 
@@ -19,19 +19,29 @@ def _matches(data: bytes) -> bool:
 
 
 def _strip(data: bytes) -> StrippedFile:
+    return StrippedFile(data, _size(data, most_steps=len(data)))
+
+
+def _size(data: bytes, *, most_steps: int) -> tuple[int, int]:
+    """The size, if the first frame is found in so many steps: any number of extensions may stand before it."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _palette_bytes(flags)
-    while data[at] == _EXTENSION:  # a label, then blocks; an empty block is the last
-        at += 2
-        while data[at]:
+    in_extension = False
+    for _ in range(most_steps):
+        if in_extension:  # blocks; an empty one is the last
+            in_extension = data[at] > 0
             at += 1 + data[at]
-        at += 1
-    if data[at] != _IMAGE:
-        raise Malformed
-    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
-    if not frame_width or not frame_height:
-        return StrippedFile(data, (0, 0))
-    return StrippedFile(data, (max(width, left + frame_width), max(height, top + frame_height)))
+        elif data[at] == _EXTENSION:  # and a label
+            in_extension = True
+            at += 2
+        elif data[at] == _IMAGE:
+            left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
+            if not frame_width or not frame_height:
+                return 0, 0
+            return max(width, left + frame_width), max(height, top + frame_height)
+        else:
+            break
+    raise Malformed
 
 
 def _palette_bytes(flags: int) -> int:
@@ -39,11 +49,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _header_size(data: bytes) -> tuple[int, int]:
-    """The canvas. The first frame may enlarge it, but stands behind any number of extensions."""
-    width, height = struct.unpack_from("<HH", data, 6)
-    if not width or not height:
-        raise Malformed
-    return width, height
+    return _size(data, most_steps=HEADER_STEPS)
 
 
 GIF = FileFormat("GIF", _matches, _strip, GifImageFile, header_size=_header_size)

@@ -1,4 +1,4 @@
-"""Reads the colour of an ISO base media file (ISO/IEC 14496-12, HEIF 23008-12): what AVIF and HEIC files are.
+"""Reads colour and size of an ISO base media file (ISO/IEC 14496-12, HEIF 23008-12): what AVIF and HEIC files are.
 
 ``avif`` and ``heic`` use it. It looks for the ``colr`` box of the primary item, or of the first track of a sequence.
 Every offset and length comes from the file, so a box that does not lie within its parent ends the search; a file
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from service.imaging.colour.encoding import Encoding, from_code_points
+from service.imaging.formats.file_format import HEADER_STEPS, Malformed
 
 _MAX_ASSOCIATIONS = 1 << 16
 """Bytes of the boxes that say which property belongs to which item."""
@@ -19,6 +21,11 @@ _PROFILES = (b"prof", b"rICC")
 _MAX_BOXES = 4096
 """Boxes in one parent; files have at most a few for each item."""
 
+_HEADER_ITEMS = 512
+"""Items that are looked at for the size. A phone's picture of 48 megapixels has 200: its tiles."""
+
+_SEQUENCE = b"avis"
+"""With this major brand libavif shows the track, whatever items there are."""
 _IN_TRACK = (b"trak", b"mdia", b"minf", b"stbl")
 _SAMPLE_ENTRY_BYTES = 78
 """What stands before the boxes of a visual sample entry."""
@@ -42,6 +49,45 @@ def declared_encoding(data: bytes) -> Encoding | None:
             # The decoder has undone the matrix and the range already.
             return from_code_points(primaries, transfer)
     return None
+
+
+def primary_extent(data: bytes) -> tuple[int, int]:
+    """(width, height) of the primary picture as stored, from the first bytes of the file.
+
+    Raises:
+        Malformed, struct.error, IndexError: they do not say it, or not for certain: the decoder shows a sequence, or
+            only a part of the picture.
+    """
+    if data[8:12] == _SEQUENCE:
+        raise Malformed
+    meta = _only(memoryview(data), b"meta")[4:]
+    pitm, iprp = _only(meta, b"pitm"), _only(meta, b"iprp")
+    (primary,) = struct.unpack_from(">I" if pitm[0] else ">H", pitm, 4)
+    properties = _header_boxes(_only(iprp, b"ipco"))
+    ours = [
+        properties[index - 1] for index in _associated(_only(iprp, b"ipma"), primary, _HEADER_ITEMS) if index
+    ]
+    extents = [body for name, body in ours if name == b"ispe"]
+    if len(extents) != 1 or any(name == b"clap" for name, _ in ours):
+        raise Malformed
+    width, height = struct.unpack_from(">II", extents[0], 4)
+    return width, height
+
+
+def _only(parent: memoryview, name: bytes) -> memoryview:
+    """The body of the one box of that type."""
+    found = [body for child, body in _header_boxes(parent) if child == name]
+    if len(found) != 1:
+        raise Malformed
+    return found[0]
+
+
+def _header_boxes(parent: memoryview) -> list[tuple[bytes, memoryview]]:
+    """The boxes in a parent, if they are few enough for a header."""
+    found = list(islice(_boxes(parent), HEADER_STEPS + 1))
+    if len(found) > HEADER_STEPS:
+        raise Malformed
+    return found
 
 
 def _colours(data: bytes) -> list[bytes]:
@@ -94,26 +140,21 @@ def _colours_of_items(meta: memoryview) -> list[bytes]:
     return [body for i, body in colours if i in ours] or [body for _, body in colours]
 
 
-def _associated(ipma: memoryview, item: int) -> Iterator[int]:
-    """The numbers of the properties, from 1, that belong to an item."""
+def _associated(ipma: memoryview, item: int, most_items: int = _MAX_BOXES) -> Iterator[int]:
+    """The numbers of the properties, from 1, that belong to an item; only so many items are looked at."""
     version, flags = ipma[0], ipma[3]
+    owner_layout, index_layout = (">I" if version else ">H"), ("H" if flags & 1 else "B")
+    owner_bytes, index_bytes = (4 if version else 2), (2 if flags & 1 else 1)
     (entries,) = struct.unpack_from(">I", ipma, 4)
     at = 8
-    for _ in range(min(entries, _MAX_BOXES)):
-        (owner,) = struct.unpack_from(">I" if version else ">H", ipma, at)
-        at += 4 if version else 2
-        count = ipma[at]
-        at += 1
-        for _ in range(count):
-            if flags & 1:
-                (index,) = struct.unpack_from(">H", ipma, at)
-                index &= 0x7FFF
-                at += 2
-            else:
-                index = ipma[at] & 0x7F
-                at += 1
-            if owner == item:
-                yield index
+    for _ in range(min(entries, most_items)):
+        (owner,) = struct.unpack_from(owner_layout, ipma, at)
+        count = ipma[at + owner_bytes]
+        at += owner_bytes + 1
+        if owner == item:
+            mask = 0x7FFF if flags & 1 else 0x7F
+            yield from (index & mask for index in struct.unpack_from(f">{count}{index_layout}", ipma, at))
+        at += count * index_bytes
 
 
 def _colours_of_track(moov: memoryview) -> list[bytes]:

@@ -65,6 +65,8 @@ def _strip(data: bytes) -> StrippedFile:
             return StrippedFile(b"".join(kept), size, orientation or 1, _open_without_end)
         body = data[start + 4 : end]
         if marker in _FRAME_HEADERS:
+            if size is not None:
+                raise Malformed  # one image has one frame header
             height, width = struct.unpack_from(">HH", body, 1)
             size = width, height
             components = body[6::3]

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from service.imaging.colour.encoding import Encoding, Primaries, Samples, from_code_points, from_power
 from service.imaging.colour.modes import has_transparency, to_rgb
+from service.imaging.colour.profiles import parse_profile, space_of
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
 from service.imaging.formats.opened import Box, Opened, strip_of
@@ -33,6 +34,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _READ_CHUNKS = {b"eXIf", b"iCCP", b"tRNS", b"cICP", b"sRGB", b"gAMA", b"cHRM"}
 _GREY, _RGB, _RGBA = 0, 2, 6
+_GREY_TYPES = (0, 4)
+"""Grey, and grey with transparency."""
 _LOW_BYTES = {_RGB: "RGB;16L", _RGBA: "RGBA;16L"}
 """Colour type -> the raw mode in which Pillow takes the low byte of each big-endian sample."""
 
@@ -51,6 +54,8 @@ def _strip(data: bytes) -> StrippedFile:
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         pixels_begun |= name == b"IDAT"
+        if name == b"IHDR" and at > 8:
+            raise Malformed  # the decoder would take the size from it
         if end > len(data):
             if not pixels_begun:
                 raise Malformed
@@ -71,12 +76,13 @@ def _strip(data: bytes) -> StrippedFile:
         if name == b"IEND":
             break
     size = _size(data)
-    if _code_points(read) is None and _decompresses(read.get(b"iCCP", b"")):
+    bits, colour_type = struct.unpack_from("BB", data, 24)
+    if _code_points(read) is None and _has_profile(read.get(b"iCCP", b""), colour_type):
         header = 8 + 12 + 13
         kept[:1] = [(0, header), profile, (header, kept[0][1])]
-    bits, colour_type = struct.unpack_from("BB", data, 24)
     orientation = exif_orientation(read.get(b"eXIf", b""))
-    samples = _SampleKind(bits, colour_type, _key(bits, colour_type, read.get(b"tRNS", b"")), _encoding(read))
+    key, encoding = _key(bits, colour_type, read.get(b"tRNS", b"")), _encoding(read, colour_type)
+    samples = _SampleKind(bits, colour_type, key, encoding)
     return StrippedFile(b"".join(data[start:end] for start, end in kept), size, orientation, samples.open)
 
 
@@ -103,12 +109,12 @@ def _code_points(read: dict[bytes, bytes]) -> tuple[int, int, bool] | None:
     return body[0], body[1], body[3] != 0
 
 
-def _encoding(read: dict[bytes, bytes]) -> Encoding | None:
+def _encoding(read: dict[bytes, bytes], colour_type: int) -> Encoding | None:
     """What the chunks declare; None for sRGB, or where the profile decides."""
     if (code_points := _code_points(read)) is not None:
         primaries, transfer, full_range = code_points
         return from_code_points(primaries, transfer, full_range=full_range)
-    if b"sRGB" in read or _decompresses(read.get(b"iCCP", b"")):
+    if b"sRGB" in read or _has_profile(read.get(b"iCCP", b""), colour_type):
         return None
     power: float | None = None
     if len(gama := read.get(b"gAMA", b"")) == 4 and any(gama):
@@ -121,15 +127,16 @@ def _encoding(read: dict[bytes, bytes]) -> Encoding | None:
     return from_power(power, chromaticities)
 
 
-def _decompresses(iccp: bytes) -> bool:
-    """Whether the body of an iCCP chunk holds a profile that decompresses to at most ``MAX_PROFILE_BYTES``."""
+def _has_profile(iccp: bytes, colour_type: int) -> bool:
+    """Whether the body of an iCCP chunk holds a profile for such samples, of at most ``MAX_PROFILE_BYTES``."""
     _, _, compressed = iccp.partition(b"\0")
     decompressor = zlib.decompressobj()
     try:
         profile = decompressor.decompress(compressed[1:], MAX_PROFILE_BYTES)
     except zlib.error:
         return False
-    return decompressor.eof and profile[36:40] == b"acsp"
+    parsed = parse_profile(profile) if decompressor.eof else None
+    return parsed is not None and space_of(parsed) == ("GRAY" if colour_type in _GREY_TYPES else "RGB")
 
 
 @dataclass(frozen=True, slots=True)

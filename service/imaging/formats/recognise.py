@@ -14,7 +14,7 @@ So Pillow gets pixels and colour profiles only, and a change must keep these rul
 from __future__ import annotations
 
 from service.errors import UnsupportedType
-from service.imaging.formats import avif, bmp, gif, jpeg, png, tiff, webp
+from service.imaging.formats import avif, bmp, gif, heic, jpeg, png, tiff, webp
 from service.imaging.formats.file_format import FileFormat
 from service.imaging.formats.raw import has_raw_signature, raw_file
 
@@ -23,6 +23,7 @@ FORMATS: tuple[FileFormat, ...] = (
     png.PNG,
     webp.WEBP,
     avif.AVIF,
+    heic.HEIC,
     bmp.BMP,
     tiff.TIFF,
     gif.GIF,

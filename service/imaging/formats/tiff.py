@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from io import BytesIO
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from service.imaging.formats.exif import ORIENTATION_TAG, valid_orientation
 from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 from service.imaging.formats.tiff_directory import Directory, Entry
-from service.imaging.formats.tiff_pages import first_page
+from service.imaging.formats.tiff_pages import first_page, is_full_page
 from service.imaging.formats.tiff_samples import (
     CMYK,
     COLOUR_SAMPLES,
@@ -283,10 +282,12 @@ def _cleaned(page: _Page) -> bytes:
 
 
 def _header_size(data: bytes) -> tuple[int, int]:
-    """Only if the directory is at the beginning; many encoders write it behind the pixels."""
+    """Only if the first directory is at the beginning, and no thumbnail; many encoders write it behind the pixels."""
     directory = Directory(data)
+    if directory.count > HEADER_STEPS or not is_full_page(directory):
+        raise Malformed
     numbers: dict[int, int] = {}
-    for entry in islice(directory, HEADER_STEPS):
+    for entry in directory:
         if entry.tag in (_WIDTH, _LENGTH):
             numbers.setdefault(entry.tag, directory.number(entry))
     if len(numbers) < 2:

@@ -58,6 +58,12 @@ def first_page(data: bytes) -> Directory:
     return full[0]
 
 
+def is_full_page(directory: Directory) -> bool:
+    """Whether a page is a picture, and no thumbnail, smaller copy or mask."""
+    tags, _ = _tags(directory)
+    return _is_full(tags)
+
+
 def _directories(data: bytes) -> Iterator[Directory]:
     """The pages in their order, then what is below them; each once, and no more than ``MAX_ENTRIES`` tags in all."""
     seen: set[int] = set()

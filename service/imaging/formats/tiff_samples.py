@@ -407,10 +407,22 @@ def _scale(bits: int) -> Pixels:
 def _lab(layout: Layout, samples: Array) -> Pixels:
     """Lab of any kind -> L 0-255 and a, b as two's complement, as in an 8-bit CIELab file."""
     if layout.bits == 16:
-        samples = (samples.astype(np.uint16) >> 8).astype(np.uint8)
+        samples = _lab_of_16_bits(layout, samples.astype(np.uint16))
     lab = samples.view(np.uint8).copy()
     if layout.photometric == ICCLAB:  # there a and b are counted from 128
         lab[..., 1:] ^= 128
+    return lab
+
+
+def _lab_of_16_bits(layout: Layout, samples: Array) -> Pixels:
+    """Rounded to 8 bits: a value that is cut off would give every grey a tint."""
+    lab = np.empty(samples.shape, np.uint8)
+    if layout.photometric == ICCLAB:  # L of 100 is 0xFF00
+        lab[...] = np.minimum((samples.astype(np.uint32) + 128) >> 8, 255)
+        return lab
+    lab[..., 0] = (samples[..., 0].astype(np.uint32) * 255 + 32767) // 65535
+    signed = samples[..., 1:].view(np.int16).astype(np.int32)
+    lab[..., 1:] = np.clip((signed + 128) >> 8, -128, 127).astype(np.int8).view(np.uint8)
     return lab
 
 

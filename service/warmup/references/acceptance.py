@@ -1,20 +1,15 @@
 """Makes a set of references: cuts every picture out, and writes masks, manifest and contact sheet.
 
 ``service.cli.accept`` calls ``accept``; a running service never does. The pictures go through the code that clients'
-pictures go through, which the caller provides as ``cutting``. The manifest is replaced in one step, when everything
-else is on the disk: at every moment the directory holds the old set or the new one, whole.
+pictures go through, which the caller provides as ``cutting``. Everything that can fail must come before the old set is
+replaced, which ``new_set`` does in one step: so a failure means that nothing has changed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -25,15 +20,13 @@ from PIL import Image
 
 from service.engines.protocol import EngineError, EngineInfo
 from service.errors import ServiceError
-from service.imaging.compose import BadMask
 from service.imaging.decode import decode
-from service.imaging.encode import encode
-from service.imaging.options import Format
-from service.warmup.references import contact_sheet, manifest
+from service.imaging.mask import BadMask
 from service.warmup.references.contact_sheet import LOOSE, Thumbnails, thumbnail
 from service.warmup.references.gathering import Candidate, NotAccepted, gather
 from service.warmup.references.manifest import Manifest, Reference
-from service.warmup.references.masks import Mask, NotAMask, given_mask, mask_of_answer, mean_error
+from service.warmup.references.masks import NotAMask, given_mask, mask_of_answer, mean_error
+from service.warmup.references.new_set import NewSet, new_set
 
 TOLERANCE = 2 / 255
 """Added to what was measured: the drift that a probe of the canary may show as well."""
@@ -45,9 +38,6 @@ Cut = Callable[[bytes], bytes]
 
 Cutting = Callable[[EngineInfo | None, Precision | None], AbstractContextManager[tuple[EngineInfo, Cut]]]
 """Opens a pipeline: with the engine as configured (None, None), or with that engine in that precision."""
-
-_MASKS = re.compile(r"accepted-[a-z0-9_]{8}")
-"""The directory of a set's masks; each set has its own, so that the old set stays whole until it is replaced."""
 
 
 @dataclass(slots=True)
@@ -90,7 +80,7 @@ def accept(
     candidates, remarks = gather(directory, masks, max_pixels=max_pixels)
     for remark in remarks:
         report(remark)
-    with _new_set(directory) as new:
+    with new_set(directory) as new:
         info, drafts = _cut_all(candidates, new, cutting, max_pixels=max_pixels, report=report)
         other = _other_precision(info)
         if masks is None and max_error is None and other is not None:
@@ -101,18 +91,19 @@ def accept(
             accepted_at=datetime.now(UTC).isoformat(timespec="seconds"),
             references=tuple(_reference(draft, info, max_error) for draft in drafts),
         )
+        for reference in made.references:
+            if reference.max_error > LOOSE:
+                report(
+                    f"{reference.file}: max_error is {reference.max_error:.4f}, so much that this reference proves "
+                    "little"
+                )
         new.commit(made, {draft.candidate.file: draft.thumbnails for draft in drafts})
-    for reference in made.references:
-        if reference.max_error > LOOSE:
-            report(
-                f"{reference.file}: max_error is {reference.max_error:.4f}, so much that this reference proves little"
-            )
     return made
 
 
 def _cut_all(
     candidates: Sequence[Candidate],
-    new: _NewSet,
+    new: NewSet,
     cutting: Cutting,
     *,
     max_pixels: int,
@@ -143,7 +134,7 @@ def _cut_all(
     return info, drafts
 
 
-def _cut_one(candidate: Candidate, new: _NewSet, cut: Cut, *, max_pixels: int) -> _Draft:
+def _cut_one(candidate: Candidate, new: NewSet, cut: Cut, *, max_pixels: int) -> _Draft:
     data = new.read(candidate.file)
     answer = cut(data)
     made = mask_of_answer(answer, candidate.size)
@@ -165,7 +156,7 @@ def _cut_one(candidate: Candidate, new: _NewSet, cut: Cut, *, max_pixels: int) -
 
 
 def _measure_difference(
-    drafts: Sequence[_Draft], new: _NewSet, cut: Cut, *, report: Callable[[str], None]
+    drafts: Sequence[_Draft], new: NewSet, cut: Cut, *, report: Callable[[str], None]
 ) -> None:
     for number, draft in enumerate(drafts, 1):
         size = draft.candidate.size
@@ -194,84 +185,3 @@ def _reference(draft: _Draft, info: EngineInfo, max_error: float | None) -> Refe
         measured=draft.measured,
         max_error=min(1.0, draft.measured + TOLERANCE) if max_error is None else max_error,
     )
-
-
-@contextmanager
-def _new_set(directory: Path) -> Iterator[_NewSet]:
-    """The files of a set while it is made; unless it is committed, nothing of it stays."""
-    with _lock(directory):
-        masks = Path(tempfile.mkdtemp(prefix="accepted-", dir=directory))
-        new = _NewSet(directory, masks)
-        try:
-            masks.chmod(0o755)  # the service may run as another user than the one who accepts
-            yield new
-        finally:
-            if not new.committed:
-                shutil.rmtree(masks, ignore_errors=True)
-
-
-@contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Keep a second run out of the directory: each would remove the masks of the other."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise NotAccepted([f"another run of accept is at work in {directory}"]) from error
-    finally:
-        os.close(descriptor)
-
-
-class _NewSet:
-    """The files of a set that is being made.
-
-    Args:
-        directory: of the pictures.
-        masks: an empty directory in it.
-    """
-
-    def __init__(self, directory: Path, masks: Path) -> None:
-        self.committed = False
-        self._directory = directory
-        self._masks = masks
-
-    def read(self, file: str) -> bytes:
-        """The bytes of a picture, or of a mask that was added."""
-        return (self._directory / file).read_bytes()
-
-    def add_mask(self, picture: str, mask: Mask) -> tuple[str, str]:
-        """Write the mask of a picture; return its path in the directory, and its hash."""
-        data = encode(mask, Format.PNG)
-        path = self._masks / f"{Path(picture).stem}.png"  # so that the directory can be given as --masks
-        _write(path, data)
-        return f"{self._masks.name}/{path.name}", hashlib.sha256(data).hexdigest()
-
-    def commit(self, made: Manifest, thumbnails: Mapping[str, Thumbnails]) -> None:
-        """Put the manifest and the contact sheet in place, and remove the masks of earlier sets."""
-        page, text = contact_sheet.render(made, thumbnails).encode(), made.to_text().encode()
-        sheet, listing = self._directory / contact_sheet.FILE_NAME, self._directory / manifest.FILE_NAME
-        new_sheet, new_listing = (
-            sheet.with_name(f".{sheet.name}.new"),
-            listing.with_name(f".{listing.name}.new"),
-        )
-        try:
-            _write(new_sheet, page)
-            _write(new_listing, text)
-            new_listing.replace(listing)
-            self.committed = True
-            new_sheet.replace(sheet)
-        finally:
-            new_listing.unlink(missing_ok=True)
-            new_sheet.unlink(missing_ok=True)
-        for path in self._directory.iterdir():
-            if _MASKS.fullmatch(path.name) and path != self._masks and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk: after a crash, a manifest must not be there without its masks."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -86,6 +86,11 @@ def _unusable_directories(directory: Path, masks: Path | None) -> list[str]:
     problems = [f"{path} is not a directory" for path in (directory, masks) if path and not path.is_dir()]
     if not problems and not os.access(directory, os.W_OK | os.X_OK):
         problems.append(f"{directory} cannot be written, and the masks and the manifest belong there")
+    problems += [
+        f"{path} is not a file, and one has to be written there: move it away"
+        for path in (directory / name for name in sorted(_OURS))
+        if path.exists() and not path.is_file()
+    ]
     sheet = directory / contact_sheet.FILE_NAME
     if sheet.is_file() and not contact_sheet.is_one(sheet):
         problems.append(

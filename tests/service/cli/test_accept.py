@@ -135,6 +135,20 @@ def test_an_engine_that_fails_is_reported_in_words(
     assert sorted(path.name for path in directory.iterdir()) == ["a.png", "b.jpg"]
 
 
+def test_it_is_not_said_that_nothing_changed_when_only_the_last_lines_cannot_be_printed(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def print_line(line: str) -> None:
+        if "Look at" in line:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(accept, "print_line", print_line)
+    with pytest.raises(BrokenPipeError):
+        run(directory, engine=scripted())
+    assert (directory / "references.json").is_file()
+    assert "nothing was accepted" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error", ["0", "1.5", "nan", "much"])
 def test_an_impossible_error_gives_exit_code_2(
     directory: Path, error: str, capsys: pytest.CaptureFixture[str]

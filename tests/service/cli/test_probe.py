@@ -33,6 +33,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.body, self.headers = 200, b"", {}
         self.delay = 0.0
+        self.knows: object = None
+        """The body of a GET with status 500; None: a GET says 200."""
         self.received: list[tuple[str, str, bytes, str | None]] = []
 
     @property
@@ -60,9 +62,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.received.append(("GET", self.path, b"", None))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
+        body = b"" if self.server.knows is None else json.dumps(self.server.knows).encode()
+        self.send_response(500 if body else 200)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -98,6 +102,24 @@ def test_a_warm_service_gives_exit_code_0_and_one_line(
     line = printed_line(capsys)
     assert line.startswith(f"OK: {server.url}/warmup: Warmup completed successfully | time=")
     assert line.endswith("s")
+
+
+def test_a_probe_without_an_answer_fails_if_the_service_knows_why(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.delay = 5.0
+    message = "Warmup failed: a job has been running for 90 s"
+    server.knows = {"status": "error", "message": message, "reason_code": "job_hung"}
+    assert main(["probe", server.url, "--timeout", "0.2"], {}) == FAILING
+    assert f"no answer in 0.2 s; GET /warmup: {message} |" in printed_line(capsys)
+
+
+def test_a_probe_without_an_answer_cannot_tell_if_the_service_knows_nothing_bad(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.delay = 5.0
+    assert main(["probe", server.url, "--timeout", "0.2"], {}) == CANNOT_TELL
+    assert "no answer in 0.2 s |" in printed_line(capsys)
 
 
 def test_a_picture_goes_through_process_with_its_key(

@@ -16,6 +16,7 @@ from service.engines.protocol import (
     ConfigurationError,
     EngineInfo,
     LoadPhase,
+    Mask,
     ReportPhase,
     WeightsUnavailable,
 )
@@ -55,8 +56,8 @@ class Fake:
     def model_input_size(self, width: int, height: int) -> tuple[int, int]:
         return 32, 32
 
-    def infer(self, image: RGB) -> Alpha:
-        return np.full(image.shape[:2], 0.5, np.float32)
+    def infer(self, image: RGB) -> Mask:
+        return Mask(np.full(image.shape[:2], 0.5, np.float32), 0.5)
 
     def foreground(self, image: RGB, alpha: Alpha) -> RGB:
         return image
@@ -87,7 +88,7 @@ def test_the_fallback_serves_without_usable_weights_and_is_announced(
     assert info.fallback_reason == "preferred has no weights: no file"
     assert fallback.calls == ["prepare", "load"]
     assert any("FALLBACK" in r.message for r in caplog.records if r.levelno == logging.WARNING)
-    assert engine.infer(np.zeros((2, 3, 3), np.uint8)).shape == (2, 3)
+    assert engine.infer(np.zeros((2, 3, 3), np.uint8)).alpha.shape == (2, 3)
     assert engine.memory() == {"allocated": 3, "reserved": 4}
     settled = engine.settle()
     assert (settled.precision, settled.fallback, settled.fallback_reason) == (

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.errors import BadRequest, BodyTimeout, ServiceError, TooLarge, UnsupportedType
 from service.http import body
 from service.http.parameters import IGNORED_FIELDS
-from service.imaging.header import Header
+from service.imaging.header import Header, read_header
 from tests.support.photos import encoded
 from tests.support.waiting import let_run
 
@@ -102,6 +102,31 @@ async def test_the_fields_of_a_form_keep_their_order_and_their_duplicates() -> N
     assert received.fields == (("b", "1"), ("a", "2"), ("b", "3"))
 
 
+@pytest.mark.parametrize("first", ["image", "background"])
+async def test_a_form_may_have_a_background_before_or_behind_its_picture(first: str) -> None:
+    parts = {
+        "image": part('name="image"; filename="a.png"'),
+        "background": part('name="background"', b"second"),
+    }
+    last = ({"image", "background"} - {first}).pop()
+    received = await read(FORM, parts[first] + parts[last] + b"--x--\r\n")
+    assert received.image.take() == b"picture"
+    assert received.background is not None
+    assert received.background.take() == b"second"
+    assert (await read(FORM, part('name="image"') + b"--x--\r\n")).background is None
+
+
+@pytest.mark.parametrize(("first", "second"), [("image", "background"), ("background", "image")])
+async def test_both_pictures_together_are_bounded(first: str, second: str) -> None:
+    def form(length: int) -> bytes:
+        pictures = part(f'name="{first}"', b"x" * 600) + part(f'name="{second}"', b"x" * length)
+        return pictures + b"--x--\r\n"
+
+    await read(FORM, form(LIMIT - 600))
+    with pytest.raises(TooLarge, match="both together"):
+        await read(FORM, form(LIMIT - 599))
+
+
 @pytest.mark.parametrize(
     ("form", "message"),
     [
@@ -109,6 +134,12 @@ async def test_the_fields_of_a_form_keep_their_order_and_their_duplicates() -> N
         (part('name="a"') + b"--x--\r\n", "has no image"),
         (part('name="file"') * 2 + b"--x--\r\n", "more than one image"),
         (part('name="image"', b"") + b"--x--\r\n", "The image in the form is empty"),
+        (
+            part('name="image"') + part('name="background"', b"") + b"--x--\r\n",
+            "background in the form is empty",
+        ),
+        (part('name="image"') + part('name="background"') * 2 + b"--x--\r\n", "more than one background"),
+        (part('name="background"') + b"--x--\r\n", "has no image"),
         (
             part('name="photo"; filename="a.png"') + b"--x--\r\n",
             "must be called 'image', 'file' or 'image_file'",
@@ -162,7 +193,7 @@ async def test_a_picture_that_comes_byte_by_byte_is_looked_at_a_few_times_only()
     reading = asyncio.create_task(
         body.read(sent, max_upload_bytes=LIMIT, deadline=asyncio.timeout(20), on_header=found.append)
     )
-    with mock.patch("service.http.body.read_header", wraps=body.read_header) as look:
+    with mock.patch("service.http.header_watch.read_header", wraps=read_header) as look:
         for at in range(len(picture)):
             sent.content.feed_data(picture[at : at + 1])
             await asyncio.sleep(0)

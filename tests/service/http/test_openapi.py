@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service import errors
-from service.http.body import IMAGE_FIELDS
+from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.openapi import document
 from service.http.parameters import NAMES, parse
 
@@ -18,8 +18,13 @@ Node = dict[str, Any]
 
 TABLE = {
     ("/process", "post"): {200, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504},
+    ("/v1.0/removebg", "post"): {200, 400, 403, 408, 429, 500, 503, 504},
+    ("/v1.0/account", "get"): {200, 403, 503},
+    ("/api/remove", "post"): {200, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504},
+    ("/api/remove", "get"): {200, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504},
     ("/warmup", "get"): {200, 500, 503},
     ("/warmup", "post"): {200, 500, 503},
+    ("/status", "get"): {200},
     ("/readyz", "get"): {200, 503},
     ("/livez", "get"): {200, 503},
     ("/metrics", "get"): {200},
@@ -91,7 +96,7 @@ def test_every_parameter_of_process_is_documented_in_the_query_and_in_the_form(a
     query = {p["name"] for p in process["parameters"] if p["in"] == "query"}
     form = process["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert query == set(NAMES)
-    assert set(form) == {*NAMES, *IMAGE_FIELDS}
+    assert set(form) == {*NAMES, *IMAGE_FIELDS, BACKGROUND_FIELD}
 
 
 @pytest.mark.parametrize(
@@ -109,9 +114,32 @@ def test_the_schema_of_output_accepts_exactly_what_the_parser_accepts(api: Node,
         assert documented
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("margin", ["0", "10%", "1.5px 2%", "1px 2px 3px 4px", "1px 2px 3px", "5", "-1px", "", "1px,2px"]),
+        ("scale", ["original", "10%", "99.5%", "50", "0.5", "center", ""]),
+        ("position", ["original", "center", "0%", "0% 100%", "50px", "0% 0% 0%", ""]),
+    ],
+)
+def test_the_schemas_of_lengths_accept_what_the_parser_accepts(
+    api: Node, name: str, values: list[str]
+) -> None:
+    documented_parameters = api["paths"]["/process"]["post"]["parameters"]
+    pattern = next(p for p in documented_parameters if p["name"] == name)["schema"]["pattern"]
+    for value in values:
+        pairs = [("crop", "true"), (name, value)]
+        try:
+            parse(pairs)
+        except errors.BadParameter:
+            assert not re.search(pattern, value), value
+        else:
+            assert re.search(pattern, value), value
+
+
 def test_an_answer_of_process_can_have_every_format(api: Node) -> None:
     content = api["paths"]["/process"]["post"]["responses"]["200"]["content"]
-    assert set(content) == {"image/png", "image/webp", "image/jpeg", "image/avif"}
+    assert set(content) == {"image/png", "image/webp", "image/jpeg", "image/avif", "application/zip"}
 
 
 def test_every_error_of_the_service_is_documented_with_its_status_and_code(api: Node) -> None:

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import BadParameter
-from service.http.parameters import NAMES, parse
-from service.imaging.options import Format, Options, Output
+from service.http.parameters import NAMES, check_background, parse
+from service.imaging.options import Format, Length, Margin, Options, Output
 
 
 def test_no_parameters_ask_for_a_png_cut_out() -> None:
@@ -25,7 +25,8 @@ def test_every_named_output_is_understood(output: Output) -> None:
 
 @pytest.mark.parametrize("name", list(Format))
 def test_every_format_is_understood(name: Format) -> None:
-    assert parse([("format", name.value), ("output", "white")]).format is name
+    output = "rgba" if name is Format.ZIP else "white"
+    assert parse([("format", name.value), ("output", output)]).format is name
 
 
 @given(colour=st.tuples(*[st.integers(0, 255)] * 3), upper=st.booleans())
@@ -112,7 +113,7 @@ def test_a_parameter_given_twice_is_refused_even_with_the_same_value(second: str
     ["map", "RGBA", "photo.png", "../../etc/passwd", "[255,0,0]", "white ", "#12345", "#1234567", "#gggggg"],
 )
 def test_an_unknown_output_is_answered_with_the_valid_ones(value: str) -> None:
-    with pytest.raises(BadParameter, match="rgba, mask, green, white, blur, overlay, #rrggbb"):
+    with pytest.raises(BadParameter, match="rgba, mask, green, white, blur, overlay, background, #rrggbb"):
         parse([("output", value)])
 
 
@@ -129,7 +130,7 @@ def test_the_documented_placeholder_is_no_colour() -> None:
 
 @pytest.mark.parametrize("value", ["jpg", "PNG", "gif", "image/png", ""])
 def test_an_unknown_format_is_answered_with_the_valid_ones(value: str) -> None:
-    with pytest.raises(BadParameter, match="png, webp, jpeg, avif"):
+    with pytest.raises(BadParameter, match="png, webp, jpeg, avif, zip"):
         parse([("format", value)])
 
 
@@ -153,3 +154,58 @@ def test_any_pairs_give_options_or_a_short_printable_refusal(pairs: list[tuple[s
     assert len(message) < 300
     assert message.isprintable()
     assert message.isascii()
+
+
+def test_a_crop_has_a_margin_or_none() -> None:
+    assert parse([]).crop is None
+    assert parse([("crop", "false")]).crop is None
+    assert parse([("crop", "true")]).crop == Margin()
+    assert parse([("crop", "true"), ("margin", "10px")]).crop == Margin(*[Length(10)] * 4)
+
+
+@pytest.mark.parametrize("crop", [[], [("crop", "false")]])
+def test_a_margin_without_a_crop_is_refused(crop: list[tuple[str, str]]) -> None:
+    with pytest.raises(BadParameter, match="Ask for crop=true"):
+        parse([*crop, ("margin", "10px")])
+
+
+def test_scale_position_size_and_quality_are_understood() -> None:
+    options = parse([("scale", "50%"), ("position", "0% 100%"), ("size", "800")])
+    assert (options.scale, options.position, options.longest_side) == (0.5, (0, 1), 800)
+    assert parse([("output", "white"), ("format", "jpeg"), ("quality", "100")]).quality == 100
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "07", "1e3", "1234567890", "800px", "\u0661"])
+def test_a_size_that_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter, match=r"size is .* a whole number from 1 up"):
+        parse([("size", text)])
+
+
+@pytest.mark.parametrize("text", ["0", "101", "high"])
+def test_a_quality_beyond_its_limits_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter, match=r"quality is .* from 1 to 100"):
+        parse([("format", "webp"), ("quality", text)])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([("quality", "80")], "a PNG loses nothing"),
+        ([("format", "zip"), ("output", "mask")], "output=rgba alone"),
+        ([("output", "blur"), ("scale", "50%")], "output=blur shows that background"),
+        ([("output", "overlay"), ("position", "center")], "output=overlay shows that background"),
+    ],
+)
+def test_options_of_which_one_would_do_nothing_are_refused(pairs: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(BadParameter, match=words):
+        parse(pairs)
+
+
+def test_a_background_is_sent_if_and_only_if_it_is_asked_for() -> None:
+    asked, other = parse([("output", "background")]), parse([])
+    check_background(asked, given=True)
+    check_background(other, given=False)
+    with pytest.raises(BadParameter, match="file part called 'background'"):
+        check_background(asked, given=False)
+    with pytest.raises(BadParameter, match="leave the file out"):
+        check_background(other, given=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.imaging.options import Format, Output
+from service.imaging.options import IMAGE_FORMATS, Output
 
 STATIC = Path(service.__file__).parent / "http" / "static"
 PAGES = ["index.html", "docs.html"]
@@ -104,8 +104,8 @@ def test_every_element_has_a_name_for_screen_readers(name: str) -> None:
 
 def test_changes_are_announced_to_screen_readers() -> None:
     roles = {attributes.get("id"): attributes.get("role") for _, attributes in Page("index.html").elements}
-    assert (roles["status"], roles["progress"]) == ("status", "status")
-    assert (roles["error"], roles["banners"]) == ("alert", "alert")
+    assert (roles["status"], roles["banners"], roles["announcements"]) == ("status", "status", "log")
+    assert roles["refused"] == "alert"
 
 
 def choices(select: str) -> set[str | None]:
@@ -119,17 +119,31 @@ def choices(select: str) -> set[str | None]:
     return found[select]
 
 
-def test_the_page_offers_every_output_and_format_that_the_service_makes() -> None:
-    words = {output.value for output in Output if output is not Output.COLOUR}
-    assert choices("output") == {*words, "colour"}
-    assert choices("format") == {format.value for format in Format}
+def test_the_page_asks_for_outputs_and_formats_that_the_service_makes() -> None:
+    assert choices("format") == {format.value for format in IMAGE_FORMATS} - {"avif"}, (
+        "no browser writes AVIF"
+    )
+    asked_for = re.findall(r'output: "(\w+)"', (STATIC / "queue.js").read_text())
+    assert [Output(output) for output in asked_for] == [Output.RGBA]
+
+
+def test_the_page_composes_every_background_that_it_offers() -> None:
+    cases = set(re.findall(r'case "(\w+)":', (STATIC / "compose.js").read_text()))
+    assert choices("background") == cases | {"transparent"}
+
+
+def test_the_script_for_shops_needs_nothing_and_is_smaller_than_2_kb() -> None:
+    script = (STATIC / "warm.js").read_text()
+    assert len(script.encode()) < 2000
+    assert not re.search(r"^import ", script, re.MULTILINE)
 
 
 def test_the_key_is_neither_stored_nor_completed_by_the_browser() -> None:
     field = next(a for a in Page("index.html").every("input") if a["id"] == "key")
     assert (field["type"], field["autocomplete"]) == ("password", "off")
     for name in SCRIPTS:
-        assert not re.search(r"localStorage|sessionStorage|cookie|indexedDB", (STATIC / name).read_text())
+        stores = re.search(r"localStorage|sessionStorage|cookie|indexedDB", (STATIC / name).read_text())
+        assert not stores or name == "warm.js", "which remembers that it has warmed, and knows no key"
 
 
 def test_colours_of_text_have_the_contrast_that_wcag_aa_asks_for() -> None:

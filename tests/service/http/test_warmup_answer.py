@@ -298,6 +298,18 @@ def test_the_reason_code_says_what_decided(engine: EngineFacts, snapshot: Snapsh
     assert body(snapshot, engine)["reason_code"] == code
 
 
+def test_the_body_says_how_far_a_start_is_and_how_long_it_should_take(engine: EngineFacts) -> None:
+    answer = body(replace(LOADING_WEIGHTS, phase_seconds=0.71234, start_seconds=1.5), engine)
+    times = [answer[name] for name in ("phase_seconds", "start_seconds", "expected_seconds")]
+    assert times == [0.712, 1.5, 2.3]
+    answer = body(READY, engine)
+    assert [answer[name] for name in ("phase_seconds", "start_seconds", "expected_seconds")] == [None] * 3
+
+
+def test_the_body_says_how_large_a_picture_may_be(engine: EngineFacts) -> None:
+    assert body(READY, engine)["max_upload_bytes"] == engine.settings.max_upload_bytes
+
+
 def test_the_body_counts_the_references_and_names_the_worst(engine: EngineFacts) -> None:
     assert body(REFERENCE_FAILED, engine)["references"] == {
         "total": 3,

@@ -14,7 +14,7 @@ from skimage import data as photographs
 from service.errors import ServiceError, UnsupportedType
 from service.imaging.decode import decode, upright_size
 from service.imaging.encode import encode
-from service.imaging.options import Format
+from service.imaging.options import IMAGE_FORMATS
 from service.imaging.picture import Picture
 from tests.support import photos
 from tests.support.photos import error
@@ -163,7 +163,7 @@ def test_metadata_does_not_survive_the_decoder(name: str) -> None:
     data = photos.with_secrets(name)
     assert photos.SECRET.encode() in data
     picture = read(data)
-    for answer in Format:
+    for answer in IMAGE_FORMATS:
         out = encode(picture.rgb, answer, picture.icc)
         for trace in (
             photos.SECRET.encode(),

@@ -18,7 +18,7 @@ from PIL import Image
 from service.errors import BadDimensions, Undecodable
 from service.imaging.decode import decode
 from service.imaging.formats.recognise import recognise
-from tests.support import declared, photos
+from tests.support import declared, heic_files, photos
 from tests.support.damaged import CORPUS, MAX_PIXELS, damaged, decode_or_refuse, sound
 from tests.support.tiff_files import DEFLATE, tiff_file
 
@@ -161,6 +161,10 @@ def large(name: str, width: int, height: int) -> bytes:
             return photos.save(scene.convert("CMYK"), "JPEG", progressive=True)
         case "JPEG without its end":
             return photos.save(scene, "JPEG", progressive=True)[:-2]
+        case "HEIC":  # no encoder here, so a picture of many tiles; tests/e2e/test_heic.py has large frames
+            rows, columns = -(-height // 64), -(-width // 64)
+            tiles = ("left",) * (rows * columns)
+            return heic_files.grid(size=(width, height), rows=rows, columns=columns, tiles=tiles)
         case "TIFF LZW":
             return photos.save(scene, "TIFF", compression="tiff_lzw")
         case "TIFF float, one strip":
@@ -197,6 +201,7 @@ def large(name: str, width: int, height: int) -> bytes:
         "WEBP RGBA",
         "AVIF RGBA",
         "AVIF RGBA, PQ",
+        "HEIC",
         "PNG 16 bits, gAMA and key",
         "PNG HLG",
         "TIFF LZW",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from service.errors import BadDimensions
 from service.imaging.encode import check_output_size, encode
-from service.imaging.options import Format
+from service.imaging.options import IMAGE_FORMATS, Format
 from tests.support import photos
 
 SCENE = photos.photograph(300, 200)
@@ -25,7 +26,7 @@ def read(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("pixels", [MASK, SCENE, CUT_OUT], ids=["mask", "rgb", "rgba"])
-@pytest.mark.parametrize("answer", list(Format))
+@pytest.mark.parametrize("answer", IMAGE_FORMATS)
 def test_the_bytes_are_of_that_format_and_size(answer: Format, pixels: photos.Pixels) -> None:
     if answer is Format.JPEG and pixels is CUT_OUT:
         return
@@ -39,7 +40,7 @@ def test_every_shape_of_every_tiny_size_can_be_written() -> None:
     for width, height in ((1, 1), (1, 2), (3, 1), (17, 5), (1, 3000)):
         scene = photos.photograph(width, height)
         for pixels in (scene, np.ascontiguousarray(scene[..., 0]), np.dstack([scene, scene[..., 0]])):
-            for answer in Format:
+            for answer in IMAGE_FORMATS:
                 if pixels.shape[2:] != (4,) or answer is not Format.JPEG:
                     assert read(encode(pixels, answer)).size == (width, height)
 
@@ -54,7 +55,7 @@ def test_a_mask_is_exact_in_webp() -> None:
 
 
 def test_a_mask_carries_no_profile() -> None:
-    for answer in Format:
+    for answer in IMAGE_FORMATS:
         assert "icc_profile" not in read(encode(MASK, answer, photos.srgb_profile())).info
 
 
@@ -71,7 +72,7 @@ def test_lossy_colours_stay_close(answer: Format) -> None:
     assert np.abs(np.asarray(read(encode(SCENE, answer)).convert("RGB")).astype(int) - SCENE).mean() < 4
 
 
-@pytest.mark.parametrize("answer", list(Format))
+@pytest.mark.parametrize("answer", IMAGE_FORMATS)
 def test_the_same_pixels_give_the_same_bytes(answer: Format) -> None:
     pixels = SCENE if answer is Format.JPEG else CUT_OUT
     profile = photos.srgb_profile()
@@ -93,3 +94,41 @@ def test_the_largest_side_fits_and_one_more_does_not(answer: Format, side: int, 
 def test_png_takes_any_side() -> None:
     check_output_size(1_000_000, 1, Format.PNG)
     assert read(encode(np.zeros((1, 70_000), np.uint8), Format.PNG)).size == (70_000, 1)
+
+
+def unzipped(data: bytes) -> dict[str, Image.Image]:
+    with ZipFile(BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {ZIP_STORED}
+        return {name: read(archive.read(name)) for name in archive.namelist()}
+
+
+def test_a_zip_holds_the_colours_and_the_exact_mask() -> None:
+    files = unzipped(encode(CUT_OUT, Format.ZIP, photos.srgb_profile()))
+    assert list(files) == ["color.jpg", "alpha.png"]
+    colours, mask = files.values()
+    assert (colours.format, colours.mode, mask.format, mask.mode) == ("JPEG", "RGB", "PNG", "L")
+    assert np.abs(np.asarray(colours).astype(int) - SCENE).mean() < 2
+    assert np.array_equal(np.asarray(mask), MASK)
+    assert colours.info["icc_profile"] == photos.srgb_profile()
+    assert "icc_profile" not in mask.info
+
+
+def test_a_zip_has_the_same_bytes_at_any_time() -> None:
+    assert encode(CUT_OUT, Format.ZIP) == encode(CUT_OUT, Format.ZIP)
+    with ZipFile(BytesIO(encode(CUT_OUT, Format.ZIP))) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+
+
+@pytest.mark.parametrize("answer", [Format.JPEG, Format.WEBP, Format.AVIF])
+def test_more_quality_is_more_bytes(answer: Format) -> None:
+    sizes = [len(encode(SCENE, answer, quality=quality)) for quality in (1, 50, 100)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1] * 0.7
+    zipped = [len(encode(CUT_OUT, Format.ZIP, quality=quality)) for quality in (1, 50, 100)]
+    assert zipped == sorted(zipped)
+
+
+def test_a_mask_in_webp_loses_something_only_if_a_quality_is_asked_for() -> None:
+    lossy = np.asarray(read(encode(MASK, Format.WEBP, quality=10)).convert("L"))
+    assert not np.array_equal(lossy, MASK)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.imaging.decode import decode
+from service.imaging.decode import decode, upright_size
+from service.imaging.formats.heif_boxes import write
 from service.imaging.header import HEADER_BYTES, Header, read_header
-from tests.support import photos
+from tests.support import heic_files, photos, tiff_files
 from tests.support.photos import FORMATS, encoded
 
 NAMES = {"WEBP": "WebP"}
@@ -60,11 +61,74 @@ def test_the_size_of_a_jpeg_stands_behind_its_metadata() -> None:
     assert read_header(data[:50_000]) == Header("JPEG", None)
 
 
-def test_an_avif_says_the_size_of_its_largest_image() -> None:
+def test_an_avif_says_its_size_before_its_pixels() -> None:
     data = encoded(300, 200, "AVIF")
     at = data.index(b"mdat") - 4
     assert read_header(data[:at]) == Header("AVIF", (300, 200))
     assert read_header(data[: at // 2]) == Header("AVIF", None)
+
+
+def test_a_heic_of_tiles_says_the_size_of_the_whole() -> None:
+    assert read_header(heic_files.grid()) == Header("HEIC", (96, 64))
+
+
+def _gif(*extensions: bytes) -> bytes:
+    """The canvas claims one pixel; the first frame has 300 x 200."""
+    data = photos.save(photos.photograph(300, 200), "GIF")
+    frame = data.index(b",\0\0\0\0")
+    return b"GIF89a\x01\x00\x01\x00" + data[10:frame] + b"".join(extensions) + data[frame:]
+
+
+def _avif_sequence() -> bytes:
+    """The decoder shows the track; the item beside it claims one pixel."""
+    frames = [Image.fromarray(photos.photograph(96, 64, seed)) for seed in (1, 2)]
+    data = photos.save(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    extent = data.index(b"ispe") + 8
+    return data[:extent] + struct.pack(">II", 1, 1) + data[extent + 8 :]
+
+
+def _tiff(first_kind: dict[int, tiff_files.Field]) -> bytes:
+    thumbnail, page = (np.full((height, 16, 3), 9, np.uint8) for height in (1, 12))
+    first = tiff_files.tiff_file(thumbnail, photometric=2, fields=first_kind)
+    return tiff_files.chained(first, tiff_files.tiff_file(page, photometric=2))
+
+
+def _heic_with_a_larger_picture() -> bytes:
+    larger = heic_files.picture("grey", heic_files.size_property(9000, 9000), without=b"ispe")
+    return write([heic_files.picture(), larger])
+
+
+def _heic_with_a_part_of_the_picture() -> bytes:
+    part = struct.pack(">8I", 32, 1, 16, 1, 0, 1, 0, 1)
+    return write([heic_files.picture("scene", (b"clap", part))])
+
+
+CLAIMS = {
+    "GIF, small canvas": _gif(),
+    "GIF, small canvas, a comment": _gif(b"!\xfe\x03abc\x00"),
+    "GIF, small canvas, long comments": _gif(b"!\xfe" + (b"\xff" + bytes(255)) * 200 + b"\x00"),
+    "TIFF, thumbnail first": _tiff({254: (4, [1])}),
+    "TIFF, old thumbnail first": _tiff({255: (3, [2])}),
+    "TIFF, mask first": _tiff({254: (4, [4])}),
+    "HEIC, larger picture": _heic_with_a_larger_picture(),
+    "HEIC, part": _heic_with_a_part_of_the_picture(),
+    "HEIC, sequence": heic_files.sequence(),
+    "AVIF, sequence": _avif_sequence(),
+    "APNG": photos.mode("PNG animated"),
+    "WebP, animated": photos.mode("WEBP animated"),
+    "BMP, top row first": photos.mode("BMP"),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_header_says_the_size_that_is_decoded_or_nothing(name: str) -> None:
+    """Whoever is let in by a false size takes time that nobody expects; whoever is refused by one could be served."""
+    data = CLAIMS[name]
+    header = read_header(data[:HEADER_BYTES])
+    assert header is not None
+    size = decode(data, max_pixels=10**6).size
+    assert header.size in {None, size}
+    assert upright_size(data) == size
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 400))

@@ -29,4 +29,5 @@ def test_every_format_has_a_media_type() -> None:
         "image/webp",
         "image/jpeg",
         "image/avif",
+        "application/zip",
     ]

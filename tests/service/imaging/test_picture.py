@@ -1,10 +1,11 @@
-"""The strips of rows into which pictures are divided for processing."""
+"""A picture's size, and the strips of rows into which pictures are divided for processing."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from service.imaging.picture import STRIP_PIXELS, strips
+from service.imaging.picture import STRIP_PIXELS, Picture, strips
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,7 @@ def test_strips_cover_every_row_once_in_order(height: int, width: int) -> None:
 def test_a_strip_holds_whole_rows_and_no_more_pixels_than_asked_for() -> None:
     assert [strip.stop - strip.start for strip in strips(400, 1500)] == [174, 174, 52]
     assert len(list(strips(5, STRIP_PIXELS * 3))) == 5, "a row is never split"
+
+
+def test_a_picture_says_its_width_first() -> None:
+    assert Picture(np.zeros((2, 3, 3), np.uint8)).size == (3, 2)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.inference import service_time
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
@@ -49,3 +50,9 @@ def admission(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClo
     )
     admission.open()
     return admission
+
+
+@pytest.fixture(autouse=True)
+def every_pixel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes in these tests are small, and stand for large ones."""
+    monkeypatch.setattr(service_time, "FLOOR_PIXELS", 1)

@@ -16,7 +16,7 @@ from service.inference.device_thread import DeviceThread, Kind
 from service.inference.place import Place
 from service.inference.return_times import GRACE_SECONDS, LONGEST_SECONDS
 from service.inference.service_time import Stage, Work
-from service.inference.too_slow import TRIAL_SECONDS
+from service.inference.too_slow import TRIAL_DUTY
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
 from tests.support.waiting import let_run, until
@@ -174,20 +174,58 @@ async def test_a_picture_too_slow_for_its_deadline_is_refused_in_words_once_that
         admission.header_read(place, "PNG", (800, 800))
 
 
-async def test_a_picture_too_slow_for_its_deadline_is_tried_only_while_nobody_would_have_to_wait_for_it(
+async def too_slow_at(admission: Admission, clock: FakeClock, side: int) -> None:
+    """Pictures of this size take 12 s, one was refused, and a trial is due."""
+    for _ in range(2):
+        await serve_for(admission, clock, 12.0, (side, side))
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (side, side))
+    clock.now += TRIAL_DUTY * 12.0
+
+
+async def test_a_picture_too_slow_for_its_deadline_is_tried_when_nobody_would_have_to_wait_for_it(
     admission: Admission, clock: FakeClock
 ) -> None:
-    await serve_for(admission, clock, 12.0, (1000, 1000))
-    await serve_for(admission, clock, 12.0, (1000, 1000))
-    with admission.take_place() as place, pytest.raises(BadDimensions):
-        admission.header_read(place, "PNG", (1000, 1000))
-    clock.now += TRIAL_SECONDS
+    await too_slow_at(admission, clock, 1000)
     other = queued(admission, (10, 10))
     with admission.take_place() as place, pytest.raises(BadDimensions):
         admission.header_read(place, "PNG", (1000, 1000))
     other.release()
     await serve_for(admission, clock, 2.0, (1000, 1000))
     await serve_for(admission, clock, 2.0, (1000, 1000))
+
+
+async def test_a_trial_whose_client_leaves_before_a_thread_begins_is_given_to_the_next(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await too_slow_at(admission, clock, 1000)
+    with admission.take_place() as leaves, admission.take_place() as second:
+        for place in (leaves, second):
+            admission.header_read(place, "PNG", (1000, 1000))
+        admission.enqueue(leaves)
+        with pytest.raises(BadDimensions):
+            admission.enqueue(second)
+    await serve_for(admission, clock, 12.0, (1000, 1000))
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (1000, 1000))
+
+
+async def test_a_trial_that_fails_after_a_time_is_paid_for_like_one_that_was_measured(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await too_slow_at(admission, clock, 1000)
+
+    def job() -> None:
+        clock.now += 11.0
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError):
+        await serve_one(admission, job, (1000, 1000))
+    clock.now += TRIAL_DUTY * 11.0 - 1
+    with admission.take_place() as place, pytest.raises(BadDimensions):
+        admission.header_read(place, "PNG", (1000, 1000))
+    clock.now += 1
+    await serve_for(admission, clock, 1.0, (1000, 1000))
 
 
 async def test_a_size_that_was_never_measured_is_let_in_alone_and_one_at_a_time(
@@ -216,8 +254,8 @@ async def test_a_refused_size_is_refused_by_its_header_and_when_it_waits_and_aft
         await waits
     device_thread.open_gate()
     await small
-    with admission.take_place() as place, pytest.raises(Unavailable, match="60 x 1"):
-        admission.header_read(place, "PNG", (60, 1))
+    with admission.take_place() as place, pytest.raises(Unavailable, match="60 x 70"):
+        admission.header_read(place, "PNG", (60, 70))
     with admission.take_place() as place:
         admission.enqueue(place)  # its header did not say its size
         with pytest.raises(Unavailable, match="60 x 1"):
@@ -226,6 +264,74 @@ async def test_a_refused_size_is_refused_by_its_header_and_when_it_waits_and_aft
         probe.note_size(60, 1)
     admission.limit_sizes(None)
     await serve_one(admission, size=(100, 100))
+
+
+def refusing_above(width: int, height: int) -> Callable[[tuple[int, int]], Unavailable | None]:
+    error = Unavailable("no room", retry_after=60)
+    return lambda size: error if size[0] >= width and size[1] >= height else None
+
+
+async def test_until_it_is_decoded_a_picture_is_refused_only_if_both_orientations_are(
+    admission: Admission, device_thread: DeviceThread
+) -> None:
+    """A camera stores a portrait as a landscape, and only its EXIF says so."""
+    device_thread.close_gate()
+    admission.limit_sizes(refusing_above(200, 100))
+    with admission.take_place() as place:
+        admission.header_read(place, "JPEG", (200, 100))
+        admission.enqueue(place)
+        admission.limit_sizes(refusing_above(200, 100))
+        place.note_size(100, 200)
+        await let_run()  # nothing has interrupted it
+    with admission.take_place() as place:
+        admission.header_read(place, "JPEG", (200, 100))
+        with pytest.raises(Unavailable):
+            place.note_size(200, 100)
+    with admission.take_place() as place, pytest.raises(Unavailable):
+        admission.header_read(place, "JPEG", (200, 200))
+
+
+async def test_a_picture_that_decodes_larger_than_its_header_said_is_refused_if_the_wait_is_too_long_for_it(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 6.0, (1000, 1000))
+    ahead = queued(admission, (1000, 1000))
+    ahead.note_size(1000, 1000)
+    with admission.take_place() as place:
+        admission.header_read(place, "AVIF", (10, 10))
+        admission.enqueue(place)
+        with pytest.raises(QueueFull, match=r"expected wait of 6\.0 s and the 6\.0 s"):
+            place.note_size(1000, 1000)
+    with admission.take_place() as place:
+        admission.header_read(place, "AVIF", (1000, 10))
+        admission.enqueue(place)
+        place.note_size(10, 1000)
+
+
+@pytest.mark.parametrize("claimed", [(10, 10), None])
+async def test_a_picture_that_decodes_too_large_for_its_deadline_is_refused_in_words(
+    admission: Admission, clock: FakeClock, claimed: tuple[int, int] | None
+) -> None:
+    for _ in range(2):
+        await serve_for(admission, clock, 12.0, (1000, 1000))
+    with admission.take_place() as place:
+        admission.header_read(place, "AVIF", claimed)
+        admission.enqueue(place)
+        with pytest.raises(BadDimensions, match="1000 x 1000"):
+            place.note_size(1000, 1000)
+
+
+async def test_a_picture_that_decodes_as_its_header_said_is_not_judged_by_those_behind_it(
+    admission: Admission, clock: FakeClock
+) -> None:
+    await serve_for(admission, clock, 3.0, (100, 200))
+    with admission.take_place() as place:
+        admission.header_read(place, "JPEG", (200, 100))
+        admission.enqueue(place)
+        behind = queued(admission, (100, 200))
+        for _ in range(5):
+            admission.times.note(behind.work, Stage.INFER, 9.0)
+        place.note_size(100, 200)
 
 
 async def test_a_probe_tells_the_time_of_its_size_but_not_of_recent_pictures(
@@ -242,6 +348,29 @@ async def test_a_probe_tells_the_time_of_its_size_but_not_of_recent_pictures(
         admission.header_read(place, "PNG", (10, 10))
         admission.enqueue(place)
         assert admission.expected_wait == pytest.approx(2.0)
+
+
+async def test_a_proof_that_waits_for_the_device_or_runs_there_is_ahead_of_everybody(
+    admission: Admission, clock: FakeClock
+) -> None:
+    blocking = BlockingJob()
+
+    async def prove() -> None:
+        with admission.probe_place() as probe:
+            probe.note_size(1000, 1000)
+            await probe.run_on_device(blocking)
+
+    for _ in range(2):
+        admission.times.note(Work(model_input=(1000, 1000)), Stage.INFER, 5.0)
+    proofs = [asyncio.create_task(prove()) for _ in range(2)]
+    await until(blocking.running.is_set)
+    assert admission.expected_wait == pytest.approx(5.0 + 5.0)
+    assert (admission.taken, admission.clients, admission.queue_depth) == (0, 0, 0)
+    clock.now += 4.0
+    assert admission.expected_wait == pytest.approx(1.0 + 5.0)
+    blocking.release.set()
+    await asyncio.gather(*proofs)
+    assert admission.expected_wait == 0
 
 
 async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(
@@ -265,6 +394,22 @@ async def test_the_time_of_codec_work_is_noted_even_if_nobody_waits_for_it(
     assert admission.times.recent(Stage.DECODE) == pytest.approx(2.0)
 
 
+async def test_the_time_of_decoding_counts_for_the_size_that_was_decoded(
+    admission: Admission, clock: FakeClock
+) -> None:
+    """Headers of one pixel with a large picture behind them would make every large picture look endless."""
+
+    def decode() -> tuple[int, int]:
+        clock.now += 2.0
+        return 1000, 1000
+
+    with admission.take_place() as place:
+        admission.header_read(place, "AVIF", (1, 1))
+        await place.run_in_codec_pool(decode, stage=Stage.DECODE, size_of=lambda size: size)
+    work = Work((1000, 1000), (1000, 1000), "AVIF")
+    assert admission.times.expected(work, Stage.DECODE) == pytest.approx(2.0)
+
+
 async def test_a_key_gets_no_more_than_half_of_the_places_while_another_waits(
     admission: Admission, clock: FakeClock
 ) -> None:
@@ -275,11 +420,23 @@ async def test_a_key_gets_no_more_than_half_of_the_places_while_another_waits(
         place.release()
     with pytest.raises(QueueFull, match="Requests with your API key"):
         admission.take_place(key="a")
-    with admission.take_place(key="b"):
-        pass
     clock.now += LONGEST_SECONDS + GRACE_SECONDS + 1
     with admission.take_place(key="a"), admission.take_place(key="a"):
         assert admission.full
+
+
+async def test_a_key_that_was_served_waits_no_longer(admission: Admission) -> None:
+    """However often it was refused before: it may have been one client that did not wait."""
+    greedy = [admission.take_place(key="a") for _ in range(admission.capacity)]
+    for _ in range(60):
+        with pytest.raises(QueueFull):
+            admission.take_place(key="b")
+    for place in greedy:
+        place.release()
+    with admission.take_place(key="b"):
+        pass
+    with admission.take_place(key="a"), admission.take_place(key="a"):
+        assert admission.taken == 2, "more than half"
 
 
 async def test_a_job_slower_than_the_deadline_does_not_refuse_all_later_requests(
@@ -318,6 +475,7 @@ async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
         except QueueFull:
             refused_at[key] = clock.now
         else:
+            refused_at[key] = -100.0  # served, so it waits no longer
             assert len(held[key]) <= 3 or clock.now - refused_at[other] > 1.0
 
 

@@ -99,6 +99,16 @@ def test_a_key_waits_until_its_clients_should_be_back() -> None:
     assert not line.another_waits("a")
 
 
+def test_a_key_that_was_served_waits_no_longer_but_its_line_stays() -> None:
+    line = returns(FakeClock())
+    for _ in range(5):
+        line.book("b", seconds=2.0)
+    line.served("b")
+    assert not line.another_waits("a")
+    assert line.book("b", seconds=2.0) == pytest.approx(6 * 2.0)
+    assert line.another_waits("a")
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.floats(0, 100), st.floats(0, 30), st.none() | st.floats(0, 100)),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.inference import service_time
 from service.inference.service_time import REACH, ServiceTimes, Stage, TimeModel, Work
 
 sizes = st.integers(1, 1 << 26)
@@ -152,3 +153,17 @@ def test_the_time_of_a_probe_is_none_of_the_clients() -> None:
     times.note_size(Work((10, 10), (10, 10)), Stage.INFER, 3.0)
     assert times.recent(Stage.INFER) == 0
     assert times.expected(Work((10, 10), (10, 10)), Stage.INFER) == 3.0
+
+
+@pytest.mark.parametrize("tiny", [1, 64 * 64])
+def test_a_tiny_picture_does_not_make_a_photograph_look_like_minutes(
+    tiny: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is what every job costs. A canary of 0.35 s must not refuse the second photograph of a cold start."""
+    monkeypatch.setattr(service_time, "FLOOR_PIXELS", 1 << 14)
+    model = TimeModel()
+    for _ in range(2):
+        model.note(tiny, 0.35)
+    assert model.expected(1024 * 1024) == pytest.approx(0.35 * 64)
+    assert model.expected(tiny) == 0.35
+    assert model.proved(1024 * 1024) <= 0.35 * 4

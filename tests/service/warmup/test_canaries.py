@@ -13,7 +13,7 @@ from tests.support.scripted_engine import ScriptedEngine
 
 def made(*sizes: Size) -> Canaries:
     canaries = Canaries(ScriptedEngine(), side=32)
-    canaries.make_small()
+    canaries.make(canaries.small)
     for size in sizes:
         canaries.make(size)
         canaries.judge(size)
@@ -40,4 +40,9 @@ def test_only_the_small_canary_and_the_most_recent_sizes_are_kept() -> None:
     first = canaries.judge(canaries.small)
     kept = [size for size in sizes if size in canaries._pictures]
     assert kept == sizes[-MOST_KEPT:]
+    canaries.keep(sizes[-1])
+    real = canaries.judge(sizes[-1])
+    for size in sizes[:-1]:
+        canaries.judge(size)
+    assert canaries.judge(sizes[-1]) is real, "the real size's"
     assert canaries.judge(canaries.small) is first

@@ -9,7 +9,8 @@ up to rounding. What is different:
 * A stage sums its features over a base size that does not depend on the image: up to a million positions even for a
   thumbnail. Enlarging is linear. So the vertical part of it is applied to the weights of the sum instead, and only the
   columns of the features are enlarged (:func:`pooled_context`).
-* On a CPU, a stage works through the image in strips. So a map of 64 channels never exists for a whole large image.
+* On a CPU, a stage works through the image in blocks. So a map of 64 channels never exists for a whole large image,
+  whatever its shape.
 
 Saliency logits, probabilities, the sums over positions and the softmax are always float32.
 """
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from service.engines.inspyrenet.forward.interpolation import enlarge, enlarge_rows, enlarge_rows_adjoint
+from service.engines.inspyrenet.forward.interpolation import enlarge, enlarge_block, enlarge_rows_adjoint
 from service.engines.inspyrenet.forward.layers import (
     Convolution,
     chunks,
@@ -38,17 +39,17 @@ FLOAT32_PIXELS = 1 << 15
 """Pixels whose channels a CPU converts to float32 at once, so that they stay in its cache."""
 
 POOLED_VALUES = 1 << 22
-"""Values of the features that a CPU sums up at once."""
+"""Values of the features, enlarged along the rows, that a CPU sums up at once."""
 
-STRIP_PIXELS = 1 << 17
-"""Pixels of a strip: the part of an image that a CPU works on at once."""
+BLOCK_PIXELS = 1 << 17
+"""Pixels of a block: the part of an image that a CPU works on at once."""
 
-STRIP_ROWS = 64
-"""Rows of a strip of a wide image, even if the strip then has more pixels. The margins of a strip are computed twice;
-with fewer rows, they would be a larger share of the work."""
+BLOCK_ROWS = 64
+"""Rows of a block of a wide image. The margins of a block are computed twice; with fewer rows, they would be a larger
+share of the work. So a block is at most 2048 pixels wide."""
 
 _MARGIN = 5
-"""Rows above and below a pixel that its result depends on: a stage has five 3 x 3 convolutions in sequence."""
+"""Rows and columns around a pixel that its result depends on: a stage has five 3 x 3 convolutions in sequence."""
 
 
 class AttentionStage:
@@ -124,11 +125,12 @@ class AttentionStage:
         height, width = size
         refine = self._refine_function(source, size, saliency, laplacian)
         logits = saliency.new_empty(1, 1, height, width)
-        for rows in chunks(height, max(STRIP_PIXELS // width, STRIP_ROWS), source.device):
-            y, logits[:, :, rows] = refine(rows)
-            if features is not None:
-                features[:, :, rows] = y
-            del y  # the next strip uses its memory
+        for columns in chunks(width, BLOCK_PIXELS // BLOCK_ROWS, source.device):
+            for rows in chunks(height, BLOCK_PIXELS // (columns.stop - columns.start), source.device):
+                y, logits[:, :, rows, columns] = refine(rows, columns)
+                if features is not None:
+                    features[:, :, rows, columns] = y
+                del y  # the next block uses its memory
         return logits
 
     def _refine_function(
@@ -137,8 +139,8 @@ class AttentionStage:
         size: tuple[int, int],
         saliency: torch.Tensor,
         laplacian: torch.Tensor | None,
-    ) -> Callable[[slice], tuple[torch.Tensor, torch.Tensor]]:
-        """A function that computes features and logits of some rows."""
+    ) -> Callable[[slice, slice], tuple[torch.Tensor, torch.Tensor]]:
+        """A function that computes features and logits of a block of rows and columns."""
         height, width = size
         probabilities = self._probabilities(size, saliency, laplacian)
         context = pooled_context(enlarge(probabilities, self._base_size)[0], source, size)
@@ -149,18 +151,19 @@ class AttentionStage:
         source = source.to(self._dtype)
         weight, offset = self._logits[0].flatten(1), self._logits[1].unsqueeze(1)
 
-        def refine(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            # The convolutions pad a strip with zeros, also where the image continues. The margins keep that out of the
+        def refine(rows: slice, columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            # The convolutions pad a block with zeros, also where the image continues. The margins keep that out of the
             # result.
-            above, below = max(rows.start - _MARGIN, 0), min(rows.stop + _MARGIN, height)
-            x = enlarge_rows(source, size, above, below)
+            tall, wide = _with_margin(rows, height), _with_margin(columns, width)
+            x = enlarge_block(source, size, tall, wide)
             similarity = _pointwise(self._query[1](self._query[0](x)), key)
-            weights = functional.softmax(similarity, dim=0).view(1, -1, below - above, width)
+            weights = functional.softmax(similarity, dim=0).view(1, -1, *x.shape[2:])
             weights = weights.to(self._dtype, memory_format=_CHANNELS_LAST)
             y = functional.conv2d(weights, kernel, bias, padding=1).relu_()
             y = self._last(self._merge_context.add_relu(y, self._merge_features(x)))
-            y = y[:, :, rows.start - above : rows.stop - above]
-            return y, (_pointwise(y, weight) + offset).view(1, 1, -1, width)
+            y = y[:, :, rows.start - tall.start : rows.stop - tall.start]
+            y = y[..., columns.start - wide.start : columns.stop - wide.start]
+            return y, (_pointwise(y, weight) + offset).view(1, 1, *y.shape[2:])
 
         return refine
 
@@ -176,6 +179,10 @@ class AttentionStage:
             detail = torch.sigmoid(enlarge(laplacian, size)) - self._thresholds[1]
             maps += [detail.clip(0, 1), (-detail).clip(0, 1)]
         return torch.cat(maps, 1)
+
+
+def _with_margin(part: slice, length: int) -> slice:
+    return slice(max(part.start - _MARGIN, 0), min(part.stop + _MARGIN, length))
 
 
 def pooled_context(probabilities: torch.Tensor, source: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -204,7 +211,8 @@ def pooled_context(probabilities: torch.Tensor, source: torch.Tensor, size: tupl
     weights = probabilities.reshape(1, maps * channels, base_height, runs)
     weights = enlarge_rows_adjoint(enlarge_rows_adjoint(weights, size[0]), rows).view(maps, channels, -1)
     context = weights.new_zeros(maps, channels)
-    for chunk in chunks(channels, max(POOLED_VALUES // (rows * base_width), 1), source.device):
+    values = rows * max(size[1], base_width)
+    for chunk in chunks(channels, max(POOLED_VALUES // values, 1), source.device):
         features = source[:, chunk].float().contiguous()
         features = enlarge(enlarge(features, (rows, size[1])), (rows, base_width))
         context += weights[:, chunk].reshape(maps, -1) @ features.view(-1, channels)

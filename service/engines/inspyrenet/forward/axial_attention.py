@@ -1,7 +1,9 @@
 """Self-attention along the columns and along the rows of a map, for the context modules and the decoder.
 
 ``context`` and ``decoder`` call it. The results must equal those of the package's ``SelfAttention`` up to rounding. The
-only difference is that the projections of both directions are one multiplication. The softmax is always float32.
+softmax is always float32. What is different: the projections of both directions are one multiplication, and the
+attention between all pairs of positions on an axis never exists as a whole if the axis is long. So the memory grows
+with the length of the axis, not with its square.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from service.engines.inspyrenet.forward.layers import copy_to, fold_batch_norm, pixel_rows
+
+PIECE_VALUES = 1 << 22
+"""Values of the attention between positions that exist at once, on every device: 16 MiB in float32. An axis of up to
+2048 positions (a side of 8192 pixels, at a quarter of the resolution) is a single piece."""
 
 
 class AxialAttention:
@@ -57,7 +63,17 @@ class AxialAttention:
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, length: int) -> torch.Tensor:
-    """Self-attention along an axis of that length; channel-major memory is read as (rest, axis)."""
+    """Self-attention along an axis of that length; channel-major memory is read as (rest, axis).
+
+    Every position has a softmax of its own, so the positions are worked through in pieces.
+    """
     query, key = query.reshape(-1, length).float(), key.reshape(-1, length).float()
-    attention = functional.softmax(query.t() @ key, dim=-1).to(value.dtype)
-    return (value.reshape(-1, length) @ attention.t()).flatten()
+    value = value.reshape(-1, length)
+
+    def attended(positions: slice) -> torch.Tensor:
+        attention = functional.softmax(query[:, positions].t() @ key, dim=-1).to(value.dtype)
+        return value @ attention.t()
+
+    step = max(1, PIECE_VALUES // length)
+    pieces = [attended(slice(start, start + step)) for start in range(0, length, step)]
+    return (pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)).flatten()

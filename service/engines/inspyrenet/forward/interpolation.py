@@ -17,15 +17,20 @@ def enlarge(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def enlarge_rows(x: torch.Tensor, size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
-    """Rows ``start`` to ``stop`` of ``enlarge(x, size)``, whose height must be a multiple of that of ``x``."""
-    rows, height = x.shape[2], size[0]
-    if height % rows:
-        raise ValueError(f"{height} rows are not a multiple of {rows}")
-    factor = height // rows
-    above, below = max(start // factor - 1, 0), min(-(-stop // factor) + 1, rows)
-    enlarged = enlarge(x[:, :, above:below], ((below - above) * factor, size[1]))
-    return enlarged[:, :, start - above * factor : stop - above * factor]
+def enlarge_block(x: torch.Tensor, size: tuple[int, int], rows: slice, columns: slice) -> torch.Tensor:
+    """A block of ``enlarge(x, size)``, whose sides must be multiples of those of ``x``."""
+    parts, crops, sides = [], [], []
+    for axis, (side, block) in enumerate(zip(size, (rows, columns), strict=True)):
+        length = x.shape[2 + axis]
+        if side % length:
+            raise ValueError(f"{side} rows or columns are not a multiple of {length}")
+        factor = side // length
+        first, last = max(block.start // factor - 1, 0), min(-(-block.stop // factor) + 1, length)
+        parts.append(slice(first, last))
+        crops.append(slice(block.start - first * factor, block.stop - first * factor))
+        sides.append((last - first) * factor)
+    enlarged = enlarge(x[:, :, parts[0], parts[1]], (sides[0], sides[1]))
+    return enlarged[:, :, crops[0], crops[1]]
 
 
 def enlarge_rows_adjoint(weights: torch.Tensor, rows: int) -> torch.Tensor:

@@ -79,13 +79,17 @@ class Forward:
             self._pyramid = Pyramid(cast("Any", network).image_pyramid, device)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """The mask of one image.
+        """The mask of one image; see ``with_confidence``."""
+        return self.with_confidence(image)[0]
+
+    def with_confidence(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mask of one image, and its greatest value before it was stretched.
 
         Args:
             image: 1 x 3 x H x W, float32, normalised, H and W multiples of 32.
 
         Returns:
-            1 x 1 x H x W, float32, its range stretched to 0-1.
+            The mask, 1 x 1 x H x W, float32, its range stretched to 0-1; and a scalar from 0 to 1.
         """
         height, width = image.shape[-2:]
         quarter, half = (height // 4, width // 4), (height // 2, width // 2)
@@ -105,4 +109,4 @@ class Forward:
         laplacian0 = self._attention0.logits(features, (height, width), saliency, laplacian1)
         mask = torch.sigmoid(self._pyramid(saliency, laplacian0))
         low, high = mask.aminmax()
-        return (mask - low) / (high - low + 1e-8)
+        return (mask - low) / (high - low + 1e-8), high

@@ -78,7 +78,7 @@ def picture(height: int, width: int) -> Any:
 def test_a_picture_of_any_size_has_a_mask_of_its_size(
     loaded: InspyrenetEngine, size: tuple[int, int]
 ) -> None:
-    alpha = loaded.infer(picture(*size))
+    alpha = loaded.infer(picture(*size)).alpha
     assert alpha.shape == size
     assert alpha.dtype == np.float32
     assert np.isfinite(alpha).all()
@@ -88,9 +88,18 @@ def test_a_picture_of_any_size_has_a_mask_of_its_size(
 
 def test_the_same_picture_has_the_same_mask(loaded: InspyrenetEngine) -> None:
     image = picture(64, 64)
-    first = loaded.infer(image)
+    first = loaded.infer(image).alpha
     loaded.infer(picture(40, 90))
-    assert np.array_equal(loaded.infer(image), first)
+    assert np.array_equal(loaded.infer(image).alpha, first)
+
+
+def test_the_confidence_is_the_greatest_value_before_the_mask_was_stretched(
+    loaded: InspyrenetEngine,
+) -> None:
+    masks = [loaded.infer(picture(64, side)) for side in (64, 64, 96)]
+    assert all(0 < mask.confidence < 1 for mask in masks)
+    assert len({mask.confidence for mask in masks}) == 3, "it depends on the picture"
+    assert all(float(mask.alpha.max()) > 0.99 for mask in masks), "the mask itself is stretched"
 
 
 def test_the_limit_of_the_model_input_is_respected(checkpoint: str) -> None:
@@ -100,7 +109,7 @@ def test_the_limit_of_the_model_input_is_respected(checkpoint: str) -> None:
 
 def test_a_cut_out_can_be_made(loaded: InspyrenetEngine) -> None:
     image = picture(30, 50)
-    assert loaded.foreground(image, loaded.infer(image)).shape == (30, 50, 3)
+    assert loaded.foreground(image, loaded.infer(image).alpha).shape == (30, 50, 3)
     assert loaded.memory() == {"allocated": 0, "reserved": 0}
 
 
@@ -145,10 +154,10 @@ def test_a_checkpoint_that_is_truncated_after_the_load_does_no_harm(
         gc.enable()
     assert (not info.settled) == (precision == "auto")
     image = picture(40, 40)
-    before = built.infer(image)
+    before = built.infer(image).alpha
     assert copy.name not in Path("/proc/self/maps").read_text()
     os.truncate(copy, 0)
-    assert np.array_equal(built.infer(image), before)
+    assert np.array_equal(built.infer(image).alpha, before)
     if not info.settled:
         assert "self-check at 192x192" in built.settle().precision_reason
 
@@ -185,7 +194,7 @@ def test_a_self_check_that_cannot_be_made_leaves_fp32_and_says_so(
     assert built.info is not None
     assert (built.info.precision, built.info.settled) == ("fp32", True)
     assert built.info.precision_reason == "the self-check could not be made"
-    assert built.infer(picture(32, 32)).shape == (32, 32)
+    assert built.infer(picture(32, 32)).alpha.shape == (32, 32)
 
 
 def test_dummy_weights_have_the_hash_of_their_tensors(checkpoint: str) -> None:
@@ -231,7 +240,8 @@ def test_a_picture_after_one_that_ran_out_of_memory_has_a_mask(
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loaded._session, "_network", exhausted)
+        assert loaded._session is not None
+        patch.setattr(loaded._session._network, "with_confidence", exhausted)
         with pytest.raises(OutOfMemory):
             loaded.infer(picture(40, 40))
-    assert loaded.infer(picture(40, 40)).shape == (40, 40)
+    assert loaded.infer(picture(40, 40)).alpha.shape == (40, 40)

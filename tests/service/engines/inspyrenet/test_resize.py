@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.engines.inspyrenet.resize import model_input_size, package_size, safe_canary_size
+from service.engines.inspyrenet.resize import MAX_SIDE, model_input_size, package_size, safe_canary_size
 from service.engines.package_config import mode_config, package_directory
 
 BOUND = 4194304
@@ -69,9 +69,20 @@ def test_the_model_input_is_valid_and_limited_and_the_packages_own_if_that_is_bo
     assert h >= 32
     assert w % 32 == h % 32 == 0
     assert w * h <= bound
+    assert max(w, h) <= MAX_SIDE
     package = REAL(Sized(width, height))
-    if min(package) >= 32 and package[0] * package[1] <= bound:
+    if min(package) >= 32 and package[0] * package[1] <= bound and max(package) <= MAX_SIDE:
         assert (w, h) == package
+
+
+@given(SIDES, SIDES, st.sampled_from([1024, 5000, 65536, 1 << 20, BOUND, 1 << 26]))
+@example(131_072, 1, BOUND)
+@example(50_000_000, 1, BOUND)
+def test_a_picture_that_is_as_large_as_a_model_input_has_that_model_input(
+    width: int, height: int, bound: int
+) -> None:
+    once = dynamic(width, height, bound)
+    assert dynamic(*once, bound) == once
 
 
 @given(SIDES, SIDES)
@@ -87,8 +98,8 @@ def test_a_size_above_the_limit_keeps_its_ratio_as_far_as_multiples_of_32_allow(
     package_w, package_h = package_size(width, height)
     ratio = package_w / package_h
     assert (w - 32) / (h + 32) <= ratio <= (w + 64) / (h - 32 or 1)
-    # The result is smaller than the limit only by what rounding costs.
-    assert (w + 64) * (h + 64) >= min(BOUND, package_w * package_h)
+    # The result is smaller than the limits only by what rounding costs.
+    assert (w + 64) * (h + 64) >= min(BOUND, package_w * package_h) or max(w, h) == MAX_SIDE
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,11 @@ def test_a_size_above_the_limit_keeps_its_ratio_as_far_as_multiples_of_32_allow(
         ((2000, 10), (1984, 32)),
         ((1920, 1080), (1920, 1088)),
         ((20_000, 1280), (8096, 512)),
+        ((16_384, 256), (16_384, 256)),
+        ((131_072, 1), (16_384, 32)),
+        ((1, 50_000_000), (32, 16_384)),
+        ((40_000, 100), (16_384, 32)),
+        ((60_000, 600), (16_384, 160)),
     ],
 )
 def test_known_pictures_have_known_model_inputs(size: tuple[int, int], expected: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage import data
 
 from service.engines.protocol import RGB, Alpha, ConfigurationError, Engine, LoadPhase, OutOfMemory
@@ -29,7 +30,7 @@ def engine() -> U2netpEngine:
 
 
 def check_contract(engine: U2netpEngine, picture: RGB) -> Alpha:
-    alpha = engine.infer(picture)
+    alpha = engine.infer(picture).alpha
     assert alpha.shape == picture.shape[:2]
     assert alpha.dtype == np.float32
     assert alpha.flags.c_contiguous
@@ -85,7 +86,7 @@ def test_every_picture_is_fed_at_the_size_the_network_was_trained_on(engine: U2n
 
 
 def test_the_astronaut_is_cut_out_with_her_hair(engine: U2netpEngine) -> None:
-    alpha = engine.infer(data.astronaut())
+    alpha = engine.infer(data.astronaut()).alpha
     assert alpha[45:180, 195:255].min() > 0.9  # hair to chin
     assert alpha[300:480, 120:260].min() > 0.99  # the suit
     assert alpha[:150, :60].max() < 0.01  # the flag
@@ -93,9 +94,37 @@ def test_the_astronaut_is_cut_out_with_her_hair(engine: U2netpEngine) -> None:
 
 
 def test_the_cup_of_coffee_is_cut_out_with_its_saucer(engine: U2netpEngine) -> None:
-    alpha = engine.infer(data.coffee())
+    alpha = engine.infer(data.coffee()).alpha
     assert alpha[110:350, 190:390].min() > 0.99
     assert max(alpha[:60, :60].max(), alpha[:60, -60:].max(), alpha[-60:, -60:].max()) < 0.01
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee", "rocket", "horse"])
+def test_it_is_sure_of_a_photograph_with_a_subject(engine: U2netpEngine, name: str) -> None:
+    picture = np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB"))
+    assert engine.infer(picture).confidence > 0.99
+
+
+def empty_scenes() -> dict[str, RGB]:
+    y, x = np.mgrid[0:240, 0:320]
+    noise = np.random.default_rng(0).normal(0, 20, (240, 320, 3))
+    return {
+        "wall": np.full((240, 320, 3), 200, np.uint8),
+        "grain": np.clip(180 + noise, 0, 255).astype(np.uint8),
+        "sky": np.stack([80 + y / 2, 140 + y / 3, 220 + y / 8], axis=-1).astype(np.uint8),
+        "shade": np.repeat((x * 0.7)[..., np.newaxis], 3, axis=2).astype(np.uint8),
+        "grass": np.repeat(data.grass()[..., np.newaxis], 3, axis=2),
+        "gravel": np.repeat(data.gravel()[..., np.newaxis], 3, axis=2),
+    }
+
+
+@pytest.mark.parametrize("name", empty_scenes())
+def test_it_is_not_sure_of_an_empty_scene_although_the_mask_is_stretched(
+    engine: U2netpEngine, name: str
+) -> None:
+    mask = engine.infer(empty_scenes()[name])
+    assert mask.confidence < 0.4
+    assert not mask.is_sure
 
 
 def test_a_small_textured_picture_with_an_obvious_subject_has_a_mask(engine: U2netpEngine) -> None:
@@ -104,14 +133,14 @@ def test_a_small_textured_picture_with_an_obvious_subject_has_a_mask(engine: U2n
     disc = (x - 0.5) ** 2 + (y - 0.55) ** 2 < 0.3**2
     noise = np.random.default_rng(1).normal(0, 8, (64, 64, 3))
     picture = np.clip(np.where(disc[..., None], (205, 84, 40), (120, 150, 175)) + noise, 0, 255)
-    alpha = engine.infer(picture.astype(np.uint8))
+    alpha = engine.infer(picture.astype(np.uint8)).alpha
     assert np.abs(alpha - disc).mean() < 0.05
 
 
 def test_the_same_picture_gives_the_same_mask_whatever_came_before(engine: U2netpEngine) -> None:
-    alpha = engine.infer(data.coffee())
+    alpha = engine.infer(data.coffee()).alpha
     engine.infer(data.chelsea())
-    assert np.array_equal(engine.infer(data.coffee()), alpha)
+    assert np.array_equal(engine.infer(data.coffee()).alpha, alpha)
 
 
 @given(

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from service.engines.out_of_memory import says_no_memory
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
+from service.host.out_of_memory import says_no_memory
 from tests.support.scarce_memory import spare_memory
 
 

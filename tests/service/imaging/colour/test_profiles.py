@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from service.imaging.colour.profiles import in_space_of, keeps_profile, parse_profile, srgb_transform
+from service.imaging.colour.profiles import (
+    in_space_of,
+    keeps_profile,
+    parse_profile,
+    srgb_transform,
+    transform_between,
+)
 from service.imaging.decode import decode
 from tests.support import declared, photos
 
@@ -62,3 +68,22 @@ def test_a_kept_profile_needs_no_transform() -> None:
     assert keeps_profile("RGB", profile)
     assert srgb_transform("RGB", profile) is None
     assert srgb_transform("LAB", profile) is None
+
+
+def test_pixels_go_from_any_profile_to_any_other() -> None:
+    pixels = np.full((2, 3, 3), (51, 102, 153), np.uint8)
+    for source in (None, declared.P3, declared.ADOBE):
+        for target in (None, declared.P3, declared.ADOBE):
+            moved = transform_between(source, target)(pixels)
+            before = tuple(pixels[0, 0]) if source is None else in_srgb(source, (51, 102, 153))
+            colour = tuple(map(int, moved[1, 2]))
+            after = colour if target is None else in_srgb(target, colour)  # type: ignore[arg-type]
+            assert max(abs(int(a) - int(b)) for a, b in zip(before, after, strict=True)) <= 2
+            assert moved.shape == pixels.shape
+
+
+@pytest.mark.parametrize("broken", [b"", b"x" * 1000, declared.P3[:200]])
+def test_a_broken_profile_counts_as_srgb(broken: bytes) -> None:
+    pixels = np.full((2, 3, 3), (51, 102, 153), np.uint8)
+    assert np.array_equal(transform_between(broken, None)(pixels), pixels)
+    assert np.array_equal(transform_between(None, broken)(pixels), pixels)

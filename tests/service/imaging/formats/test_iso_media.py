@@ -1,4 +1,4 @@
-"""The colour of the primary picture of an ISO base media file, sound or broken."""
+"""The colour and the size of the primary picture of an ISO base media file, sound or broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.imaging.colour.encoding import from_code_points
-from service.imaging.formats.iso_media import declared_encoding
+from service.imaging.formats.file_format import Malformed
+from service.imaging.formats.iso_media import declared_encoding, primary_extent
 from tests.support import declared, photos
 
 
@@ -95,3 +96,47 @@ def test_broken_boxes_end_in_an_encoding_or_none(data: st.DataObject) -> None:
     ):
         damaged[at] = value
     declared_encoding(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+
+
+# -- size --------------------------------------------------------------------------------------------------------
+
+
+def extent(width: int, height: int) -> bytes:
+    return box(b"ispe", struct.pack(">III", 0, width, height))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_size_is_that_of_the_primary_item(wide: bool) -> None:
+    properties = [extent(9000, 9000), nclx(12, 13), extent(30, 20)]
+    associations = {7: [1], 8: [2, 3], 9: [1, 2]}
+    assert primary_extent(file(properties, associations, primary=8, wide=wide)) == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        file([extent(30, 20)], {1: [1]}, primary=2),
+        file([extent(30, 20)], {1: [2]}),
+        file([extent(30, 20), extent(3, 2)], {1: [1, 2]}),
+        file([extent(30, 20), box(b"clap", bytes(32))], {1: [1, 2]}),
+        file([extent(30, 20)] * 1000, {1: [1]}),
+        file([extent(30, 20)], {item: [1] for item in range(5000)}, primary=4999),
+        file([extent(30, 20)], {1: [1]}).replace(b"avif", b"avis", 1),
+        file([extent(30, 20)], {1: [1]})[:-1],
+    ],
+    ids=[
+        "nothing",
+        "no such item",
+        "no such property",
+        "two sizes",
+        "a part",
+        "many properties",
+        "many items",
+        "a sequence",
+        "cut short",
+    ],
+)
+def test_a_size_that_is_not_certain_or_dear_to_find_is_not_said(data: bytes) -> None:
+    with pytest.raises((Malformed, struct.error, IndexError)):
+        primary_extent(data)

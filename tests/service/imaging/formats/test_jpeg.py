@@ -25,6 +25,17 @@ def test_the_size_is_that_of_the_frame_header() -> None:
         assert JPEG.strip_metadata(data).size == (70, 50)
 
 
+def test_a_file_with_two_frame_headers_is_undecodable() -> None:
+    """The size of the one would be checked, and memory be taken for the other."""
+    data = photos.save(photos.photograph(), "JPEG")
+    at = data.index(b"\xff\xc0")
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    other = data[at : at + 5] + struct.pack(">HH", 1, 1) + data[at + 9 : end]
+    for doubled in (data[:at] + other + data[at:], data[:end] + other + data[end:]):
+        with pytest.raises(Undecodable, match="JPEG file is damaged"):
+            JPEG.strip_metadata(doubled)
+
+
 def test_tables_scans_and_profile_are_kept_and_metadata_is_not() -> None:
     data = photos.with_secrets("JPEG")
     with_profile = photos.save(photos.photograph(), "JPEG", icc_profile=photos.srgb_profile())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.errors import Undecodable
 from service.imaging.decode import decode
 from service.imaging.formats.png import PNG
-from tests.support import photos
+from tests.support import declared, photos
 
 
 def test_the_size_and_the_orientation_come_from_the_header() -> None:
@@ -161,6 +161,14 @@ def test_a_file_without_a_header_is_undecodable() -> None:
         PNG.strip_metadata(b"\x89PNG\r\n\x1a\n" + photos.png_chunk(b"IDAT", bytes(9)))
 
 
+def test_a_file_with_two_headers_is_undecodable() -> None:
+    """Pillow would take the size of the last one, after the first one was checked."""
+    small, large = photos.png_claiming(1, 1), photos.save(photos.photograph(), "PNG")
+    for first, second in ((small, large), (large, small)):
+        with pytest.raises(Undecodable, match="PNG file is damaged"):
+            decode(first[:33] + second[8:], max_pixels=10**6)
+
+
 def test_compressed_text_is_never_inflated() -> None:
     bomb = photos.png_chunk(b"zTXt", b"w\0\0" + zlib.compress(bytes(50 << 20)))
     profile = photos.png_chunk(b"iCCP", b"w\0\0" + zlib.compress(bytes(50 << 20)))
@@ -185,3 +193,11 @@ def test_a_png_with_more_data_than_pixels_is_not_inflated_to_the_end() -> None:
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_profile_that_is_ignored_does_not_hide_what_gama_says() -> None:
+    broken = bytes(36) + b"acsp" + bytes(200)
+    iccp = photos.png_chunk(b"iCCP", b"x\0\0" + zlib.compress(broken))
+    found = decode(declared.png_of(declared.scene(), iccp, declared.GAMMA_1), max_pixels=10**6)
+    plain = decode(declared.png_of(declared.scene(), declared.GAMMA_1), max_pixels=10**6)
+    assert (found.rgb == plain.rgb).all()

@@ -23,7 +23,7 @@ def test_a_file_matches_one_format_only(name: str) -> None:
 
 
 def test_a_file_that_is_no_image_is_of_an_unsupported_type() -> None:
-    heic = struct.pack(">I4s4s4s4s4s", 24, b"ftyp", b"heic", bytes(4), b"mif1", b"heic")
+    film = struct.pack(">I4s4s4s4s4s", 24, b"ftyp", b"mp42", bytes(4), b"isom", b"mp42")
     for data in (
         b"",
         b"\xff",
@@ -34,10 +34,10 @@ def test_a_file_that_is_no_image_is_of_an_unsupported_type() -> None:
         b"GIF88a" + bytes(99),
         b"RIFF\0\0\0\0WAVEfmt ",
         b"II*",
-        heic + bytes(999),
+        film + bytes(999),
         bytes(10_000),
     ):
-        with pytest.raises(UnsupportedType, match="JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF"):
+        with pytest.raises(UnsupportedType, match="JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF, GIF"):
             recognise(data)
 
 

@@ -192,3 +192,13 @@ def test_the_header_of_the_copy_shows_a_decoder_no_metadata() -> None:
     assert stripped.open is not None
     opened = stripped.open(BytesIO(stripped.data))
     assert opened.info == {}
+
+
+@pytest.mark.parametrize("grey", [0.05, 0.3, 0.71, 0.948])
+def test_a_grey_in_lab_of_16_bits_has_no_tint(grey: float) -> None:
+    lab = np.empty((16, 16, 3), np.uint16)
+    lab[..., 0] = round(grey * 65535)
+    lab[..., 1:] = np.uint16(65536 - 1)  # a and b of -0.004
+    data = tiff_file(lab, photometric=8, bits=16)
+    rgb = decode(data, max_pixels=10**6).rgb.reshape(-1, 3)
+    assert int(rgb.max()) - int(rgb.min()) <= 1

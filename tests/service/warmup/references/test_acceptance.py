@@ -15,13 +15,14 @@ import pytest
 
 from service.engines.protocol import DeviceError, EngineInfo
 from service.errors import Undecodable
-from service.imaging.compose import BadMask
 from service.imaging.decode import decode
+from service.imaging.mask import BadMask
 from service.warmup.references import manifest as manifests
 from service.warmup.references.acceptance import TOLERANCE, Cut, Precision, accept
 from service.warmup.references.gathering import NotAccepted
 from service.warmup.references.manifest import Manifest
 from service.warmup.references.masks import mask_of_answer
+from service.warmup.references.new_set import NewSet
 from service.warmup.references.reference_set import ReferenceSet
 from tests.support import photos
 from tests.support.reference_sets import HEIGHT, INFO, WEIGHTS, WIDTH, cut_out, ramp
@@ -88,8 +89,13 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def accepting(directory: Path, lines: list[str]) -> Accept:
     def run(engines: Engines, **options: Any) -> Manifest:
-        arguments: dict[str, Any] = {"masks": None, "max_pixels": 10**6, "max_error": None}
-        return accept(directory, cutting=engines.cutting, report=lines.append, **(arguments | options))
+        arguments: dict[str, Any] = {
+            "masks": None,
+            "max_pixels": 10**6,
+            "max_error": None,
+            "report": lines.append,
+        }
+        return accept(directory, cutting=engines.cutting, **(arguments | options))
 
     return run
 
@@ -217,15 +223,6 @@ def test_a_new_set_replaces_the_old_one(accepting: Accept, directory: Path) -> N
     assert folders.isdisjoint({Path(before.references[0].mask).parts[0]})
 
 
-def test_directories_of_somebody_else_are_left_alone(accepting: Accept, directory: Path) -> None:
-    kept = ["accepted", "accepted-by-anna", "accepted-ABCDEFGH", "masks"]
-    for name in kept:
-        (directory / name).mkdir()
-    accepting(Engines())
-    accepting(Engines())
-    assert all((directory / name).is_dir() for name in kept)
-
-
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("number", [1, 3, 4])
 @pytest.mark.parametrize(
@@ -291,6 +288,35 @@ def test_a_contact_sheet_that_cannot_be_written_leaves_the_old_set_whole(
         accepting(Engines())
     (directory / ".index.html.new").rmdir()
     assert files(directory) == before
+
+
+@pytest.mark.parametrize("name", ["index.html", "references.json"])
+def test_what_cannot_be_replaced_is_told_before_the_engine_is_loaded(
+    accepting: Accept, directory: Path, name: str
+) -> None:
+    (directory / name).mkdir()
+    engines = Engines()
+    with pytest.raises(NotAccepted, match=f"{name} is not a file"):
+        accepting(engines)
+    assert not engines.opened
+    assert {path.name for path in directory.iterdir()} == {"a.png", "b.png", "c.png", name}
+
+
+def test_nothing_is_said_or_read_once_the_set_is_replaced(
+    accepting: Accept, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure there would be told as one that has changed nothing."""
+    events: list[str] = []
+    commit = NewSet.commit
+
+    def note_commit(new: NewSet, *args: Any) -> None:
+        commit(new, *args)
+        events.append("committed")
+
+    monkeypatch.setattr(NewSet, "commit", note_commit)
+    accepting(Engines(), max_error=0.06, report=events.append)
+    assert events[-1] == "committed"
+    assert any("proves little" in line for line in events)
 
 
 def test_a_second_run_at_the_same_time_is_refused(accepting: Accept, directory: Path) -> None:

@@ -113,6 +113,14 @@ def test_what_is_no_directory_is_refused(directory: Path, tmp_path: Path) -> Non
     assert problems(directory, nowhere) == (f"{nowhere} is not a directory",)
 
 
+@pytest.mark.parametrize("name", [contact_sheet.FILE_NAME, manifest.FILE_NAME])
+def test_what_cannot_be_replaced_by_a_file_is_named(directory: Path, name: str) -> None:
+    (directory / name).mkdir()
+    assert problems(directory) == (
+        f"{directory / name} is not a file, and one has to be written there: move it away",
+    )
+
+
 def test_a_page_of_somebody_else_is_not_overwritten(directory: Path) -> None:
     page = directory / contact_sheet.FILE_NAME
     page.write_text("<html>my shop</html>")

@@ -6,16 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engines.inspyrenet.forward.interpolation import enlarge, enlarge_rows
+from service.engines.inspyrenet.forward.interpolation import enlarge, enlarge_block
+
+SIDE = st.tuples(st.integers(1, 9), st.integers(1, 3))
 
 
 @settings(deadline=None)
-@given(rows=st.integers(1, 9), factor=st.integers(1, 3), data=st.data())
-def test_some_rows_of_an_enlarged_map_equal_those_of_the_whole(
-    rows: int, factor: int, data: st.DataObject
+@given(down=SIDE, across=SIDE, data=st.data())
+def test_a_block_of_an_enlarged_map_equals_that_of_the_whole(
+    down: tuple[int, int], across: tuple[int, int], data: st.DataObject
 ) -> None:
-    size = (rows * factor, 4)
-    start = data.draw(st.integers(0, size[0] - 1))
-    stop = data.draw(st.integers(start + 1, size[0]))
-    x = torch.randn(1, 2, rows, 3)
-    torch.testing.assert_close(enlarge_rows(x, size, start, stop), enlarge(x, size)[:, :, start:stop])
+    size = (down[0] * down[1], across[0] * across[1])
+
+    def block(side: int) -> slice:
+        start = data.draw(st.integers(0, side - 1))
+        return slice(start, data.draw(st.integers(start + 1, side)))
+
+    rows, columns = block(size[0]), block(size[1])
+    x = torch.randn(1, 2, down[0], across[0])
+    torch.testing.assert_close(enlarge_block(x, size, rows, columns), enlarge(x, size)[:, :, rows, columns])

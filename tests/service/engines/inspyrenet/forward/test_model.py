@@ -89,8 +89,8 @@ def test_masks_in_chunks_of_any_size_are_the_same(
     image = normalised("coffee", 96, 160)
     with torch.inference_mode():
         whole = Forward(fast, CPU)(image)
-        monkeypatch.setattr(attention_stage, "STRIP_PIXELS", 1)
-        monkeypatch.setattr(attention_stage, "STRIP_ROWS", rows)
+        monkeypatch.setattr(attention_stage, "BLOCK_PIXELS", rows * 24)
+        monkeypatch.setattr(attention_stage, "BLOCK_ROWS", rows)
         monkeypatch.setattr(attention_stage, "POOLED_VALUES", 1)
         monkeypatch.setattr(swin, "CHUNK_TOKENS", windows * WINDOW * WINDOW)
         assert float((Forward(fast, CPU)(image) - whole).abs().max()) < 1e-5
