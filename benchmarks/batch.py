@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.batch`` fails if a picture has no result. Both sides use the same engine in the same run: first
 ``u2netp``, then one that returns at once, so that only decoding, encoding, files and plumbing are left. The time of
-``cut`` counts from the moment that the engine is loaded to the end of the process, because the service is warm as well.
-``cut`` reads and writes files, the clients keep theirs in memory.
+``cut`` counts from the moment that the engine is loaded to the line that says that all is done, because the service
+neither starts nor ends in its time. ``cut`` reads and writes files, the clients keep theirs in memory.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def measured(engine: str, count: int, largest: float, rounds: int) -> dict[str, 
 
 
 def cut(command: Sequence[str], home: Path, pictures: Path, out: Path, count: int) -> float:
-    """Cut the folder out into a new one; return the seconds from the loaded engine to the end."""
+    """Cut the folder out into a new one; return the seconds from the loaded engine to the last result."""
     shutil.rmtree(out, ignore_errors=True)
     env = _sides.environment(home, INSPYRENET_ENGINE="u2netp")
     arguments = [sys.executable, *command, str(pictures), "--to", str(out)]
@@ -81,12 +81,13 @@ def cut(command: Sequence[str], home: Path, pictures: Path, out: Path, count: in
     ) as running:
         if running.stderr is None:
             raise RuntimeError("no pipe")
-        started = 0.0
+        started = ended = 0.0
         for line in running.stderr:
             if " is loaded: " in line:
                 started = time.perf_counter()
+            elif " cut out." in line:
+                ended = time.perf_counter()
         code = running.wait()
-        ended = time.perf_counter()
     if code or len(list(out.glob("*.png"))) != count:
         raise RuntimeError(f"cut ended with {code} and not all of the {count} pictures")
     return ended - started

@@ -34,15 +34,23 @@ class Cutter:
         admission: gives the places; its gate must be open.
         device_errors: told of failures of the device.
         options: what the results look like.
+        background: the file of the picture that is put behind the subjects, if the options ask for one.
     """
 
     def __init__(
-        self, *, pipeline: Pipeline, admission: Admission, device_errors: DeviceErrors, options: Options
+        self,
+        *,
+        pipeline: Pipeline,
+        admission: Admission,
+        device_errors: DeviceErrors,
+        options: Options,
+        background: bytes | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._admission = admission
         self._device_errors = device_errors
         self._options = options
+        self._background = background
 
     async def cut(self, task: Task) -> None:
         """Cut one file out.
@@ -74,9 +82,15 @@ class Cutter:
         options, progress = self._options, Progress()
         with self._admission.take_place() as place:
             encoded = EncodedPicture(await in_daemon_thread(task.read, name="read"))
-            self._admission.enqueue(place, (options.output, options.format))
+            self._admission.enqueue(place, options.work)
             try:
-                cut_out = await self._pipeline.run(encoded, options, place=place, progress=progress)
+                cut_out = await self._pipeline.run(
+                    encoded,
+                    options,
+                    place=place,
+                    progress=progress,
+                    background=None if self._background is None else EncodedPicture(self._background),
+                )
             except (EngineError, BadMask) as error:
                 self._device_errors.report_picture(error, progress.size)
                 raise

@@ -7,6 +7,7 @@ none, and no file is replaced that this program did not write, unless the user a
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -49,7 +50,7 @@ class CannotWrite(Exception):
     """No further result can be written either; the message is the reason."""
 
 
-def made_with(options: Options, settings: Settings) -> dict[str, Any]:
+def made_with(options: Options, settings: Settings, background: bytes | None = None) -> dict[str, Any]:
     """The options and settings that decide what a result looks like, as JSON holds them.
 
     Options that have their default are left out, so that results stay done when the program gets a new option.
@@ -59,6 +60,8 @@ def made_with(options: Options, settings: Settings) -> dict[str, Any]:
         for field in fields(options)
         if (value := getattr(options, field.name)) != field.default
     }
+    if background is not None:
+        asked["background"] = hashlib.sha256(background).hexdigest()
     model = settings.model_dump(include=set(_MODEL_SETTINGS))
     made: dict[str, Any] = json.loads(json.dumps({"options": asked, "settings": model}))
     return made

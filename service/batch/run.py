@@ -40,5 +40,8 @@ async def run(
 
 
 def at_once(*, codec_threads: int, places: int) -> int:
-    """How many pictures are under way: one at the device, one decoded and waiting for it, one for each codec thread."""
-    return min(codec_threads + 2, places)
+    """How many pictures are under way.
+
+    One for each codec thread, one at the device, one that waits for it, one that is read and one that is written.
+    """
+    return min(codec_threads + 4, places)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from service import logs, startup
 from service.batch.arrivals import SETTLE_SECONDS
@@ -25,14 +25,15 @@ from service.batch.plan import Job, endings_of
 from service.batch.problem import printable, system_reason
 from service.batch.sources import PICTURE_ENDINGS
 from service.batch.survey import Survey, survey
-from service.batch.tasks import FolderTask, SingleTask, Task, check_bytes, read_file
+from service.batch.tasks import FolderTask, NotCutOut, SingleTask, Task, check_bytes, read_file
 from service.cli.cut_run import CutRun, Ended, passed_over_in_words
 from service.cli.option_flags import add_option_flags, given_options
 from service.cli.printing import print_error, print_line, print_note
 from service.cli.setting_flags import add_flags, given
 from service.engines.protocol import Engine
-from service.errors import BadParameter
-from service.imaging.options import Options
+from service.errors import BadParameter, ServiceError
+from service.imaging.decode import upright_size
+from service.imaging.options import Format, Options, Output
 from service.server import requested_engine
 from service.settings import Settings
 from service.settings_reader import load_settings
@@ -53,6 +54,9 @@ FLAGS = (
 STANDARD = "-"
 """Standard input, or standard output."""
 
+_FILE_ENDINGS = PICTURE_ENDINGS.union(*map(endings_of, Format))
+"""With one of these, ``--to`` names a file."""
+
 _DESCRIPTION = """\
 Cut pictures out, without a server. What was done before is skipped, so a run that was ended can be started again.
 
@@ -64,6 +68,12 @@ Cut pictures out, without a server. What was done before is skipped, so a run th
 
 Exit code 0 if every picture has its result, 1 if some have not, 2 if the command could not start.
 """
+
+
+class _Wanted(NamedTuple):
+    options: Options
+    background: bytes | None
+    """The file of the picture behind the subjects."""
 
 
 class CannotStart(Exception):
@@ -94,6 +104,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on, and cut out every picture that arrives, until the end is asked for",
     )
+    parser.add_argument(
+        "--background", metavar="FILE", help="the picture behind the subjects, for --output background"
+    )
     add_option_flags(parser.add_argument_group("results, as for /process"))
     add_flags(parser.add_argument_group("settings, as for serve"), FLAGS)
 
@@ -121,16 +134,34 @@ def run(
     for note in notes:
         print_note(note)
     try:
-        options = given_options(args)
-        new_run = partial(CutRun, settings, options, make_engine=make_engine, settle_seconds=settle_seconds)
+        wanted = _wanted(args, settings)
+        new_run = partial(CutRun, settings, *wanted, make_engine=make_engine, settle_seconds=settle_seconds)
         one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
-        ended = (_cut_one if one else _cut_many)(args, settings, options, new_run)
+        ended = (_cut_one if one else _cut_many)(args, settings, wanted, new_run)
     except (CannotStart, BadParameter) as error:
         print_error(printable(str(error)))
         return 2
     if ended.dropped:
         (leave or _leave)(ended.code)
     return ended.code
+
+
+def _wanted(args: argparse.Namespace, settings: Settings) -> _Wanted:
+    options = given_options(args)
+    if (options.output is Output.BACKGROUND) != (args.background is not None):
+        raise CannotStart("--output background and --background FILE need each other.")
+    if args.background is None:
+        return _Wanted(options, None)
+    try:
+        data, _ = read_file(Path(args.background), max_bytes=settings.max_upload_bytes)
+        upright_size(data)
+    except ServiceError as error:
+        raise CannotStart(f"--background {args.background}: {error.message}") from None
+    except NotCutOut as error:
+        raise CannotStart(f"--background {args.background}: {error}") from None
+    except OSError as error:
+        raise CannotStart(f"--background {args.background}: {system_reason(error)}") from None
+    return _Wanted(options, data)
 
 
 # -- one picture -------------------------------------------------------------------------------------------------------
@@ -140,7 +171,7 @@ def _names_one_file(args: argparse.Namespace) -> bool:
     """Whether ``--to`` names a file and not a folder."""
     if args.to is None or args.to.endswith(os.sep) or os.path.isdir(args.to):
         return False
-    if Path(args.to).suffix.lower() not in PICTURE_ENDINGS:
+    if Path(args.to).suffix.lower() not in _FILE_ENDINGS:
         return False
     if len(args.inputs) > 1 or os.path.isdir(args.inputs[0]):
         raise CannotStart(f"--to {args.to} names a file, but there may be several pictures. Name a folder.")
@@ -148,7 +179,7 @@ def _names_one_file(args: argparse.Namespace) -> bool:
 
 
 def _cut_one(
-    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
+    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
 ) -> Ended:
     if len(args.inputs) > 1:
         raise CannotStart(
@@ -158,7 +189,9 @@ def _cut_one(
         raise CannotStart("--watch needs a folder of results: name one with --to.")
     (name,) = args.inputs
     task = SingleTask(
-        name, _reader(name, settings.max_upload_bytes), _writer(args.to or STANDARD, options, args.overwrite)
+        name,
+        _reader(name, settings.max_upload_bytes),
+        _writer(args.to or STANDARD, wanted.options, args.overwrite),
     )
     if args.dry_run:
         print_line(printable(f"to do: {name} -> {args.to or STANDARD}"))
@@ -211,11 +244,11 @@ def _write_standard(data: bytes) -> None:
 
 
 def _cut_many(
-    args: argparse.Namespace, settings: Settings, options: Options, new_run: Callable[..., CutRun]
+    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
 ) -> Ended:
-    folder = _output_folder(args, settings, options)
+    folder = _output_folder(args, settings, wanted)
     look = partial(
-        survey, args.inputs, folder, ending=endings_of(options.format)[0], full_names=args.full_names
+        survey, args.inputs, folder, ending=endings_of(wanted.options.format)[0], full_names=args.full_names
     )
     if args.dry_run:
         return _list(_something(look(), args), folder)
@@ -233,7 +266,7 @@ def _cut_many(
         folder.close()
 
 
-def _output_folder(args: argparse.Namespace, settings: Settings, options: Options) -> OutputFolder:
+def _output_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> OutputFolder:
     if STANDARD in args.inputs:
         raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
     if args.to is None:
@@ -247,7 +280,8 @@ def _output_folder(args: argparse.Namespace, settings: Settings, options: Option
         if not (os.path.lexists(name) or glob.has_magic(name)):
             raise CannotStart(f"{name}: there is no such file or folder to be watched.")
     try:
-        return OutputFolder(root, made_with=made_with(options, settings), overwrite=args.overwrite)
+        made = made_with(wanted.options, settings, wanted.background)
+        return OutputFolder(root, made_with=made, overwrite=args.overwrite)
     except OSError as error:
         raise CannotStart(f"--to {root} cannot be read: {system_reason(error)}") from None
 

@@ -52,6 +52,7 @@ class CutRun:
     Args:
         settings: of the service.
         options: what the results look like.
+        background: the file of the picture behind the subjects, if the options ask for one.
         total: pictures to be done; None if nobody knows.
         make_engine: makes the engine, once there is something to do.
         settle_seconds: how long a picture must stand still in a watched folder.
@@ -61,6 +62,7 @@ class CutRun:
         self,
         settings: Settings,
         options: Options,
+        background: bytes | None = None,
         *,
         total: int | None,
         make_engine: Callable[[Settings], Engine],
@@ -70,6 +72,7 @@ class CutRun:
         self._settle_seconds = settle_seconds
         self._settings = settings
         self._options = options
+        self._background = background
         self._display = ProgressDisplay(total)
         self._watching = total is None
         self._made = self._skipped = 0
@@ -178,6 +181,7 @@ class CutRun:
                 admission=parts.admission,
                 device_errors=parts.device_errors,
                 options=self._options,
+                background=self._background,
             )
             with self._display:
                 await run(

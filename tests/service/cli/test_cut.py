@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +230,15 @@ def test_the_limits_of_the_service_apply(
         (["in/a.jpg", "--to", "-", "--watch"], "--watch needs a folder of results"),
         (["in", "--to", "out", "--output", "map"], "output is 'map', but it must be one of"),
         (["in", "--to", "out", "--format", "jpeg"], "JPEG has no transparency"),
+        (
+            ["in", "--to", "out", "--output", "background"],
+            "--output background and --background FILE need each other.",
+        ),
+        (["in", "--to", "out", "--background", "in/a.jpg"], "need each other."),
+        (["in", "--to", "out", "--output", "background", "--background", "in/notes.txt"], "not an image"),
+        (["in", "--to", "out", "--output", "background", "--background", "gone"], "No such file"),
+        (["in/a.jpg", "--to", "x.png", "--format", "zip"], "the result is zip. Name it x.zip"),
+        (["in", "--to", "x.zip", "--format", "zip"], "--to x.zip names a file, but there may be several"),
     ],
 )
 def test_what_cannot_start_says_why_with_exit_code_2(
@@ -345,6 +355,31 @@ def test_one_picture_may_have_a_file_of_its_own_for_its_result() -> None:
     assert Run("in/a.jpg", "--to", "cutout.png", "--output", "mask", "--overwrite").code == 0
     assert pixels("cutout.png").shape == (64, 96)
     assert not Path(ledger.FILE_NAME).exists()
+
+
+def test_a_zip_may_have_a_file_of_its_own_too() -> None:
+    assert Run("in/a.jpg", "--to", "cutout.zip", "--format", "zip").code == 0
+    with zipfile.ZipFile("cutout.zip") as found:
+        assert found.namelist() == ["color.jpg", "alpha.png"]
+    assert Run("in/a.jpg", "--to", "out", "--format", "zip").code == 0
+    assert results() == ["a.zip"]
+    assert Run("in/a.jpg", "--to", "out", "--format", "zip").pictures == 0
+
+
+def test_subjects_are_put_on_another_picture() -> None:
+    argv = ["in/a.jpg", "in/sub/b.png", "--to", "out", "--output", "background", "--background"]
+    assert Run(*argv, "in/sub/deep/c.webp").code == 0
+    assert pixels("out/a.png").shape == (64, 96, 3)
+    assert Run(*argv, "in/sub/deep/c.webp").pictures == 0
+    add("other.png", seed=5)
+    assert Run(*argv, "other.png").pictures == 2
+
+
+def test_options_of_every_kind_are_known_again() -> None:
+    argv = ["in/a.jpg", "--to", "out", "--crop", "--margin", "10%", "--scale", "50%"]
+    assert Run(*argv).pictures == 1
+    assert Run(*argv).pictures == 0
+    assert Run(*argv[:-1], "60%").pictures == 1
 
 
 def test_standard_input_goes_to_standard_output(
