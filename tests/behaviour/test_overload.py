@@ -109,8 +109,8 @@ async def test_work_that_would_outlast_its_deadline_is_refused_at_once(
         service_time, "FLOOR_PIXELS", 1
     )  # or the fast canaries would count as pictures of this size
     engine = ScriptedEngine()
+    engine.on_infer = taking(0.3)  # from the start: a proof that takes no time would count as a fast picture
     service = await start(engine, queue_size=30, request_timeout=6.0)
-    engine.on_infer = taking(0.3)
     assert (await service.post(encoded()))[0] == 200
     load = await Load().of(service, 60, 5.0)
     assert set(load.statuses) == {200, 429}, load.statuses

@@ -123,6 +123,7 @@ def test_everything_that_the_monitoring_stores_is_in_its_folder(monitor: ModuleT
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(300)
 def test_the_monitoring_starts_with_one_command_and_ends_with_another(tmp_path: Path) -> None:
     program("prometheus"), program("alertmanager")
     if any(in_use(port) for port in (9090, 9093, 9099)):
@@ -139,7 +140,7 @@ def test_the_monitoring_starts_with_one_command_and_ends_with_another(tmp_path: 
             assert page.status == 200
         assert monitor("start").stdout == started.stdout  # it is there already
         log = tmp_path / "alert-log.log"
-        wait_until(lambda: "InspyrenetWatchdog" in log.read_text(), seconds=60, what="an alert arrives")
+        wait_until(lambda: "InspyrenetWatchdog" in log.read_text(), seconds=180, what="an alert arrives")
     finally:
         stopped = monitor("stop")
     assert stopped.returncode == 0, stopped.stderr

@@ -42,8 +42,10 @@ class Step:
     true: Collection[str]
     hold: float = 4.0
     """Seconds for which nothing else may be shown."""
-    may_be_empty: bool = False
-    """Whether Alertmanager starts anew meanwhile. Then its page is empty until Prometheus sends all alerts again."""
+    restart: bool = False
+    """Whether Prometheus or Alertmanager is restarted. Then what is *sent* must be true. The page of Alertmanager may
+    be empty until Prometheus sends all alerts again. And Prometheus starts the ``for`` of every alert anew, so an alert
+    may be shown for one evaluation before the one that explains it."""
 
 
 @dataclass
@@ -107,15 +109,14 @@ def _judge(
     shown = history.shown(service.job, since=began, until=time.monotonic())
     everything = set().union(*(alerts for _, alerts in shown))
     played = Played(step.what, true - WINDOWED)
+    notifications = [n for n in history.monitoring.webhook.of_job(service.job) if n.at > began]
+    if step.restart:
+        everything = {n.name for n in notifications if n.status == "firing"}
     played.wrong = everything - before - true - WINDOWED
     lasting = (before & true) - WINDOWED
-    if not step.may_be_empty:
+    if not step.restart:
         played.interrupted = {alert for alert in lasting if any(alert not in alerts for _, alerts in shown)}
-    played.interrupted |= lasting & {
-        n.name
-        for n in history.monitoring.webhook.of_job(service.job)
-        if n.status == "resolved" and n.at > began
-    }
+    played.interrupted |= lasting & {n.name for n in notifications if n.status == "resolved"}
     for alert in true - before - WINDOWED:
         played.appeared[alert] = min((at - done for at, alerts in shown if alert in alerts), default=-1.0)
     for alert in before - true - WINDOWED:
@@ -218,6 +219,11 @@ def create_restarts(service: Instance, monitoring: Monitoring) -> list[Step]:
     def restart_prometheus() -> None:
         monitoring.prometheus.end()
         monitoring.start_prometheus()
+        wait_until(
+            lambda: FAILING in monitoring.firing(service.job),
+            seconds=SETTLED_SECONDS,
+            what="the alert fires again",
+        )
 
     def restart_alertmanager() -> None:
         monitoring.alertmanager.end()
@@ -232,7 +238,7 @@ def create_restarts(service: Instance, monitoring: Monitoring) -> list[Step]:
 
     return [
         Step("probes fail", lambda: service.set_faults(**of_every_picture("raise")), {FAILING}, hold=1),
-        Step("Prometheus is restarted", restart_prometheus, {FAILING}, may_be_empty=True),
-        Step("Alertmanager is restarted", restart_alertmanager, {FAILING}, may_be_empty=True),
+        Step("Prometheus is restarted", restart_prometheus, {FAILING}, restart=True),
+        Step("Alertmanager is restarted", restart_alertmanager, {FAILING}, restart=True),
         Step("it is mended while Alertmanager is down", mend_without_alertmanager, set()),
     ]

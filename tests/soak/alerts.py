@@ -160,7 +160,7 @@ def round_of(
         chance.choice(("prometheus", "alertmanager")) if chance and chance.random() < RESTART_SHARE else ""
     )
     for step in steps:
-        step.may_be_empty = bool(restart)
+        step.restart = bool(restart)
     with ThreadPoolExecutor(len(walks) + 1) as pool:
         playing = [
             pool.submit(play, walk.service, [step], history, before=true)
