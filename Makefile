@@ -60,13 +60,13 @@ demo: setup ## start the service, remove the background of a photograph, show th
 	$(BIN)/python deploy/demo.py
 
 .PHONY: test
-test: setup ## run all tests (about 6 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
+test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The marks are explained in pyproject.toml.
 SLOW := process or network or photographs or timing or memory or e2e or stock or gpu
 .PHONY: test-fast
-test-fast: setup ## run the tests without a mark that says why they are slow (under a minute); ARGS=... goes to pytest
+test-fast: setup ## run the tests without a mark that says why they are slow (a few minutes); ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: soak
