@@ -140,8 +140,8 @@ def running(folder: Path, name: str) -> int | None:
     except (OSError, ValueError):
         return None
     # The number may belong to another program by now.
-    listed = subprocess.run(  # noqa: S603
-        ["ps", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607
+    listed = subprocess.run(  # noqa: S603 - a fixed command and a number
+        ["ps", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607 - found in PATH: its place differs between systems
         capture_output=True,
         text=True,
         check=False,

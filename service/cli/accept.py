@@ -91,8 +91,8 @@ def run(
     for note in notes:
         print_line(note)
     # Imported late, so that --help and wrong settings are answered without the web server and the codecs.
-    from service.server import requested_engine  # noqa: PLC0415
-    from service.warmup.references.gathering import NotAccepted  # noqa: PLC0415
+    from service.server import requested_engine  # noqa: PLC0415 - imports the web server
+    from service.warmup.references.gathering import NotAccepted  # noqa: PLC0415 - imports the codecs
 
     try:
         made = _accept(args, settings, make_engine or requested_engine)
@@ -145,8 +145,8 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
     The event loop runs only while a picture is cut out; files are read and written between the pictures.
     """
     from service.cli.offline import loaded, offline_parts  # noqa: PLC0415 - imports the web server
-    from service.imaging.options import Options  # noqa: PLC0415
-    from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415
+    from service.imaging.options import Options  # noqa: PLC0415 - imports the codecs
+    from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415 - the same
 
     parts = offline_parts(settings, engine)
 
