@@ -144,6 +144,14 @@ class PictureRequest:
 
         return await self.transfer(invited, moved_bytes=lambda: content.total_bytes)
 
+    async def read_body(self, max_upload_bytes: int) -> body.Body:
+        """Read a form or the bytes of a picture, as every contract reads them that has no limits of its own."""
+        return await self.upload(
+            lambda deadline: body.read(
+                self.http, max_upload_bytes=max_upload_bytes, deadline=deadline, on_header=self.header_read
+            )
+        )
+
     async def transfer(
         self, read: Callable[[asyncio.Timeout], Awaitable[T]], *, moved_bytes: Callable[[], int]
     ) -> T:

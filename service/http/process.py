@@ -29,14 +29,7 @@ class Process:
 
     async def receive(self, request: PictureRequest) -> Asked:
         """Read the body."""
-        received = await request.upload(
-            lambda deadline: body.read(
-                request.http,
-                max_upload_bytes=self._max_upload_bytes,
-                deadline=deadline,
-                on_header=request.header_read,
-            )
-        )
+        received = await request.read_body(self._max_upload_bytes)
         options = parameters.parse([*request.http.query.items(), *received.fields])
         parameters.check_background(options, given=received.background is not None)
         return Asked(received.image, options, received.background)

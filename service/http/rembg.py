@@ -88,14 +88,7 @@ class Rembg:
 
     async def receive(self, request: PictureRequest) -> Asked:
         """Read the body."""
-        received = await request.upload(
-            lambda deadline: body.read(
-                request.http,
-                max_upload_bytes=self._max_upload_bytes,
-                deadline=deadline,
-                on_header=request.header_read,
-            )
-        )
+        received = await request.read_body(self._max_upload_bytes)
         return _asked(request.http, received.image, [*request.http.query.items(), *received.fields])
 
     async def render(self, request: PictureRequest, cut_out: CutOut) -> web.Response:

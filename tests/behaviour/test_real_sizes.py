@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from service.engines.protocol import RGB, Alpha, EngineError, OutOfMemory
 from tests.support.photos import encoded, save
-from tests.support.running_service import Service, Start
+from tests.support.running_service import Start
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 SMALL, PHOTO = encoded(40, 30), encoded(256, 200)
@@ -37,16 +36,6 @@ def zeros_above(side: int) -> Callable[[RGB], Alpha]:
     return infer
 
 
-async def warmth(service: Service) -> dict[str, Any]:
-    async with service.client.get("/warmup") as response:
-        return {**(await response.json()), "code": response.status}
-
-
-async def readyz(service: Service) -> int:
-    async with service.client.get("/readyz") as response:
-        return response.status
-
-
 @pytest.mark.parametrize("fault", [limited(64), zeros_above(64)], ids=["out of memory", "zeros"])
 async def test_an_engine_that_works_only_for_small_pictures_is_failing(
     start: Start, fault: Callable[[RGB], Alpha]
@@ -55,17 +44,17 @@ async def test_an_engine_that_works_only_for_small_pictures_is_failing(
     engine.on_infer = fault
     service = await start(engine, warmup_interval=0.5)
     await service.until(lambda: not service.parts.supervisor.ready)
-    said = await warmth(service)
+    said = await service.warmth()
     assert (said["code"], said["state"], said["reason_code"], said["model_ready"]) == (
         500,
         "failing",
         "size_failed",
         True,
     )
-    assert (await readyz(service), service.value("warmup_success")) == (503, 0)
+    assert (await service.readyz(), service.value("warmup_success")) == (503, 0)
     engine.on_infer = disc
     await service.ready()
-    assert (await warmth(service))["code"] == 200
+    assert (await service.warmth())["code"] == 200
 
 
 @pytest.mark.parametrize("fault", [limited(64), zeros_above(64)], ids=["out of memory", "zeros"])
@@ -77,7 +66,7 @@ async def test_on_a_gpu_such_an_engine_never_becomes_ready(
     engine.on_infer = fault
     service = await start(engine, wait=False)
     assert (await service.post(SMALL))[0] == 503
-    assert (await readyz(service), (await warmth(service))["code"]) == (503, 500)
+    assert (await service.readyz(), (await service.warmth())["code"]) == (503, 500)
     engine.on_infer = disc
     await service.ready()
 
@@ -88,7 +77,7 @@ async def test_the_first_request_that_fails_shows_it_before_any_proof_is_due(sta
     engine.on_infer = limited(64)
     assert (await service.post(PHOTO))[0] == 503
     await service.until(lambda: not service.parts.supervisor.ready)
-    assert (await warmth(service))["reason_code"] == "size_failed"
+    assert (await service.warmth())["reason_code"] == "size_failed"
 
 
 async def test_one_bad_picture_sent_again_and_again_stops_nothing(start: Start) -> None:
@@ -110,7 +99,7 @@ async def test_one_bad_picture_sent_again_and_again_stops_nothing(start: Start) 
         assert service.parts.supervisor.ready
         assert (await service.post(PHOTO))[0] == 200
     await service.until(lambda: service.value("warmup_sizes", state="owed") == 0)
-    assert (await readyz(service), service.value("warmup_sizes", state="failed")) == (200, 0)
+    assert (await service.readyz(), service.value("warmup_sizes", state="failed")) == (200, 0)
 
 
 async def test_a_size_too_large_for_the_device_is_refused_in_words_and_the_rest_is_served(
@@ -125,13 +114,13 @@ async def test_a_size_too_large_for_the_device_is_refused_in_words_and_the_rest_
     wide = encoded(390, 64)
     assert (await service.post(wide))[0] == 503
     await service.until(lambda: service.value("warmup_sizes", state="refused") == 1)
-    said = await warmth(service)
+    said = await service.warmth()
     assert (said["code"], said["state"], said["reason_code"]) == (500, "degraded", "size_refused")
     assert said["refused_sizes"] == [[390, 64]]
     status, body, headers = await service.post(wide)
     assert (status, headers["Retry-After"]) == (503, "60")
     assert b"fails on pictures of this size" in body
-    assert (await readyz(service), (await service.post(SMALL))[0]) == (200, 200)
+    assert (await service.readyz(), (await service.post(SMALL))[0]) == (200, 200)
     engine.on_infer = disc
     await service.until(lambda: service.value("warmup_sizes", state="refused") == 0)
     assert (await service.post(wide))[0] == 200
@@ -170,6 +159,6 @@ async def test_whatever_the_engine_raises_on_pictures_of_one_size_is_told(
     service = await start(engine, warmup_interval=0.2)
     assert (await service.post(encoded(150, 300)))[0] >= 500
     await service.until(lambda: service.value("warmup_sizes", state="refused") == 1)
-    assert (await warmth(service))["reason_code"] in {"size_refused", "size_unproved"}
+    assert (await service.warmth())["reason_code"] in {"size_refused", "size_unproved"}
     assert (await service.post(encoded(150, 300)))[0] == 503
     assert (await service.post(SMALL))[0] == 200

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from service.settings import Settings
 from service.warmup.references import acceptance
 from service.warmup.references.reference_set import ReferenceSet
 from tests.support import photos
-from tests.support.running_service import Service, Start
+from tests.support.running_service import Start
 from tests.support.scripted_engine import ScriptedEngine, disc
 
 PHOTO = photos.encoded()
@@ -50,16 +49,6 @@ def accepted(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def warmth(service: Service) -> dict[str, Any]:
-    async with service.client.get("/warmup") as response:
-        return {**(await response.json()), "code": response.status}
-
-
-async def readyz(service: Service) -> int:
-    async with service.client.get("/readyz") as response:
-        return response.status
-
-
 def seen(engine: ScriptedEngine) -> set[int]:
     """The numbers of the references that reached the device thread."""
     return {width - 30 for width, height in engine.seen if height == 20}
@@ -80,7 +69,7 @@ async def test_every_reference_is_judged_in_the_end(start: Start, accepted: Path
     engine = ScriptedEngine()
     service = await start(engine, references=accepted, warmup_interval=0.02)
     await service.until(lambda: service.value("warmup_references", state="pass") == 10)
-    said = await warmth(service)
+    said = await service.warmth()
     assert said["code"] == 200
     assert said["references"]["worst"]["error"] <= 0.002
     assert {**said["references"], "worst": None} == {
@@ -101,18 +90,18 @@ async def test_other_weights_are_told_refuse_requests_and_are_mended_by_the_righ
     service = await start(engine, wait=False, references=accepted)
     status, body, _ = await service.post(PHOTO)
     assert (status, b"GET /warmup says why" in body) == (503, True)
-    said = await warmth(service)
+    said = await service.warmth()
     assert (said["code"], said["outcome"], said["reason_code"]) == (500, "disagrees", "reference_failed")
     assert said["message"].startswith(
         "Warmup failed: the mask of photo 0.png differs from the accepted one by 0."
     )
     assert said["references"]["worst"]["file"] == "photo 0.png"
-    assert await readyz(service) == 503
+    assert await service.readyz() == 503
     assert service.value("warmup_runs_total", outcome="disagrees") >= 1
     assert service.value("warmup_reference_worst_error_ratio") > 0.2
     repaired = await start(references=accepted)
     assert (await repaired.post(PHOTO))[0] == 200
-    assert (await warmth(repaired))["code"] == 200
+    assert (await repaired.warmth())["code"] == 200
 
 
 async def test_one_bad_reference_among_ten_fails_and_does_not_flap(start: Start, accepted: Path) -> None:
@@ -122,16 +111,16 @@ async def test_one_bad_reference_among_ten_fails_and_does_not_flap(start: Start,
     await service.until(lambda: service.value("warmup_references", state="fail") == 1)
     await service.until(lambda: not service.parts.supervisor.ready)
     for _ in range(30):
-        said = await warmth(service)
+        said = await service.warmth()
         assert (said["code"], said["reason_code"], said["references"]["worst"]["file"]) == (
             500,
             "reference_failed",
             "photo 6.png",
         )
-        assert await readyz(service) == 503
+        assert await service.readyz() == 503
     engine.on_infer = disc
     await service.until(lambda: service.value("warmup_references", state="pass") == 10)
-    assert (await warmth(service))["code"] == 200
+    assert (await service.warmth())["code"] == 200
 
 
 async def test_fifty_references_cost_a_request_no_more_than_one_probes_wait(
@@ -184,7 +173,7 @@ async def test_a_fallback_disagrees_with_what_was_accepted_of_another_engine(
 ) -> None:
     service = await start(Fallback(), requested="auto", wait=False, references=accepted)
     assert (await service.post(PHOTO))[0] == 503
-    said = await warmth(service)
+    said = await service.warmth()
     assert (said["outcome"], said["reason_code"]) == ("disagrees", "reference_failed")
     assert "accepted with inspyrenet; u2netp serves as a fallback" in said["message"]
 

@@ -282,3 +282,16 @@ DECLARED: dict[tuple[str, str], Declared] = {
     ),
 }  # fmt: skip
 """(container, declaration) -> the case."""
+
+
+def shown_in_srgb(icc: bytes, pixels: Pixels) -> Pixels:
+    """What lcms makes of RGB pixels under a profile."""
+    shown = ImageCms.profileToProfile(
+        Image.fromarray(pixels),
+        ImageCms.ImageCmsProfile(BytesIO(icc)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+    assert shown is not None
+    return np.asarray(shown)

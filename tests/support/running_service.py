@@ -79,6 +79,16 @@ class Service:
         async with self.client.post(path, data=data, **options) as response:
             return response.status, await response.read(), response.headers
 
+    async def warmth(self) -> dict[str, Any]:
+        """What ``GET /warmup`` says, and its status as ``code``."""
+        async with self.client.get("/warmup") as response:
+            return {**(await response.json()), "code": response.status}
+
+    async def readyz(self) -> int:
+        """The status of ``GET /readyz``."""
+        async with self.client.get("/readyz") as response:
+            return response.status
+
 
 class OurServer(TestServer):
     """aiohttp's server for tests, but with the service's own connections."""

@@ -7,7 +7,6 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageCms
+from PIL import Image
 from skimage import data as photographs
 
 from service.engines.protocol import RGB, Alpha
@@ -294,18 +293,6 @@ def peak_bytes(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def shown_in_srgb(icc: bytes, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    shown = ImageCms.profileToProfile(
-        Image.fromarray(pixels),
-        ImageCms.ImageCmsProfile(BytesIO(icc)),
-        ImageCms.createProfile("sRGB"),
-        outputMode="RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-    )
-    assert shown is not None
-    return np.asarray(shown)
-
-
 @pytest.mark.parametrize(
     ("output", "colour"),
     [(Output.COLOUR, (51, 102, 153)), (Output.GREEN, (120, 255, 155)), (Output.WHITE, (255, 255, 255))],
@@ -319,13 +306,13 @@ def test_a_colour_that_was_asked_for_is_that_colour_whatever_profile_the_answer_
     picture, alpha = Picture(SCENE, icc=icc), disc(150, 200)
     wanted = Options(output, (51, 102, 153) if output is Output.COLOUR else None)
     result = compose(picture, alpha, wanted, untouched)
-    assert np.abs(shown_in_srgb(icc, result)[0, -1].astype(int) - colour).max() <= 2
+    assert np.abs(declared.shown_in_srgb(icc, result)[0, -1].astype(int) - colour).max() <= 2
     assert (result[60, 70] == SCENE[60, 70]).all(), "the subject keeps its own numbers"
 
 
 def test_the_outline_of_an_overlay_is_green_in_the_pictures_own_space() -> None:
     picture, alpha = Picture(SCENE, icc=declared.P3), disc(150, 200)
-    shown = shown_in_srgb(declared.P3, compose(picture, alpha, options(Output.OVERLAY), untouched))
+    shown = declared.shown_in_srgb(declared.P3, compose(picture, alpha, options(Output.OVERLAY), untouched))
     green = np.abs(shown.astype(int) - (120, 255, 155)).max(axis=2) <= 2
     assert green.sum() > 100
 
@@ -414,8 +401,8 @@ def test_a_background_is_shown_in_its_own_colours_whatever_profile_the_answer_ca
 ) -> None:
     behind = np.full((30, 40, 3), (100, 120, 140), np.uint8)
     shown = on_background(Picture(SCENE, icc=icc), disc(150, 200), Picture(behind, icc=behind_icc))
-    ours = shown if icc is None else shown_in_srgb(icc, shown)
-    theirs = behind if behind_icc is None else shown_in_srgb(behind_icc, behind)
+    ours = shown if icc is None else declared.shown_in_srgb(icc, shown)
+    theirs = behind if behind_icc is None else declared.shown_in_srgb(behind_icc, behind)
     assert np.abs(ours[0, -1].astype(int) - theirs[0, 0]).max() <= 2
     assert (shown[60, 70] == SCENE[60, 70]).all(), "the subject keeps its own numbers"
 

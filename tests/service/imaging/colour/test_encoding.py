@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
 
 from service.imaging.colour.encoding import SRGB_PRIMARIES, Curve, Encoding, from_code_points, from_power
-from tests.support import declared, photos
+from tests.support import declared
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 ADOBE = (*declared.ADOBE_CHROMATICITIES, (0.3127, 0.3290))
-
-
-def by_lcms(icc: bytes) -> photos.Pixels:
-    shown = ImageCms.profileToProfile(
-        Image.fromarray(PIXELS),
-        ImageCms.ImageCmsProfile(BytesIO(icc)),
-        ImageCms.createProfile("sRGB"),
-        outputMode="RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-    )
-    assert shown is not None
-    return np.asarray(shown)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +32,7 @@ def test_an_encoding_converts_as_lcms_converts_a_profile_of_it(
 ) -> None:
     assert encoding is not None
     ours = encoding.to_srgb(PIXELS.astype(np.uint16) * 257 if deep else PIXELS)
-    assert np.abs(ours.astype(int) - by_lcms(icc)).max() <= 1
+    assert np.abs(ours.astype(int) - declared.shown_in_srgb(icc, PIXELS)).max() <= 1
 
 
 @pytest.mark.parametrize("points", [(1, 13), (1, 1), (1, 6), (2, 2), (2, 13), (1, 2), (0, 0), (255, 255)])
