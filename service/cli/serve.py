@@ -1,7 +1,7 @@
 """``./inspyrenet serve``: reads the settings, configures logging, and runs the server until it ends.
 
-``commands`` calls it. This is the only module that starts an event loop, because only serving needs one, and because
-the end of the loop decides how the process ends. The flags are made from the settings, so a new setting needs only its
+``commands`` calls it. It starts the event loop itself, because the end of the loop decides how the process
+ends. The flags are made from the settings, so a new setting needs only its
 place in :data:`GROUPS`.
 """
 

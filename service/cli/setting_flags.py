@@ -1,7 +1,7 @@
 """Flags made from the settings, for the commands that take settings.
 
-``serve`` and ``accept`` use it, so that a setting has the same flag and the same words in both. A setting needs no code
-here.
+``serve``, ``accept`` and ``cut`` use it, so that a setting has the same flag and the same words in all. A setting needs
+no code here.
 """
 
 from __future__ import annotations

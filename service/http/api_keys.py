@@ -1,4 +1,4 @@
-"""API keys: who may use ``/process``.
+"""API keys: who may send pictures.
 
 The handlers that need a key call ``ApiKeys.check`` before they take a place. Several keys are valid at a time, and a
 file of keys can change without a restart. Comparisons must take constant time, and no key may be logged.

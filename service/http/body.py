@@ -1,4 +1,4 @@
-"""Reads the body of a request to ``/process``: the picture and its parameters.
+"""Reads the body of a request to ``/process`` or ``/api/remove``: the picture and its parameters.
 
 The handler calls ``check_headers`` before it takes a place, and ``read`` after that. Size, time and the number of
 parts must stay bounded, and nothing in a body may make Python remember it after the request.

@@ -75,7 +75,7 @@ class ClientConnection(asyncio.Protocol):
         return None if self._closing else self._idle_since
 
     def drop(self) -> None:
-        """Close an idle connection."""
+        """Close the connection without reading on."""
         self._closing = True
         self._transport.close()
 

@@ -1,6 +1,7 @@
 """JSON answers that no cache may keep.
 
-The handlers of ``/warmup``, ``/readyz`` and ``/livez`` use it: an old answer of theirs would be a wrong one.
+The handlers of ``/warmup``, ``/status``, ``/readyz``, ``/livez`` and ``/v1.0/account`` use it:
+an old answer of theirs would be a wrong one.
 """
 
 from __future__ import annotations

@@ -140,6 +140,10 @@ class Listener(web.BaseSite):
                 if error.errno in _NO_RESOURCES:
                     self._keep_waiting("resources", error.strerror or str(error))
                     await asyncio.sleep(PAUSE_SECONDS)
+                else:
+                    await asyncio.sleep(
+                        0
+                    )  # the next attempt may fail at once too, and others must get their turn
             except Exception:  # noqa: BLE001 - one connection must not end the service
                 _log.exception("a connection could not be set up: this is a bug in the service")
 

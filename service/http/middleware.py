@@ -59,8 +59,9 @@ Envelope = Callable[[PublicError], tuple[int, object]]
 PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 """For ``app.on_response_prepare``."""
 
-QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-"""Machines ask for these every few seconds, so they are counted but not logged. The same holds for GET /warmup."""
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/status"})
+"""Machines and open pages ask for these every few seconds, so they are counted but not logged. The same holds for
+GET /warmup."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _access = structlog.get_logger("access")

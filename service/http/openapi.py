@@ -238,8 +238,8 @@ def _warmup_get() -> Node:
         "operationId": "getWarmup",
         "summary": "The result of the last probe, at once",
         "responses": _warmup_responses(
-            "The last finished probe passed and is fresh.",
-            "The last finished probe failed.",
+            "The last finished probe passed and is fresh, and nothing else argues against it.",
+            "The last finished probe failed, a job hangs, or pictures of some size fail.",
             "No probe has finished, the engine is not loaded, the service is shutting down, the supervisor is not "
             "running, or the last success is too old.",
         ),
@@ -293,7 +293,11 @@ def _readyz() -> Node:
         "readyz",
         "Whether to send requests here",
         "Never runs inference.",
-        ("Ready, or degraded: the last one or two probes failed.", "Not ready."),
+        (
+            "Ready, or degraded: the last one or two probes failed, codec threads are late, or larger pictures are "
+            "refused.",
+            "Not ready.",
+        ),
         {"status": {"enum": ["ready", "not ready"]}, "state": {"enum": [state.value for state in State]}},
     )
 

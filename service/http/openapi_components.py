@@ -23,8 +23,9 @@ _WHEN = {
     408: "The body did not arrive in time.",
     413: "The picture is larger than the limit on uploads.",
     415: "The bytes of the body are not a picture, or not one in an accepted format.",
-    422: "The picture cannot be decoded, is truncated, has too many pixels or none, is too large for the format of "
-    "the answer, or is so large that the work on it alone would outlast the deadline.",
+    422: "The picture cannot be decoded, is truncated, has too many pixels or none, has no subject although one is "
+    "needed, is too large for the format of the answer, or is so large that the work on it alone would outlast the "
+    "deadline.",
     429: "The queue is full, the expected wait exceeds the deadline, or the API key holds half of the places while "
     "another one waits.",
     500: "The service failed because of an error of its own.",

@@ -120,6 +120,7 @@ async def test_the_queue_depth_stays_within_the_capacity_while_nothing_runs(
         ("GET", "/livez", 0),
         ("GET", "/readyz", 0),
         ("GET", "/metrics", 0),
+        ("GET", "/status", 0),
     ],
 )
 async def test_the_access_log_has_lines_for_posts_and_none_for_polled_routes(

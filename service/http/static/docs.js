@@ -70,7 +70,8 @@ function fields({ properties, oneOf = [] }) {
   if (!properties) return "the bytes of the image file";
   const files = oneOf.map(({ required: [name] }) => name);
   const rest = Object.keys(properties).filter((name) => !files.includes(name));
-  return `one of ${files.map(code).join(" ")}; and ${rest.map(code).join(" ")}`;
+  const others = rest.map(code).join(" ");
+  return files.length ? `one of ${files.map(code).join(" ")}; and ${others}` : others;
 }
 
 // The values of a schema in short: `a` `b` ..., number 0 to 1, default `a`.

@@ -6,7 +6,7 @@ const LAMP = {
   unknown: "Checking the service",
   unreachable: "The service does not answer",
   ready: "Ready",
-  degraded: "Ready, but the last check failed",
+  degraded: "Ready, with a problem",
   failing: "Not working at the moment",
   warming: "Starting",
   loading: "Starting",
@@ -23,7 +23,7 @@ const PHASES = {
 const BROKEN = {
   load_failed: "The service cannot start at the moment.",
   failing: "The service is not working at the moment.",
-  degraded: "The last check of the service failed.",
+  degraded: "The service works, but not for every picture.",
 };
 
 export class StatusView {

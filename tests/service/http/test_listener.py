@@ -121,6 +121,27 @@ async def test_a_shortage_of_descriptors_pauses_and_passes(
     assert world.value("accept_pauses_total", reason="resources") == 2
 
 
+async def test_attempts_that_fail_at_once_leave_the_event_loop_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, others = asyncio.get_running_loop(), asyncio.Event()
+    accept, attempts = loop.sock_accept, 0
+
+    async def failing_accept(sock: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal attempts
+        attempts += 1
+        if others.is_set() or attempts > 1000:
+            return await accept(sock)
+        if attempts == 1:
+            loop.call_soon(others.set)
+        raise PermissionError(errno.EPERM, "a rule of the firewall")
+
+    monkeypatch.setattr(loop, "sock_accept", failing_accept)
+    await world.start(limit=16)
+    assert (await world.ask()).endswith(b"hello")
+    assert attempts < 10
+
+
 async def test_a_connection_that_cannot_be_set_up_does_not_end_the_listener(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
