@@ -126,6 +126,9 @@ def stop(folder: Path) -> None:
             deadline = time.monotonic() + END_SECONDS
             while running(folder, name) is not None and time.monotonic() < deadline:
                 time.sleep(0.05)
+            if running(folder, name) is not None:
+                print(f"monitor: {name} (process {pid}) has not ended yet; run make monitor-stop again")
+                continue
             print(f"monitor: {name} has been ended")
         file.unlink(missing_ok=True)
 

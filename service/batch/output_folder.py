@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from enum import Enum, auto
 from pathlib import Path
@@ -109,7 +110,8 @@ class OutputFolder:
         """Remove what a run that was killed has left in the folders of these results."""
         for folder in {(self.root / job.output).parent for job in jobs}:
             for left in folder.glob(f"{_UNFINISHED}*.part"):
-                left.unlink(missing_ok=True)
+                with suppress(OSError):  # a write into that folder will say what is wrong
+                    left.unlink(missing_ok=True)
 
     def judge(self, job: Job) -> State:
         """What is to be done about a picture.

@@ -212,7 +212,7 @@ class Pipeline:
         decoding, inferring = StageTimes(), StageTimes()
         decoded = await place.run_in_codec_pool(
             decoding.timed("decode", lambda: self._decode(sent, options)),
-            stage=Stage.DECODE,
+            stage=Stage.DECODE if sent.background is None else None,  # the time of two says nothing of one
             size_of=lambda done: done.size,
             alone=sent.decodes_alone,
             on_end=partial(progress.job_ended, decoding),

@@ -15,6 +15,7 @@ from service.engines.protocol import RGB, Alpha
 from service.errors import NoSubject, RegionEmpty, RegionOutside
 from service.imaging.options import Length, Options, Region
 from service.inference.pipeline import EncodedPicture, Progress
+from service.inference.service_time import Stage, Work
 from tests.support import declared, photos
 from tests.support.running_service import Service, Start
 from tests.support.scripted_engine import ScriptedEngine
@@ -106,6 +107,17 @@ async def test_the_subject_stands_on_the_second_picture(start: Start) -> None:
     assert (shown[0, 0] == (0, 0, 255)).all()
     assert (shown[45:, 50:] == photos.photograph(WIDTH, HEIGHT)[10:25, 10:40]).all()
     assert headers["X-Foreground-Left"] == "10"
+
+
+async def test_the_time_of_decoding_a_background_counts_for_no_picture(start: Start) -> None:
+    """A small picture on a large background would make every picture of its format look slow."""
+    service = await start()
+    small = photos.save(photos.photograph(), "WEBP")
+    work = Work((64, 64), (64, 64), "WEBP")
+    assert (await service.post(form(image=small, output="background"), headers={}))[0] == 200
+    assert service.admission.times.expected(work, Stage.DECODE) == 0
+    assert (await service.post(small))[0] == 200
+    assert service.admission.times.expected(work, Stage.DECODE) > 0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -139,6 +139,14 @@ def test_what_a_killed_run_left_is_removed(root: Path) -> None:
     assert list(left.parent.iterdir()) == []
 
 
+def test_a_leftover_that_cannot_be_removed_does_not_end_the_run(root: Path) -> None:
+    left = root / "sub" / f"{output_folder._UNFINISHED}17-0.part"
+    left.mkdir(parents=True)  # unlink fails: it is a directory
+    folder = opened(root)
+    folder.remove_unfinished([job(root)])
+    folder.close()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_ends_the_run_and_leaves_no_half_file(
     root: Path, number: int, monkeypatch: pytest.MonkeyPatch
