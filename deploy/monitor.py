@@ -144,7 +144,7 @@ def running(folder: Path, name: str) -> int | None:
         return None
     # The number may belong to another program by now.
     listed = subprocess.run(  # noqa: S603 - a fixed command and a number
-        ["ps", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607 - found in PATH: its place differs between systems
+        ["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607 - found in PATH: its place differs between systems
         capture_output=True,
         text=True,
         check=False,

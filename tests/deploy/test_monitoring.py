@@ -147,6 +147,24 @@ def test_the_monitoring_starts_with_one_command_and_ends_with_another(tmp_path: 
     assert not any(in_use(port) for port in (9090, 9093, 9099))
 
 
+def test_what_has_not_ended_yet_is_not_forgotten(
+    monitor: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(monitor, "END_SECONDS", 0.2)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, "alert-log"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (tmp_path / "alert-log.pid").write_text(str(process.pid))
+        monitor.stop(tmp_path)
+        assert "has not ended yet" in capsys.readouterr().out
+        process.kill()
+        process.wait()
+        assert (tmp_path / "alert-log.pid").exists()
+    monitor.stop(tmp_path)
+    assert not (tmp_path / "alert-log.pid").exists()
+
+
 def test_a_missing_program_is_named_with_its_package(monitor: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"no-such-program is not installed .*apt-get install prometheus"):
         monitor.find("no-such-program")
