@@ -16,6 +16,7 @@ from supervisor.failure import Failure
 from supervisor.protocol import AtSize, Canary, Outcome, Reference, Settle, Subject
 from supervisor.references import ReferenceEvidence
 from supervisor.sizes import SizeEvidence
+from supervisor.snapshot import ReferenceFacts
 from supervisor.state import Evidence
 
 LOAD_PHASES = ("import", "weights", "device")
@@ -91,14 +92,10 @@ class Recorder:
 
     def references(self, references: ReferenceEvidence) -> None:
         """What is known about the references has changed."""
-        passed, failed = references.count(passed=True), references.count(passed=False)
-        for state, count in (
-            ("pass", passed),
-            ("fail", failed),
-            ("pending", len(references.names) - passed - failed),
-        ):
+        facts = ReferenceFacts.of(references)
+        for state, count in (("pass", facts.passed), ("fail", facts.failed), ("pending", facts.pending)):
             self._metrics.warmup_references.labels(state=state).set(count)
-        worst = references.worst
+        worst = facts.worst
         self._metrics.warmup_reference_worst_error_ratio.set(0.0 if worst is None else worst[1].error)
 
     def load_failed(self, failure: Failure, *, seconds: float, consecutive_failures: int) -> None:

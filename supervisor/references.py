@@ -52,7 +52,7 @@ class ReferenceEvidence:
         """The mask of this reference is close enough to the accepted one."""
         return replace(
             self,
-            verdicts={**self.verdicts, name: Verdict(True, measured)},  # noqa: FBT003
+            verdicts={**self.verdicts, name: Verdict(passed=True, measured=measured)},
             failed=None,
             failure=None,
             failures=0,
@@ -74,7 +74,7 @@ class ReferenceEvidence:
         wait = max(self.cadence.backoff(failures, jitter, self.cadence.interval), running_seconds)
         return replace(
             self,
-            verdicts={**self.verdicts, name: Verdict(False, failure.mask_error)},  # noqa: FBT003
+            verdicts={**self.verdicts, name: Verdict(passed=False, measured=failure.mask_error)},
             failed=name,
             failure=failure,
             failures=failures,

@@ -292,8 +292,8 @@ def _blurred(rgb: RGB) -> Pixels:
     if height > _BLUR_WIDTH > width:  # for each row, however short, OpenCV takes microseconds
         return np.ascontiguousarray(_blurred(np.ascontiguousarray(rgb.swapaxes(0, 1))).swapaxes(0, 1))
     if width <= _BLUR_WIDTH:
-        whole: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
-        return whole
+        blurred: Pixels = cv2.GaussianBlur(rgb, (0, 0), BLUR_SIGMA)
+        return blurred
     result = np.empty_like(rgb)
     for left in range(0, width, _BLUR_WIDTH):
         right = min(left + _BLUR_WIDTH, width)

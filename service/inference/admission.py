@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
+from service.imaging.placement import Size
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
@@ -28,9 +29,6 @@ from service.inference.place import Place, State
 from service.inference.return_times import ReturnTimes
 from service.inference.service_time import ServiceTimes, Stage, Work
 from service.inference.too_slow import TooSlow
-
-Size = tuple[int, int]
-"""(width, height) in pixels."""
 
 HEADROOM = 0.8
 """Share of the deadline that the expected wait and the work on the picture may take. Estimates are not exact."""

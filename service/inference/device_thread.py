@@ -116,12 +116,6 @@ class DeviceThread:
         return self._running is not None
 
     @property
-    def runs_request(self) -> bool:
-        """Whether the running job is a client's picture."""
-        job = self._running
-        return job is not None and job.kind is Kind.REQUEST
-
-    @property
     def started_at(self) -> float:
         """Unix time at which the running probe or request started; 0 if none runs."""
         job = self._running

@@ -11,6 +11,7 @@ import re
 from PIL.AvifImagePlugin import AvifImageFile
 
 from service.imaging.formats.file_format import FileFormat, StrippedFile
+from service.imaging.formats.heif_boxes import brands
 from service.imaging.formats.iso_media import declared_encoding, primary_extent
 from service.imaging.formats.opened import in_srgb
 
@@ -18,11 +19,8 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
 
 def _matches(data: bytes) -> bool:
-    if data[4:8] != b"ftyp":
-        return False
     # HEIC files are built alike and share the brand "mif1", so look for "avif" anywhere in the list of brands.
-    box = data[8 : min(int.from_bytes(data[:4], "big"), 1024)]
-    return not {b"avif", b"avis"}.isdisjoint(box[at : at + 4] for at in range(0, len(box), 4) if at != 4)
+    return not {b"avif", b"avis"}.isdisjoint(brands(data))
 
 
 def _strip(data: bytes) -> StrippedFile:

@@ -48,9 +48,8 @@ def brands(data: bytes) -> frozenset[bytes]:
     if data[4:8] != b"ftyp":
         return frozenset()
     box = data[8 : min(int.from_bytes(data[:4], "big"), _BRANDS_BYTES)]
-    return frozenset(
-        box[at : at + 4] for at in range(0, len(box), 4) if at != 4
-    )  # 4: the version of the first
+    version = 4  # where that of the first brand stands
+    return frozenset(box[at : at + 4] for at in range(0, len(box), 4) if at != version)
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
