@@ -119,11 +119,7 @@ class Live(Program):
 
     def metric(self, sample: str, *, prefix: str = "inspyrenet_") -> float:
         """A sample by its name with labels, without the prefix."""
-        for line in self.ask("/metrics").body.decode().splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == f"{prefix}{sample}":
-                return float(value)
-        raise AssertionError(f"no sample {sample}")
+        return sample_in(self.ask("/metrics").body.decode(), f"{prefix}{sample}")
 
     def until(self, condition: Callable[[], object], *, seconds: float = 30) -> float:
         """Wait until the condition holds; return how long that took. The error quotes the log."""
@@ -158,6 +154,15 @@ class Live(Program):
         """End the process and forget the requests that are under way."""
         self.end(signal.SIGKILL)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def sample_in(exposition: str, name: str) -> float:
+    """A sample by its whole name with labels."""
+    for line in exposition.splitlines():
+        found, _, value = line.rpartition(" ")
+        if found == name:
+            return float(value)
+    raise AssertionError(f"no sample {name}")
 
 
 @contextmanager
