@@ -167,8 +167,7 @@ class SizeEvidence:
         """The size that is to be proved next; None if none is due. Owed sizes come first."""
         if self.owed:
             return self.owed[0]
-        real_at = self.next_at if self.real_failed is None else self.real_failed.next_at
-        if real_at <= now:
+        if self._real_at <= now:
             return self.real
         return next((it.size for it in self.refused if it.next_at <= now), None)
 
@@ -177,8 +176,12 @@ class SizeEvidence:
         """When a proof is due next, if nothing happens before."""
         if self.owed:
             return -math.inf
-        real_at = self.next_at if self.real_failed is None else self.real_failed.next_at
-        return min([real_at, *(it.until for it in self.suspected), *(it.next_at for it in self.refused)])
+        return min([self._real_at, *(it.until for it in self.suspected), *(it.next_at for it in self.refused)])
+
+    @property
+    def _real_at(self) -> float:
+        """When the real size is proved next."""
+        return self.next_at if self.real_failed is None else self.real_failed.next_at
 
     def _not_owed_before(self, size: Size, now: float) -> float:
         """Until when no proof at this size is owed, because of those that have ended a short while ago."""

@@ -22,10 +22,6 @@ class SizeFacts:
 
     real: Size | None = None
     """The model input of a photograph; None before the load."""
-    passed: bool = False
-    """Whether it has passed since the load, and not failed after that."""
-    failure: Failure | None = None
-    """Of the last proof at the real size, if it failed."""
     owed: tuple[Size, ...] = ()
     """A request failed at these; the proof has not ended."""
     refused: tuple[Size, ...] = ()
@@ -34,11 +30,8 @@ class SizeFacts:
     @classmethod
     def of(cls, sizes: SizeEvidence, *, loaded: bool) -> SizeFacts:
         """The facts that follow from the evidence."""
-        failed = sizes.real_failed
         return cls(
             real=sizes.real if loaded else None,
-            passed=sizes.real_passed and failed is None,
-            failure=None if failed is None else failed.failure,
             owed=sizes.owed,
             refused=tuple(it.size for it in sizes.refused),
         )

@@ -157,7 +157,7 @@ async def test_the_supervisor_becomes_ready_only_by_a_finished_probe(world: Worl
         load_seconds=3.5,
         probe_seconds=0.25,
         timestamp=world.clock.time(),
-        sizes=SizeFacts(real=CANARY_SIZE, passed=True),
+        sizes=SizeFacts(real=CANARY_SIZE),
         references=ReferenceFacts(),
         not_run=None,
     )
