@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import subprocess
 import sys
@@ -23,6 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # No test depends on the speed of the machine: others may use it at the same time.
 settings.register_profile("any speed", deadline=None)
 settings.load_profile("any speed")
+
+
+def pytest_collection_finish() -> None:
+    """Leave a million objects of the collected tests out of every later garbage collection: several tests collect."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -103,7 +103,7 @@ SIZE_REFUSED = replace(
     READY, state=State.DEGRADED, reason=Reason.SIZE_REFUSED, sizes=SizeFacts(real=REAL, refused=(LARGE,))
 )
 SIZE_FAILED = replace(
-    failed(READY, State.FAILING, 1), reason=Reason.SIZE_FAILED, sizes=SizeFacts(real=REAL, failure=FAILURE)
+    failed(READY, State.FAILING, 1), reason=Reason.SIZE_FAILED, sizes=SizeFacts(real=REAL)
 )
 DISAGREES = Failure(Outcome.DISAGREES, "cat.jpg differs by 0.3; at most 0.01 is tolerated", "disagrees")
 REFERENCE_FAILED = replace(
