@@ -91,7 +91,8 @@ def _process(max_upload_bytes: int) -> Node:
     parameters = _process_parameters()
     names = ", ".join(f"`{name}`" for name in IMAGE_FIELDS)
     picture = BINARY | {"description": f"The picture: exactly one of {names}."}
-    fields: Node = dict.fromkeys(IMAGE_FIELDS, picture)
+    first, *others = IMAGE_FIELDS
+    fields: Node = {first: picture, **dict.fromkeys(others, picture | {"x-alias-of": first})}
     fields[BACKGROUND_FIELD] = BINARY | {"description": "The second picture, for `output=background`."}
     fields |= {p["name"]: p["schema"] | {"description": p["description"]} for p in parameters}
     form = {
