@@ -297,6 +297,7 @@ def _readyz() -> Node:
             "Not ready.",
         ),
         "Readiness",
+        unavailable=("Retry-After",),
     )
 
 
@@ -310,7 +311,16 @@ def _livez() -> Node:
     )
 
 
-def _health(name: str, summary: str, description: str, descriptions: tuple[str, str], schema: str) -> Node:
+def _health(
+    name: str,
+    summary: str,
+    description: str,
+    descriptions: tuple[str, str],
+    schema: str,
+    *,
+    unavailable: tuple[str, ...] = (),
+) -> Node:
+    """``unavailable``: the headers that only a 503 has."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "tags": ["health"],
@@ -318,8 +328,8 @@ def _health(name: str, summary: str, description: str, descriptions: tuple[str, 
         "summary": summary,
         "description": description,
         "responses": {
-            status: {"description": text, "headers": header_refs("X-Request-Id"), "content": content}
-            for status, text in zip(("200", "503"), descriptions, strict=True)
+            status: {"description": text, "headers": header_refs("X-Request-Id", *extra), "content": content}
+            for status, text, extra in zip(("200", "503"), descriptions, ((), unavailable), strict=True)
         },
     }
 
