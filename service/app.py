@@ -23,7 +23,7 @@ from service.engines.protocol import Engine
 from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
 from service.host.process_age import process_age
-from service.http import pages
+from service.http import pages, rembg
 from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
 from service.http.cors import Cors
@@ -32,10 +32,8 @@ from service.http.health import LivenessHandler, ReadinessHandler
 from service.http.middleware import common_headers, follow_connection, render_errors, track_requests
 from service.http.picture_request import Contract, PictureHandler, PictureParts
 from service.http.process import Process
-from service.http.rembg import Rembg, RembgByAddress
 from service.http.remote_picture import RemotePictures
-from service.http.removebg.account import AccountHandler, rate_limit_headers
-from service.http.removebg.contract import RemoveBg
+from service.http.removebg import account, contract
 from service.http.removebg.errors import envelope as removebg_envelope
 from service.http.slow_clients import SlowClients
 from service.http.warmup import WarmupHandlers
@@ -126,7 +124,7 @@ def create_app(
     )
     app[PARTS] = parts
     app.on_response_prepare.append(common_headers(lifecycle))
-    app.on_response_prepare.append(rate_limit_headers(parts.admission))
+    app.on_response_prepare.append(account.rate_limit_headers(parts.admission))
     app.on_response_prepare.append(cors.on_prepare)
     remote = remote_pictures or RemotePictures(settings.url_hosts)
     add_routes(app, settings=settings, parts=parts, slow_clients=slow_clients or SlowClients(), remote=remote)
@@ -279,21 +277,21 @@ def add_picture_routes(
         metrics=parts.metrics,
         slow_clients=slow_clients,
     )
-    contracts: dict[str, Contract] = {
+    by_path: dict[str, Contract] = {
         "/process": Process(max_upload_bytes=limit),
-        "/v1.0/removebg": RemoveBg(max_upload_bytes=limit, remote=remote),
-        "/api/remove": Rembg(max_upload_bytes=limit),
+        contract.PATH: contract.RemoveBg(max_upload_bytes=limit, remote=remote),
+        rembg.PATH: rembg.Rembg(max_upload_bytes=limit),
     }
-    for path, contract in contracts.items():
-        app.router.add_post(path, PictureHandler(contract, pictures).answer, expect_handler=_expect_later)
-    by_address = RembgByAddress(max_upload_bytes=limit, remote=remote)
+    for path, its_contract in by_path.items():
+        app.router.add_post(path, PictureHandler(its_contract, pictures).answer, expect_handler=_expect_later)
+    by_address = rembg.RembgByAddress(max_upload_bytes=limit, remote=remote)
     app.router.add_get(
-        "/api/remove",
+        rembg.PATH,
         PictureHandler(by_address, pictures).answer,
         allow_head=False,
         expect_handler=_expect_later,
     )
-    app.router.add_get("/v1.0/account", AccountHandler(keys).get, expect_handler=_expect_later)
+    app.router.add_get(account.PATH, account.AccountHandler(keys).get, expect_handler=_expect_later)
 
 
 def bind_metrics(parts: Parts) -> None:

@@ -19,10 +19,7 @@ def add_option_flags(group: argparse._ArgumentGroup) -> None:
     described = {each["name"]: each for each in document["paths"]["/process"]["post"]["parameters"]}
     for name in NAMES:
         parameter = described[name]
-        default = parameter["schema"].get("default")
         words = parameter["description"].replace("`", "")
-        if default not in (None, False):
-            words += f" [default: {default}]"
         if parameter["schema"].get("type") == "boolean":
             group.add_argument(_flag(name), action="store_const", const="true", help=_escaped(words))
         else:

@@ -111,6 +111,7 @@ async def read(
     max_upload_bytes: int,
     deadline: asyncio.Timeout,
     on_header: Callable[[Header], None] = lambda _: None,
+    strict: bool = True,
 ) -> Body:
     """Read the whole body.
 
@@ -120,6 +121,8 @@ async def read(
         deadline: when the body must be complete; not yet entered.
         on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
             say more. What it raises ends the reading.
+        strict: a file part with an unknown name is refused, and one called ``background`` is the second picture. Else
+            there is no second picture, and unknown parts are passed over.
 
     Raises:
         BadRequest: the body is empty, malformed, or has no picture or more than one.
@@ -130,14 +133,17 @@ async def read(
     try:
         async with deadline:
             if is_multipart(request):
-                return await _read_form(request, max_upload_bytes, watch)
+                return await _read_form(request, max_upload_bytes, watch, strict=strict)
             return Body(EncodedPicture(await _read_raw(request, max_upload_bytes, watch)), ())
     except TimeoutError:
         raise too_slow() from None
     except MALFORMED as error:
-        raise BadRequest(
-            "The body is malformed. It does not match its Content-Type or its boundary."
-        ) from error
+        raise malformed() from error
+
+
+def malformed() -> BadRequest:
+    """The error for a body that cannot be taken apart."""
+    return BadRequest("The body is malformed. It does not match its Content-Type or its boundary.")
 
 
 def too_slow() -> BodyTimeout:
@@ -198,7 +204,9 @@ class _FormPictures:
         return Body(EncodedPicture(self._image), tuple(fields), EncodedPicture(self._background))
 
 
-async def _read_form(request: web.Request, max_upload_bytes: int, watch: HeaderWatch) -> Body:
+async def _read_form(
+    request: web.Request, max_upload_bytes: int, watch: HeaderWatch, *, strict: bool
+) -> Body:
     pictures = _FormPictures(max_upload_bytes, watch)
     fields: list[tuple[str, str]] = []
     form = Form(
@@ -213,8 +221,10 @@ async def _read_form(request: web.Request, max_upload_bytes: int, watch: HeaderW
     while part is not None:
         if part.name in IMAGE_FIELDS:
             await pictures.read_image(part)
-        elif part.name == BACKGROUND_FIELD:
+        elif strict and part.name == BACKGROUND_FIELD:
             await pictures.read_background(part)
+        elif part.is_file and not strict:
+            await part.read(max_upload_bytes, _too_large(max_upload_bytes))
         elif part.is_file:
             raise BadRequest(
                 f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}; "

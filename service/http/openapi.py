@@ -10,11 +10,20 @@ from __future__ import annotations
 from service.http import openapi_contracts
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.measures import MOST_MARGIN_PIXELS
-from service.http.openapi_components import Node, components, header_refs
+from service.http.openapi_components import (
+    BINARY,
+    MADE_BY,
+    PICTURE_ERRORS,
+    SECURITY,
+    SUBJECT,
+    Node,
+    components,
+    error_refs,
+    header_refs,
+)
 from service.imaging.encode import MAX_SIDE
 from service.imaging.formats.recognise import FORMATS
 from service.imaging.options import Format, Output
-from supervisor import State
 
 _SUMMARY = """\
 `POST` a photo to `/process` and get the cut-out back.
@@ -27,8 +36,6 @@ request sent, or a new one.
 real picture that went through the same path as a client's picture."""
 
 _COLOUR_PATTERN = "^#[0-9a-fA-F]{6}$"
-
-_PROCESS_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def document(*, version: str, max_upload_bytes: int) -> Node:
@@ -66,9 +73,11 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
             "/readyz": {"get": _readyz()},
             "/livez": {"get": _livez()},
             "/metrics": {"get": _metrics()},
-            "/": {"get": _file("The web page", "page", "text/html")},
-            "/docs": {"get": _file("This documentation for people", "docs", "text/html")},
-            "/openapi.json": {"get": _file("This documentation for machines", "openapi", "application/json")},
+            "/": {"get": _file("The web page", "page", "text/html", "string")},
+            "/docs": {"get": _file("This documentation for people", "docs", "text/html", "string")},
+            "/openapi.json": {
+                "get": _file("This documentation for machines", "openapi", "application/json", "object")
+            },
         },
         "components": {
             **shared,
@@ -80,14 +89,15 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
 
 def _process(max_upload_bytes: int) -> Node:
     parameters = _process_parameters()
-    picture = {"type": "string", "format": "binary"}
-    fields: Node = {name: picture | {"description": "The picture."} for name in IMAGE_FIELDS}
-    fields[BACKGROUND_FIELD] = picture | {"description": "The second picture, for `output=background`."}
+    names = ", ".join(f"`{name}`" for name in IMAGE_FIELDS)
+    picture = BINARY | {"description": f"The picture: exactly one of {names}."}
+    first, *others = IMAGE_FIELDS
+    fields: Node = {first: picture, **dict.fromkeys(others, picture | {"x-alias-of": first})}
+    fields[BACKGROUND_FIELD] = BINARY | {"description": "The second picture, for `output=background`."}
     fields |= {p["name"]: p["schema"] | {"description": p["description"]} for p in parameters}
     form = {
         "type": "object",
         "properties": fields,
-        "oneOf": [{"required": [name]} for name in IMAGE_FIELDS],
         "additionalProperties": False,
     }
     return {
@@ -99,7 +109,7 @@ def _process(max_upload_bytes: int) -> Node:
         f"{', '.join(file_format.name for file_format in FORMATS)}; of an animation, the first frame. "
         "The bytes decide the format, not the file name. Send "
         "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
-        "security": [{}, {"apiKey": []}, {"bearer": []}],
+        "security": SECURITY,
         "parameters": [
             *parameters,
             {
@@ -114,27 +124,17 @@ def _process(max_upload_bytes: int) -> Node:
             "description": f"At most {max_upload_bytes} bytes of picture, or of both pictures together.",
             "content": {
                 "multipart/form-data": {"schema": form},
-                "image/*": {"schema": {}},
-                "application/octet-stream": {"schema": {}},
+                "image/*": {"schema": BINARY},
+                "application/octet-stream": {"schema": BINARY},
             },
         },
         "responses": {
             "200": {
                 "description": "The cut-out in the requested format.",
-                "headers": header_refs(
-                    "X-Request-Id",
-                    "X-Engine",
-                    "X-Weights",
-                    "X-Foreground-Top",
-                    "X-Foreground-Left",
-                    "X-Foreground-Width",
-                    "X-Foreground-Height",
-                    "X-Uncertainty",
-                    "Server-Timing",
-                ),
-                "content": {format.content_type: {"schema": {}} for format in Format},
+                "headers": header_refs(*MADE_BY, *SUBJECT),
+                "content": {format.content_type: {"schema": BINARY} for format in Format},
             },
-            **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _PROCESS_ERRORS},
+            **error_refs(PICTURE_ERRORS),
         },
     }
 
@@ -148,11 +148,13 @@ def _process_parameters() -> list[Node]:
             "description": "What the answer shows. `rgba`: the cut-out on a transparent background; `mask`: the mask "
             "in grey; `green`, `white` or a colour `#rrggbb` (in a query: `%23rrggbb`): the cut-out on that colour; "
             "`background`: the cut-out on the picture in the file part `background`, which fills the answer as CSS "
-            "`cover` does; `blur`: the picture with its background blurred; `overlay`: the mask over the picture.",
+            "`cover` does; `blur`: the picture with its background blurred; `overlay`: the mask over the picture. "
+            f"Default: `{Output.RGBA.value}`.",
             "schema": {
-                "type": "string",
-                "anyOf": [{"enum": words}, {"pattern": _COLOUR_PATTERN}],
-                "default": Output.RGBA.value,
+                "anyOf": [
+                    {"type": "string", "enum": words},
+                    {"type": "string", "pattern": _COLOUR_PATTERN},
+                ],
             },
         },
         {
@@ -161,12 +163,8 @@ def _process_parameters() -> list[Node]:
             "description": "The file format of the answer. `rgba` cannot be `jpeg`. `zip` holds `color.jpg` and "
             "`alpha.png`, for `rgba` alone. The longest side in pixels: "
             + ", ".join(f"{side} in `{name}`" for name, side in MAX_SIDE.items())
-            + ".",
-            "schema": {
-                "type": "string",
-                "enum": [format.value for format in Format],
-                "default": Format.PNG.value,
-            },
+            + f". Default: `{Format.PNG.value}`.",
+            "schema": {"type": "string", "enum": [format.value for format in Format]},
         },
         {
             "name": "threshold",
@@ -179,7 +177,7 @@ def _process_parameters() -> list[Node]:
             "name": "reverse",
             "in": "query",
             "description": "Keep the background and remove the foreground.",
-            "schema": {"type": "boolean", "default": False},
+            "schema": {"type": "boolean"},
         },
         *_placement_parameters(),
     ]
@@ -199,7 +197,7 @@ def _placement_parameters() -> list[Node]:
             "name": "crop",
             "in": "query",
             "description": "Cut the answer down to the subject. 422 if there is none.",
-            "schema": {"type": "boolean", "default": False},
+            "schema": {"type": "boolean"},
         },
         {
             "name": "margin",
@@ -213,8 +211,8 @@ def _placement_parameters() -> list[Node]:
             "name": "scale",
             "in": "query",
             "description": "The subject as large as it fits into this share of the answer, 10% to 100%; in the middle, "
-            "unless `position` says otherwise. Not with `blur` and `overlay`.",
-            "schema": {"type": "string", "pattern": f"^(original|{share})$", "default": "original"},
+            "unless `position` says otherwise. Not with `blur` and `overlay`. Default: `original`.",
+            "schema": {"type": "string", "pattern": f"^(original|{share})$"},
         },
         {
             "name": "position",
@@ -298,7 +296,8 @@ def _readyz() -> Node:
             "refused.",
             "Not ready.",
         ),
-        {"status": {"enum": ["ready", "not ready"]}, "state": {"enum": [state.value for state in State]}},
+        "Readiness",
+        unavailable=("Retry-After",),
     )
 
 
@@ -308,22 +307,29 @@ def _livez() -> Node:
         "Whether the process is alive",
         "503 only if nothing but a restart can help.",
         ("Alive.", "Dead: only a restart helps."),
-        {"status": {"enum": ["alive", "dead"]}, "reason": {"type": "string"}},
+        "Liveness",
     )
 
 
 def _health(
-    name: str, summary: str, description: str, descriptions: tuple[str, str], properties: Node
+    name: str,
+    summary: str,
+    description: str,
+    descriptions: tuple[str, str],
+    schema: str,
+    *,
+    unavailable: tuple[str, ...] = (),
 ) -> Node:
-    content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
+    """``unavailable``: the headers that only a 503 has."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "tags": ["health"],
         "operationId": name,
         "summary": summary,
         "description": description,
         "responses": {
-            status: {"description": text, "headers": header_refs("X-Request-Id"), "content": content}
-            for status, text in zip(("200", "503"), descriptions, strict=True)
+            status: {"description": text, "headers": header_refs("X-Request-Id", *extra), "content": content}
+            for status, text, extra in zip(("200", "503"), descriptions, ((), unavailable), strict=True)
         },
     }
 
@@ -343,13 +349,13 @@ def _metrics() -> Node:
     }
 
 
-def _file(summary: str, name: str, content_type: str) -> Node:
+def _file(summary: str, name: str, content_type: str, kind: str) -> Node:
     return {
         "tags": ["operation"],
         "operationId": name,
         "summary": summary,
         "responses": {
-            "200": {"description": "The file.", "content": {content_type: {"schema": {}}}},
+            "200": {"description": "The file.", "content": {content_type: {"schema": {"type": kind}}}},
             "304": {"description": "Unchanged since the `ETag` that the request sent."},
         },
     }

@@ -2,17 +2,37 @@
 
 ``openapi`` puts them under ``components`` and refers to them. The error codes come from ``service.errors`` and the
 schema of ``/warmup`` from ``warmup_body``, so that the document cannot differ from what the service sends.
+
+Programs make clients of the document, so it must stay within what they understand: a picture is a binary string, an
+error has one schema whatever its status, and every schema names its type.
+tests/behaviour/test_generated_clients.py runs two generators.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from service import errors
 from service.errors import ServiceError
 from service.http import warmup_body
+from supervisor import State
 
 Node = dict[str, Any]
+
+BINARY: Node = {"type": "string", "format": "binary"}
+SECURITY: list[Node] = [{}, {"apiKey": []}, {"bearer": []}]
+PICTURE_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+"""What every path that takes a picture may answer, but those that have errors of their own."""
+
+MADE_BY = ("X-Request-Id", "X-Engine", "X-Weights", "Server-Timing")
+SUBJECT = (
+    "X-Foreground-Top",
+    "X-Foreground-Left",
+    "X-Foreground-Width",
+    "X-Foreground-Height",
+    "X-Uncertainty",
+)
 
 _WHEN = {
     400: "The body is empty or malformed, the picture is missing or there is more than one, a parameter is unknown "
@@ -38,7 +58,7 @@ _WHEN = {
 def components() -> Node:
     """The ``components`` object of the document."""
     return {
-        "schemas": {"Error": _error_schema(), "Warmup": warmup_body.schema()},
+        "schemas": {**_error_schemas(), "Warmup": warmup_body.schema(), **_health_schemas()},
         "headers": _headers(),
         "responses": {f"Error{status}": _error(status) for status in _WHEN},
         "securitySchemes": {
@@ -58,36 +78,64 @@ def _codes() -> dict[int, list[str]]:
 
 
 def _error(status: int) -> Node:
-    schema = {
-        "allOf": [
-            {"$ref": "#/components/schemas/Error"},
-            {"properties": {"error": {"properties": {"code": {"enum": _codes()[status]}}}}},
-        ]
-    }
     extra = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
+    codes = ", ".join(f"`{code}`" for code in _codes()[status])
     return {
-        "description": _WHEN[status],
+        "description": f"{_WHEN[status]} `code`: {codes}.",
         "headers": header_refs("X-Request-Id", *extra.get(status, [])),
-        "content": {"application/json": {"schema": schema}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
 
 
-def _error_schema() -> Node:
+def error_refs(statuses: Iterable[int]) -> Node:
+    """Error responses by status, as references into ``components``."""
+    return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
+
+
+def _error_schemas() -> Node:
+    text = {"type": "string"}
+    # No enum: a client of today must be able to read the codes of tomorrow.
+    code = text | {
+        "description": "For programs. Codes may be added; the responses name those of each status.",
+        "examples": sorted({code for codes in _codes().values() for code in codes}),
+    }
+    details = {
+        "type": "object",
+        "required": ["code", "message", "request_id"],
+        "properties": {
+            "code": code,
+            "message": text | {"description": "For people: what was wrong, and what to do."},
+            "request_id": text | {"description": "The same as in `X-Request-Id`; it is also in the log."},
+        },
+    }
+    return {
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"$ref": "#/components/schemas/ErrorDetails"}},
+        },
+        "ErrorDetails": details,
+    }
+
+
+def _health_schemas() -> Node:
     text = {"type": "string"}
     return {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["code", "message", "request_id"],
-                "properties": {
-                    "code": text | {"description": "For programs; one of a fixed set."},
-                    "message": text | {"description": "For people: what was wrong, and what to do."},
-                    "request_id": text
-                    | {"description": "The same as in `X-Request-Id`; it is also in the log."},
-                },
-            }
+        "Readiness": {
+            "type": "object",
+            "required": ["status", "state"],
+            "properties": {
+                "status": text | {"enum": ["ready", "not ready"]},
+                "state": text | {"enum": [state.value for state in State]},
+            },
+        },
+        "Liveness": {
+            "type": "object",
+            "required": ["status"],
+            "properties": {
+                "status": text | {"enum": ["alive", "dead"]},
+                "reason": text | {"description": "Why only a restart helps."},
+            },
         },
     }
 

@@ -6,17 +6,23 @@ docs/removebg.md and docs/rembg.md say for people what each field means here.
 
 from __future__ import annotations
 
-from service.http.openapi_components import Node, header_refs
+from service.http import rembg
+from service.http.openapi_components import (
+    BINARY,
+    MADE_BY,
+    PICTURE_ERRORS,
+    SECURITY,
+    SUBJECT,
+    Node,
+    error_refs,
+    header_refs,
+)
 from service.http.rembg import IGNORED_HEADER, NOT_APPLIED
-from service.http.removebg import fields, reading
-from service.http.removebg.contract import MAX_PICTURE_BYTES
+from service.http.removebg import account, contract, fields, reading
 from service.imaging.formats.recognise import FORMATS
 
 _TEXT: Node = {"type": "string"}
-_FLAG: Node = {"type": "boolean", "default": False}
-_BINARY: Node = {"type": "string", "format": "binary"}
-_SECURITY: list[Node] = [{}, {"apiKey": []}, {"bearer": []}]
-_REMBG_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+_FLAG: Node = {"type": "boolean"}
 
 _REMOVEBG_ERRORS = {
     "400": "The request is wrong, or the picture cannot be served; `code` says why.",
@@ -28,14 +34,6 @@ _REMOVEBG_ERRORS = {
     "504": "The deadline of the request passed.",
 }
 _RATE_LIMIT = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-_SUBJECT = (
-    "X-Foreground-Top",
-    "X-Foreground-Left",
-    "X-Foreground-Width",
-    "X-Foreground-Height",
-    "X-Uncertainty",
-)
-_MADE_BY = ("X-Request-Id", "X-Engine", "X-Weights", "Server-Timing")
 
 
 def paths(max_upload_bytes: int) -> Node:
@@ -45,9 +43,9 @@ def paths(max_upload_bytes: int) -> Node:
         max_upload_bytes: the configured limit on the size of a picture.
     """
     return {
-        "/v1.0/removebg": {"post": _removebg(min(max_upload_bytes, MAX_PICTURE_BYTES))},
-        "/v1.0/account": {"get": _account()},
-        "/api/remove": {"post": _rembg(max_upload_bytes), "get": _rembg_by_address()},
+        contract.PATH: {"post": _removebg(min(max_upload_bytes, contract.MAX_PICTURE_BYTES))},
+        account.PATH: {"get": _account()},
+        rembg.PATH: {"post": _rembg(max_upload_bytes), "get": _rembg_by_address()},
     }
 
 
@@ -63,7 +61,9 @@ def schemas() -> Node:
             "type": "object",
             "required": ["errors"],
             "properties": {"errors": {"type": "array", "items": error, "minItems": 1, "maxItems": 1}},
-        }
+        },
+        "RemoveBgResult": _result_schema(),
+        "RemoveBgAccount": _account_schema(),
     }
 
 
@@ -73,8 +73,11 @@ def headers() -> Node:
     described: dict[str, tuple[str, Node]] = {
         "X-Width": ("Of the answer, in pixels.", whole),
         "X-Height": ("Of the answer, in pixels.", whole),
-        "X-Type": ("The kind of subject that the request named, else `other`.", {"enum": [*fields.TYPES]}),
-        "X-Credits-Charged": ("Always 0.", {"const": 0}),
+        "X-Type": (
+            "The kind of subject that the request named, else `other`.",
+            {"type": "string", "enum": [*fields.TYPES]},
+        ),
+        "X-Credits-Charged": ("Always 0.", {"type": "integer", "const": 0}),
         "X-RateLimit-Limit": ("Requests that may be under way at a time.", whole),
         "X-RateLimit-Remaining": ("How many of them are not.", whole),
         "X-RateLimit-Reset": ("When there is room again: seconds since 1970.", whole),
@@ -86,13 +89,11 @@ def headers() -> Node:
 def _removebg(max_picture_bytes: int) -> Node:
     plain = _removebg_fields()
     form = plain | {
-        reading.PICTURE: _BINARY | {"description": "The picture."},
-        reading.BACKGROUND: _BINARY | {"description": "A picture for the background."},
+        reading.PICTURE: BINARY | {"description": "The picture."},
+        reading.BACKGROUND: BINARY | {"description": "A picture for the background."},
     }
-    box = {f"foreground_{side}": {"type": "integer"} for side in ("top", "left", "width", "height")}
-    data = {"type": "object", "properties": {"result_b64": {"type": "string", "format": "byte"}, **box}}
     pictures: Node = {
-        content_type: {"schema": {}}
+        content_type: {"schema": BINARY}
         for content_type in ("image/png", "image/jpeg", "image/webp", "application/zip")
     }
     return {
@@ -103,7 +104,7 @@ def _removebg(max_picture_bytes: int) -> Node:
         f"{max_picture_bytes} bytes for each decoded picture. Accepted formats: "
         f"{', '.join(file_format.name for file_format in FORMATS)}. With `Accept: application/json` the picture comes "
         "in base64. Empty fields count as absent, unknown ones are passed over.",
-        "security": _SECURITY,
+        "security": SECURITY,
         "requestBody": {
             "required": True,
             "content": {
@@ -116,10 +117,10 @@ def _removebg(max_picture_bytes: int) -> Node:
             "200": {
                 "description": "The picture, or JSON with the picture in base64.",
                 "headers": header_refs(
-                    *_MADE_BY, *_SUBJECT, "X-Width", "X-Height", "X-Type", "X-Credits-Charged", *_RATE_LIMIT
+                    *MADE_BY, *SUBJECT, "X-Width", "X-Height", "X-Type", "X-Credits-Charged", *_RATE_LIMIT
                 ),
                 "content": pictures
-                | {reading.JSON: {"schema": {"type": "object", "properties": {"data": data}}}},
+                | {reading.JSON: {"schema": {"$ref": "#/components/schemas/RemoveBgResult"}}},
             },
             **{status: _removebg_error(status) for status in _REMOVEBG_ERRORS},
         },
@@ -131,9 +132,18 @@ def _removebg_fields() -> Node:
     described: dict[str, tuple[str, Node]] = {
         reading.BASE64: ("The picture in base64.", {"type": "string", "format": "byte"}),
         reading.ADDRESS: ("The picture's address, on a host that the operator allows.", _TEXT),
-        "size": ("The most pixels of the answer.", {"enum": [*fields.SIZES], "default": "preview"}),
-        "format": ("The file format of the answer.", {"enum": [*fields.FORMATS], "default": "auto"}),
-        "channels": ("The cut-out or its mask.", {"enum": [*fields.CHANNELS], "default": "rgba"}),
+        "size": (
+            "The most pixels of the answer. Default: `preview`.",
+            {"type": "string", "enum": [*fields.SIZES]},
+        ),
+        "format": (
+            "The file format of the answer. Default: `auto`.",
+            {"type": "string", "enum": [*fields.FORMATS]},
+        ),
+        "channels": (
+            "The cut-out or its mask. Default: `rgba`.",
+            {"type": "string", "enum": [*fields.CHANNELS]},
+        ),
         "roi": (f"Where the subject is: left, top, right, bottom, four {lengths}.", _TEXT),
         "crop": ("Cut the answer down to the subject.", _FLAG),
         "crop_margin": (f"What `crop` leaves around the subject: one, two or four {lengths}.", _TEXT),
@@ -155,24 +165,33 @@ def _removebg_error(status: str) -> Node:
     }
 
 
-def _account() -> Node:
+def _object(properties: Node) -> Node:
+    return {"type": "object", "required": [*properties], "properties": properties}
+
+
+def _result_schema() -> Node:
+    box = {f"foreground_{side}": {"type": "integer"} for side in ("top", "left", "width", "height")}
+    return _object({"data": _object({"result_b64": {"type": "string", "format": "byte"}, **box})})
+
+
+def _account_schema() -> Node:
     whole: Node = {"type": "integer"}
-    parts = {
-        "credits": dict.fromkeys(("total", "subscription", "payg", "enterprise"), whole),
-        "api": {"free_calls": whole, "sizes": _TEXT},
-    }
-    attributes = {name: {"type": "object", "properties": properties} for name, properties in parts.items()}
-    data = {"type": "object", "properties": {"attributes": {"type": "object", "properties": attributes}}}
+    credits = _object(dict.fromkeys(("total", "subscription", "payg", "enterprise"), whole))
+    api = _object({"free_calls": whole, "sizes": _TEXT})
+    return _object({"data": _object({"attributes": _object({"credits": credits, "api": api})})})
+
+
+def _account() -> Node:
     return {
         "tags": ["pictures"],
         "operationId": "removebgAccount",
         "summary": "The account by remove.bg's contract",
         "description": "There is nothing to pay: the number of credits never falls.",
-        "security": _SECURITY,
+        "security": SECURITY,
         "responses": {
             "200": {
                 "description": "The account.",
-                "content": {"application/json": {"schema": {"type": "object", "properties": {"data": data}}}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RemoveBgAccount"}}},
             },
             **{status: _removebg_error(status) for status in ("403", "503")},
         },
@@ -205,22 +224,22 @@ def _rembg_responses() -> Node:
     return {
         "200": {
             "description": "The picture, as PNG.",
-            "headers": header_refs(*_MADE_BY, *_SUBJECT, IGNORED_HEADER),
-            "content": {"image/png": {"schema": {}}},
+            "headers": header_refs(*MADE_BY, *SUBJECT, IGNORED_HEADER),
+            "content": {"image/png": {"schema": BINARY}},
         },
-        **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in _REMBG_ERRORS},
+        **error_refs(PICTURE_ERRORS),
     }
 
 
 def _rembg(max_upload_bytes: int) -> Node:
     properties = _rembg_parameters()
-    form = {"file": _BINARY | {"description": "The picture."}, **properties}
+    form = {"file": BINARY | {"description": "The picture."}, **properties}
     return {
         "tags": ["pictures"],
         "operationId": "rembg",
         "summary": "Remove a background by rembg's contract",
         "description": "Parameters come in the query or as form fields; unknown ones are passed over.",
-        "security": _SECURITY,
+        "security": SECURITY,
         "parameters": _in_query(properties),
         "requestBody": {
             "required": True,
@@ -229,8 +248,8 @@ def _rembg(max_upload_bytes: int) -> Node:
                 "multipart/form-data": {
                     "schema": {"type": "object", "properties": form, "required": ["file"]}
                 },
-                "image/*": {"schema": {}},
-                "application/octet-stream": {"schema": {}},
+                "image/*": {"schema": BINARY},
+                "application/octet-stream": {"schema": BINARY},
             },
         },
         "responses": _rembg_responses(),
@@ -246,7 +265,7 @@ def _rembg_by_address() -> Node:
         "tags": ["pictures"],
         "operationId": "rembgByAddress",
         "summary": "Remove the background of a picture that an address names, by rembg's contract",
-        "security": _SECURITY,
+        "security": SECURITY,
         "parameters": [url | {"required": True}, *others],
         "responses": _rembg_responses(),
     }

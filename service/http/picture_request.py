@@ -144,11 +144,18 @@ class PictureRequest:
 
         return await self.transfer(invited, moved_bytes=lambda: content.total_bytes)
 
-    async def read_body(self, max_upload_bytes: int) -> body.Body:
-        """Read a form or the bytes of a picture, as every contract reads them that has no limits of its own."""
+    async def read_body(self, max_upload_bytes: int, *, strict: bool = True) -> body.Body:
+        """Read a form or the bytes of a picture, as every contract reads them that has no limits of its own.
+
+        ``strict`` is that of ``body.read``.
+        """
         return await self.upload(
             lambda deadline: body.read(
-                self.http, max_upload_bytes=max_upload_bytes, deadline=deadline, on_header=self.header_read
+                self.http,
+                max_upload_bytes=max_upload_bytes,
+                deadline=deadline,
+                on_header=self.header_read,
+                strict=strict,
             )
         )
 

@@ -19,6 +19,8 @@ from service.http.remote_picture import RemotePictures
 from service.imaging.options import Options, Output
 from service.inference.pipeline import CutOut, EncodedPicture
 
+PATH = "/api/remove"
+
 NOT_APPLIED: Final = ("model", "a", "af", "ab", "ae", "extras", "dc", "vm")
 """Parameters that are accepted and change nothing: the choice of a network, alpha matting, and so on."""
 
@@ -88,7 +90,7 @@ class Rembg:
 
     async def receive(self, request: PictureRequest) -> Asked:
         """Read the body."""
-        received = await request.read_body(self._max_upload_bytes)
+        received = await request.read_body(self._max_upload_bytes, strict=False)
         return _asked(request.http, received.image, [*request.http.query.items(), *received.fields])
 
     async def render(self, request: PictureRequest, cut_out: CutOut) -> web.Response:

@@ -98,7 +98,7 @@ def _total_seconds(snapshot: Snapshot) -> float | None:
 
 
 _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
-    _Field("status", {"enum": ["success", "error", "pending"]}, warmup_answer.status),
+    _Field("status", {"type": "string", "enum": ["success", "error", "pending"]}, warmup_answer.status),
     _Field("message", {"type": "string", "description": "For people."}, warmup_answer.message),
     _Field(
         "error_type",
@@ -120,10 +120,16 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
         {"type": "boolean", "description": "Always true: the service answers."},
         lambda _: True,
     ),
-    _Field("state", {"enum": [state.value for state in State]}, lambda it: it.state.value),
+    _Field("state", {"type": "string", "enum": [state.value for state in State]}, lambda it: it.state.value),
     _Field(
         "outcome",
-        {"enum": [*(outcome.value for outcome in Outcome), None], "description": "Of the last probe."},
+        {
+            "anyOf": [
+                {"type": "string", "enum": [outcome.value for outcome in Outcome]},
+                {"type": "null"},
+            ],
+            "description": "Of the last probe; null if none has finished.",
+        },
         warmup_answer.outcome,
     ),
     _Field("consecutive_failures", {"type": "integer", "minimum": 0}, lambda it: it.consecutive_failures),
@@ -177,7 +183,7 @@ _WARMUP_FIELDS: tuple[_Field[Snapshot], ...] = (
     _Field(
         "timestamp", {"type": "number", "description": "Unix time of this answer."}, lambda it: it.timestamp
     ),
-    _Field("endpoint", {"const": "/warmup"}, lambda _: "/warmup"),
+    _Field("endpoint", {"type": "string", "const": "/warmup"}, lambda _: "/warmup"),
 )
 
 _ENGINE_FIELDS: tuple[_Field[EngineFacts], ...] = (

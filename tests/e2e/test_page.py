@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from tests.support.axe import axe
 from tests.support.chromium import Browser, Page, browser
+from tests.support.code_blocks import run
 from tests.support.scripted_page import ScriptedPage, error, never, picture
 from tests.support.service_process import Live, live
 from tests.support.waiting import until
@@ -136,11 +137,55 @@ async def page(scripted: ScriptedPage, browser: Browser, tmp_path: Path) -> Asyn
         yield page
 
 
-async def test_the_documentation_is_for_everyone_too(scripted: ScriptedPage, page: Page, axe: str) -> None:
-    await page.open(f"{scripted.url}docs")
-    await page.until("document.querySelectorAll('article').length > 5")
-    assert await page.violations(axe) == []
-    assert page.errors == []
+@pytest.fixture
+def with_key(tmp_path: Path) -> Iterator[Live]:
+    """A real service that takes the key ``sesame``."""
+    with live(tmp_path, api_keys="sesame") as service:
+        yield service
+
+
+async def test_the_documentation_sends_real_requests_and_shows_them_for_a_shell(
+    with_key: Live, browser: Browser, axe: str, tmp_path: Path
+) -> None:
+    process = 'form[aria-label="POST /process"]'
+    said = f"document.querySelector('{process} .said').textContent"
+    async with browser.page() as page:
+        await page.look()
+        await page.open(f"{with_key.url}/docs")
+        await page.until("document.querySelectorAll('article form').length > 5")
+        await page.choose(f"{process} input[type=file]", photo(tmp_path, "it's.png"))
+        await page.press(f"{process} summary")
+        await page.run(f"document.querySelector('{process} .fields input').focus()")
+        await page.type("#00ff00")
+        await page.until(f"{said}.startsWith('401 Unauthorized after')")
+        assert "key" in await page.run(f"document.querySelector('{process} .said + div p').textContent")
+
+        await page.run("document.getElementById('key').focus()")
+        await page.type("sesame")
+        await page.press(f"{process} button")
+        await page.until(
+            f"{said}.startsWith('200 OK after') && document.querySelector('{process} img')?.complete"
+        )
+        shown = await page.run(
+            f"(async () => {{ const image = document.querySelector('{process} img'); await image.decode();"
+            " const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext('2d');"
+            " canvas.drawImage(image, 0, 0);"
+            " return [image.naturalWidth, image.naturalHeight, ...canvas.getImageData(4, 4, 1, 1).data]; })()"
+        )
+        assert shown == [400, 300, 0, 255, 0, 255]
+        assert await page.violations(axe) == []
+        await page.look(width=320, prefers_color_scheme="dark")
+        assert await page.violations(axe) == []
+        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert [method for method, url in page.requests if url == f"{with_key.url}/process"] == [
+            "POST",
+            "POST",
+        ]
+        assert [text for text in page.errors if "401" not in text] == []
+        shell = await page.run(f"document.querySelector('{process} pre').textContent")
+        assert "sesame" not in shell
+    run(["sh", "-e", "-c", shell.replace("X-Api-Key: ...", "X-Api-Key: sesame")], tmp_path)
+    assert Image.open(tmp_path / "answer").getpixel((4, 4)) == (0, 255, 0)
 
 
 async def test_a_busy_service_is_waited_out_and_no_option_jumps_the_countdown(

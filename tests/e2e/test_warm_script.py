@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.support.chromium import Browser, Page, browser
+from tests.support.code_blocks import named_blocks, write_blocks
+from tests.support.photos import encoded
 from tests.support.scripted_page import ScriptedPage, error
+from tests.support.service_process import live
 
 __all__ = ["browser"]
 
@@ -104,3 +110,27 @@ async def test_nothing_happens_by_itself_without_a_wish(scripted: ScriptedPage, 
     assert await page.run("told.length") == 0
     await page.run("import('../static/warm.js').then(({warm}) => (told.push('imported'), warm()))")
     await page.until("told.join() === 'imported,warming,ready'")
+
+
+async def test_the_shop_of_the_recipes_cuts_out_the_photo_of_a_visitor(
+    browser: Browser, aiohttp_server: Callable[..., Awaitable[TestServer]], tmp_path: Path
+) -> None:
+    app = web.Application()
+    app.router.add_static("/", tmp_path)
+    server = await aiohttp_server(app)
+    shop = str(server.make_url("/"))
+    with live(tmp_path, cors_origins=shop.rstrip("/")) as service:
+        write_blocks(named_blocks("docs/recipes.md"), ["shop.html", "cutout.mjs"], tmp_path, service.url)
+        (tmp_path / "photo.png").write_bytes(encoded(60, 40))
+        async with browser.page() as page:
+            await page.open(f"{shop}shop.html")
+            await page.run(
+                "document.getElementById('photo').focus()"
+            )  # a sign of intent: the service is warmed
+            await page.choose("#photo", tmp_path / "photo.png")
+            await page.until("state.textContent === 'Done.' && cutout.naturalWidth === 60")
+            assert sorted(request for request in page.requests if request[0] == "POST") == [
+                ("POST", f"{service.url}/process"),
+                ("POST", f"{service.url}/warmup"),
+            ]
+            assert [text for text in page.errors if "favicon" not in text and "404" not in text] == []

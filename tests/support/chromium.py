@@ -100,6 +100,26 @@ class Page:
         """Click an element by script."""
         await self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
+    async def choose(self, selector: str, *files: Path) -> None:
+        """Choose files in a file input, as a visitor does."""
+        script = f"document.querySelector({json.dumps(selector)})"
+        found = await self.call("Runtime.evaluate", expression=script)
+        names = [str(file) for file in files]
+        await self.call("DOM.setFileInputFiles", files=names, objectId=found["result"]["objectId"])
+
+    async def type(self, text: str) -> None:
+        """Type into the element that has the focus, and press Enter."""
+        await self.call("Input.insertText", text=text)
+        for event in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=event,
+                key="Enter",
+                code="Enter",
+                text="\r",
+                windowsVirtualKeyCode=13,
+            )
+
     async def drop(self, *files: Path, text: str = "") -> None:
         """Drop files, folders or a text in the middle of the page, as from another program."""
         items = [{"mimeType": "text/plain", "data": text}] if text else []

@@ -29,6 +29,7 @@ PACKAGES = {
     "heif-convert": "libheif-examples",
     "node": "nodejs",
     "npm": "npm",
+    "php": "php-cli php-curl",
 }
 """The Debian package of each."""
 

@@ -15,12 +15,13 @@ from aiohttp import web
 from service.http.api_keys import ApiKeys
 from service.http.json_answer import json_answer
 from service.http.middleware import PrepareHook
+from service.http.removebg import contract
 from service.inference.admission import Admission
 
 CREDITS = 1_000_000
 """As many as nobody waits for; they never become fewer."""
 
-PICTURES_PATH = "/v1.0/removebg"
+PATH = "/v1.0/account"
 
 
 class AccountHandler:
@@ -52,7 +53,7 @@ def rate_limit_headers(admission: Admission, clock: Callable[[], float] = time.t
     """
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-        if request.path != PICTURES_PATH:
+        if request.path != contract.PATH:
             return
         response.headers["X-RateLimit-Limit"] = str(admission.capacity)
         response.headers["X-RateLimit-Remaining"] = str(max(0, admission.capacity - admission.taken))

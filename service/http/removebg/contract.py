@@ -20,6 +20,8 @@ from service.http.removebg.reading import Received
 from service.imaging.header import HEADER_BYTES, Header, read_header
 from service.inference.pipeline import CutOut, EncodedPicture
 
+PATH = "/v1.0/removebg"
+
 MAX_PICTURE_BYTES = 22 * 1024 * 1024
 """Of each picture, as there."""
 

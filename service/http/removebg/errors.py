@@ -56,6 +56,13 @@ class RemoveBgError(ServiceError):
         self.reason = reason
 
 
+def two_backgrounds() -> RemoveBgError:
+    """The error for two pictures, or a colour and a picture, behind one subject."""
+    return RemoveBgError(
+        "multiple_bg_sources", "More than one background was given. Give a colour or one picture."
+    )
+
+
 def envelope(error: PublicError) -> tuple[int, dict[str, Any]]:
     """Status and body of an error: a list of exactly one error, which clients read without looking."""
     status, code = error.status, error.code

@@ -15,7 +15,7 @@ from PIL import ImageColor
 
 from service.errors import BadParameter
 from service.http import measures
-from service.http.removebg.errors import RemoveBgError
+from service.http.removebg.errors import RemoveBgError, two_backgrounds
 from service.imaging.options import (
     Colour,
     Format,
@@ -88,13 +88,11 @@ def parse(fields: Mapping[str, str], *, with_background: bool) -> Wanted:
     """
     given = {name: value.strip() for name, value in fields.items() if value.strip()}
     for name in ("semitransparency", "add_shadow"):
-        _flag(given, name, default=False)
+        _flag(given, name)
     most_pixels = SIZES[_choice(given, "size", tuple(SIZES))]
     colour = _colour(given["bg_color"]) if "bg_color" in given else None
     if colour is not None and with_background:
-        raise RemoveBgError(
-            "multiple_bg_sources", "More than one background was given. Give a colour or one picture."
-        )
+        raise two_backgrounds()
     output, background, opacity = _output(given, colour, with_background=with_background)
     opaque = output in (Output.BACKGROUND, Output.WHITE) or (output is Output.COLOUR and opacity == 255)
     chosen = FORMATS[_choice(given, "format", tuple(FORMATS))]
@@ -109,7 +107,7 @@ def parse(fields: Mapping[str, str], *, with_background: bool) -> Wanted:
             "A zip holds the colours and the mask of a cut-out, so it takes no background and no channels=alpha.",
         )
     scale, position = _scale_and_position(given)
-    crop, margin = _flag(given, "crop", default=False), _margin(given)
+    crop, margin = _flag(given, "crop"), _margin(given)
     return Wanted(
         Options(
             output=output,
@@ -154,13 +152,11 @@ def _choice(given: Mapping[str, str], name: str, values: tuple[str, ...]) -> str
     return value
 
 
-def _flag(given: Mapping[str, str], name: str, *, default: bool) -> bool:
+def _flag(given: Mapping[str, str], name: str) -> bool:
     value = given.get(name, "").lower()
-    if value in _YES or value in _NO:
-        return value in _YES
-    if value:
+    if value and value not in _YES | _NO:
         raise RemoveBgError(f"invalid_{name}", f"The field {name} must be true or false.")
-    return default
+    return value in _YES
 
 
 def _colour(value: str) -> tuple[Colour, int]:

@@ -22,7 +22,7 @@ from service.http import body
 from service.http.header_watch import HeaderWatch
 from service.http.multipart import MALFORMED, Form
 from service.http.picture_request import PictureRequest
-from service.http.removebg.errors import RemoveBgError
+from service.http.removebg.errors import RemoveBgError, two_backgrounds
 
 FORM = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -102,9 +102,7 @@ async def read(request: PictureRequest, deadline: asyncio.Timeout, *, max_pictur
     except TimeoutError:
         raise body.too_slow() from None
     except MALFORMED as error:
-        raise BadRequest(
-            "The body is malformed. It does not match its Content-Type or its boundary."
-        ) from error
+        raise body.malformed() from error
     parse = _parse_json if http.content_type == JSON else _parse_urlencoded
     return await request.beside_loop(lambda: parse(whole))
 
@@ -232,9 +230,7 @@ def missing_source() -> RemoveBgError:
 def more_than_one(name: str) -> RemoveBgError:
     """The error for two pictures of one kind."""
     if name == BACKGROUND:
-        return RemoveBgError(
-            "multiple_bg_sources", "More than one background was given. Give a colour or one picture."
-        )
+        return two_backgrounds()
     return RemoveBgError(
         "multiple_sources", f"More than one picture was given. Give one of {PICTURE}, {BASE64} and {ADDRESS}."
     )

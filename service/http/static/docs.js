@@ -1,4 +1,6 @@
-// Shows openapi.json as a page. Text must only become text nodes, never HTML.
+// Shows openapi.json as a page, with a form for each operation. Text must only become text nodes, never HTML.
+
+import { tryIt } from "./try.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -8,6 +10,9 @@ byId("version").textContent = `Version ${api.info.version}`;
 byId("about").append(...prose(api.info.description));
 byId("examples").textContent = examples(new URL(".", location.href).href);
 byId("operations").append(...api.tags.flatMap(section));
+byId("key").addEventListener("input", () => {
+  for (const form of document.forms) form.dispatchEvent(new Event("key"));
+});
 byId("schemas").append(...Object.entries(api.components.schemas).map(schemaArticle));
 
 function examples(base) {
@@ -53,38 +58,45 @@ function article(path, method, operation) {
     return [status, description, Object.keys(content).map(code).join(" "), Object.keys(headers).map(code).join(" ")];
   });
   parts.push(element("h4", "Answers"), table(["Status", "When", "Type", "Headers"], answers));
+  if (!("text/html" in (operation.responses["200"].content ?? {}))) {
+    const form = element("details", "", "try");
+    form.open = path === "/process";
+    form.append(element("summary", "Try it"), tryIt(path, method, operation, () => byId("key").value.trim()));
+    parts.splice(1, 0, form);
+  }
   const container = element("article");
   container.append(...parts);
   return container;
 }
 
-function schemaArticle([name, schema]) {
-  const inner = name === "Error" ? schema.properties.error : schema;
-  const rows = Object.entries(inner.properties).map(([field, s]) => [field, values(s), s.description ?? ""]);
+function schemaArticle([name, { properties }]) {
+  const rows = Object.entries(properties).map(([field, s]) => [field, values(s), s.description ?? ""]);
   const container = element("article");
   container.append(element("h3", name), table(["Field", "Type", "Meaning"], rows));
   return container;
 }
 
-function fields({ properties, oneOf = [] }) {
+function fields({ properties }) {
   if (!properties) return "the bytes of the image file";
-  const files = oneOf.map(({ required: [name] }) => name);
-  const rest = Object.keys(properties).filter((name) => !files.includes(name));
-  const others = rest.map(code).join(" ");
-  return files.length ? `one of ${files.map(code).join(" ")}; and ${others}` : others;
+  const names = Object.entries(properties).map(([name, schema]) => [name, schema["x-alias-of"]]);
+  return names
+    .filter(([, alias]) => !alias)
+    .map(([name]) => [name, ...names.filter(([, alias]) => alias === name).map(([other]) => other)])
+    .map((spellings) => spellings.map(code).join(" or "))
+    .join(", ");
 }
 
-// The values of a schema in short: `a` `b` ..., number 0 to 1, default `a`.
+// The values of a schema in short: `a` `b` ..., number 0 to 1.
 function values(schema) {
   const parts = [];
   for (const option of schema.anyOf ?? [schema]) {
-    if (option.enum) parts.push(option.enum.map((value) => code(value)).join(" "));
+    if (option.$ref) parts.push(code(option.$ref.split("/").at(-1)));
+    else if (option.enum) parts.push(option.enum.map((value) => code(value)).join(" "));
     else if ("const" in option) parts.push(code(option.const));
     else if (option.pattern) parts.push(code(option.pattern));
     else if (option.type) parts.push([option.type].flat().join(" or "));
   }
   if ("maximum" in schema) parts.push(`${schema.minimum} to ${schema.maximum}`);
-  if ("default" in schema) parts.push(`default ${code(schema.default)}`);
   return parts.join(", ");
 }
 

@@ -32,7 +32,7 @@ def test_every_parameter_has_a_flag_with_its_words(capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     for name in NAMES:
         assert f"--{name.replace('_', '-')}" in text
-    assert "[default: png]" in text
+    assert "Default: png." in text
 
 
 def test_values_mean_what_they_mean_in_a_request() -> None:

@@ -144,10 +144,24 @@ def test_an_answer_of_process_can_have_every_format(api: Node) -> None:
 
 def test_every_error_of_the_service_is_documented_with_its_status_and_code(api: Node) -> None:
     responses = api["paths"]["/process"]["post"]["responses"]
+    known = api["components"]["schemas"]["ErrorDetails"]["properties"]["code"]["examples"]
     for error in errors.ServiceError.__subclasses__():
         if error.__module__ == errors.__name__:
-            schema = resolve(api, responses[str(error.status)])["content"]["application/json"]["schema"]
-            assert error.code in schema["allOf"][1]["properties"]["error"]["properties"]["code"]["enum"]
+            assert f"`{error.code}`" in resolve(api, responses[str(error.status)])["description"]
+            assert error.code in known
+
+
+def test_no_parameter_or_field_has_a_default_that_generated_clients_would_send_as_well(api: Node) -> None:
+    """They would send it in the query and in the form, and a parameter that comes twice is refused."""
+    assert [node for node in nodes(api["paths"]) if "default" in node] == []
+
+
+def test_every_schema_names_its_type(api: Node) -> None:
+    """Some generators make ``Any`` of the others, or fail."""
+    schemas = [node["schema"] for node in nodes(api) if "schema" in node]
+    schemas += [each for node in nodes(api) for each in node.get("properties", {}).values()]
+    assert schemas
+    assert [schema for schema in schemas if not {"type", "anyOf", "$ref"} & schema.keys()] == []
 
 
 @pytest.mark.parametrize(

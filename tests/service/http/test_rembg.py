@@ -92,6 +92,15 @@ async def test_parameters_come_by_form_or_query_and_what_is_not_applied_is_said(
     assert opened(body).mode == "RGBA"
 
 
+async def test_fields_and_files_that_rembg_does_not_know_are_passed_over(start: Start, photo: bytes) -> None:
+    service = await start()
+    _, expected, _ = await service.post(photo)
+    beach = form(photo)
+    beach.add_field("background", photo, filename="beach.png")
+    for data in (beach, form(photo, background="white"), form(photo, background="")):
+        assert (await service.post(data, PATH, headers={}))[:2] == (200, expected)
+
+
 @pytest.mark.parametrize(("query", "status"), [("?om=perhaps", 400), ("?bgc=red", 400), ("", 400)])
 async def test_errors_are_the_services_own(start: Start, query: str, status: int) -> None:
     service = await start()
