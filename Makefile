@@ -59,6 +59,10 @@ monitor-stop: ## end what make monitor has started
 demo: setup ## start the service, remove the background of a photograph, show the warmup state, stop it
 	$(BIN)/python deploy/demo.py
 
+# Some environments forbid Python's caches. Without them, each of the hundreds of services that the tests start would
+# compile the project anew.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: test
 test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
