@@ -176,7 +176,9 @@ class SizeEvidence:
         """When a proof is due next, if nothing happens before."""
         if self.owed:
             return -math.inf
-        return min([self._real_at, *(it.until for it in self.suspected), *(it.next_at for it in self.refused)])
+        return min(
+            [self._real_at, *(it.until for it in self.suspected), *(it.next_at for it in self.refused)]
+        )
 
     @property
     def _real_at(self) -> float:

@@ -102,9 +102,7 @@ SIZE_UNPROVED = replace(READY, reason=Reason.SIZE_UNPROVED, sizes=SizeFacts(real
 SIZE_REFUSED = replace(
     READY, state=State.DEGRADED, reason=Reason.SIZE_REFUSED, sizes=SizeFacts(real=REAL, refused=(LARGE,))
 )
-SIZE_FAILED = replace(
-    failed(READY, State.FAILING, 1), reason=Reason.SIZE_FAILED, sizes=SizeFacts(real=REAL)
-)
+SIZE_FAILED = replace(failed(READY, State.FAILING, 1), reason=Reason.SIZE_FAILED, sizes=SizeFacts(real=REAL))
 DISAGREES = Failure(Outcome.DISAGREES, "cat.jpg differs by 0.3; at most 0.01 is tolerated", "disagrees")
 REFERENCE_FAILED = replace(
     READY,
