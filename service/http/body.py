@@ -7,7 +7,7 @@ parts must stay bounded, and nothing in a body may make Python remember it after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -29,7 +29,7 @@ BACKGROUND_FIELD = "background"
 MULTIPART_OVERHEAD = 64 * 1024
 """Boundaries, part headers and parameters may add this much to the picture."""
 
-MAX_PARTS = 16
+MAX_PARTS = 64
 MAX_FIELD_BYTES = 1024
 
 
@@ -61,15 +61,16 @@ def check_headers(request: web.BaseRequest, max_upload_bytes: int) -> None:
     if content_type.startswith("multipart/"):
         if content_type != "multipart/form-data":
             raise UnsupportedType(
-                "A multipart body must be multipart/form-data, with a file part called 'image'."
+                "A multipart body must be multipart/form-data, with a file part called "
+                f"{_either(IMAGE_FIELDS)}."
             )
         limit = max_upload_bytes + MULTIPART_OVERHEAD
     else:
         limit = max_upload_bytes
         if not content_type.startswith("image/") and content_type != "application/octet-stream":
             raise UnsupportedType(
-                "Send the image as multipart/form-data with a file part called 'image', or send its bytes with "
-                "a Content-Type of image/* or application/octet-stream."
+                f"Send the image as multipart/form-data with a file part called {_either(IMAGE_FIELDS)}, or send its "
+                "bytes with a Content-Type of image/* or application/octet-stream."
             )
     check_encoding(request)
     length = request.content_length
@@ -111,7 +112,7 @@ async def read(
     max_upload_bytes: int,
     deadline: asyncio.Timeout,
     on_header: Callable[[Header], None] = lambda _: None,
-    strict: bool = True,
+    text_fields: Collection[str] | None = None,
 ) -> Body:
     """Read the whole body.
 
@@ -121,8 +122,9 @@ async def read(
         deadline: when the body must be complete; not yet entered.
         on_header: called with what the picture's first bytes say, as soon as they are there, and again if more of them
             say more. What it raises ends the reading.
-        strict: a file part with an unknown name is refused, and one called ``background`` is the second picture. Else
-            there is no second picture, and unknown parts are passed over.
+        text_fields: names of the fields whose text is read. All others are ignored: their text is returned as "", and
+            there is no second picture. If not given, the text of every field is read, a part called ``background`` is
+            the second picture, and a file part with an unknown name is refused.
 
     Raises:
         BadRequest: the body is empty, malformed, or has no picture or more than one.
@@ -133,7 +135,7 @@ async def read(
     try:
         async with deadline:
             if is_multipart(request):
-                return await _read_form(request, max_upload_bytes, watch, strict=strict)
+                return await _read_form(request, max_upload_bytes, watch, text_fields)
             return Body(EncodedPicture(await _read_raw(request, max_upload_bytes, watch)), ())
     except TimeoutError:
         raise too_slow() from None
@@ -166,7 +168,10 @@ async def _read_raw(request: web.Request, max_upload_bytes: int, watch: HeaderWa
 
 
 class _FormPictures:
-    """The pictures of a form; their bytes are bounded together."""
+    """The pictures of a form; their bytes are bounded together.
+
+    An empty part is no picture: browsers send one for a file that was not chosen.
+    """
 
     def __init__(self, max_upload_bytes: int, watch: HeaderWatch) -> None:
         self._left = max_upload_bytes
@@ -176,14 +181,18 @@ class _FormPictures:
         self._background: bytes | None = None
 
     async def read_image(self, part: Part) -> None:
-        if self._image is not None:
-            raise BadRequest("The form has more than one image. Send one file part called 'image'.")
-        self._image = await self._read(part, self._watch)
+        content = await self._read(part, self._watch)
+        if self._image and content:
+            raise BadRequest(
+                f"The form has more than one image. Send one file part called {_either(IMAGE_FIELDS)}."
+            )
+        self._image = self._image or content
 
     async def read_background(self, part: Part) -> None:
-        if self._background is not None:
+        content = await self._read(part, None)
+        if self._background and content:
             raise BadRequest("The form has more than one background. Send one file part of that name.")
-        self._background = await self._read(part, None)
+        self._background = self._background or content
 
     async def _read(self, part: Part, watch: HeaderWatch | None) -> bytes:
         data = await part.read(self._left, self._too_large, watch)
@@ -195,17 +204,12 @@ class _FormPictures:
             raise BadRequest(f"The form has no image. Send one file part called {_either(IMAGE_FIELDS)}.")
         if not self._image:
             raise BadRequest("The image in the form is empty. Send an image file.")
-        if self._background is None:
-            return Body(EncodedPicture(self._image), tuple(fields))
-        if not self._background:
-            raise BadRequest(
-                "The background in the form is empty. Send an image file, or leave the part out."
-            )
-        return Body(EncodedPicture(self._image), tuple(fields), EncodedPicture(self._background))
+        background = EncodedPicture(self._background) if self._background else None
+        return Body(EncodedPicture(self._image), tuple(fields), background)
 
 
 async def _read_form(
-    request: web.Request, max_upload_bytes: int, watch: HeaderWatch, *, strict: bool
+    request: web.Request, max_upload_bytes: int, watch: HeaderWatch, text_fields: Collection[str] | None
 ) -> Body:
     pictures = _FormPictures(max_upload_bytes, watch)
     fields: list[tuple[str, str]] = []
@@ -217,14 +221,15 @@ async def _read_form(
     )
     part = await form.next_part()
     if part is None:
-        raise BadRequest("The form is empty. Send a file part called 'image'.")
+        raise BadRequest(f"The form is empty. Send a file part called {_either(IMAGE_FIELDS)}.")
     while part is not None:
         if part.name in IMAGE_FIELDS:
             await pictures.read_image(part)
-        elif strict and part.name == BACKGROUND_FIELD:
+        elif text_fields is not None and part.name not in text_fields:
+            await part.skip()
+            fields.append((part.name, ""))
+        elif part.name == BACKGROUND_FIELD:
             await pictures.read_background(part)
-        elif part.is_file and not strict:
-            await part.read(max_upload_bytes, _too_large(max_upload_bytes))
         elif part.is_file:
             raise BadRequest(
                 f"The form has a file part with another name. The file part must be called {_either(IMAGE_FIELDS)}; "
@@ -238,8 +243,7 @@ async def _read_form(
 
 def _too_large(max_upload_bytes: int) -> TooLarge:
     return TooLarge(
-        f"The image file is larger than the limit of {max_upload_bytes} bytes; with a background, that is the limit "
-        "of both together."
+        f"The image file is larger than the limit of {max_upload_bytes} bytes. A second picture counts as well."
     )
 
 

@@ -64,6 +64,11 @@ class Part:
                 watch.look(buffer)
         return buffer.getvalue()
 
+    async def skip(self) -> None:
+        """Read it and keep nothing."""
+        while await self._reader.read_chunk(CHUNK_BYTES):
+            pass
+
     async def read_text(self, limit: int) -> str:
         """Its content as text.
 

@@ -101,11 +101,11 @@ def check_background(options: Options, *, given: bool) -> None:
     wanted = options.output is Output.BACKGROUND
     if wanted and not given:
         raise BadParameter(
-            "output=background needs a second picture: send a form with a file part called 'background'."
+            "output=background needs a second picture: send a form with a file part called 'background' that holds one."
         )
     if given and not wanted:
         raise BadParameter(
-            "The form has a file part called 'background', which only output=background uses. Ask for that, or leave "
+            "The form has a part called 'background', which only output=background uses. Ask for that, or leave "
             "the file out."
         )
 

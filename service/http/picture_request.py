@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -144,10 +144,10 @@ class PictureRequest:
 
         return await self.transfer(invited, moved_bytes=lambda: content.total_bytes)
 
-    async def read_body(self, max_upload_bytes: int, *, strict: bool = True) -> body.Body:
+    async def read_body(self, max_upload_bytes: int, text_fields: Collection[str] | None = None) -> body.Body:
         """Read a form or the bytes of a picture, as every contract reads them that has no limits of its own.
 
-        ``strict`` is that of ``body.read``.
+        ``text_fields`` are those of ``body.read``.
         """
         return await self.upload(
             lambda deadline: body.read(
@@ -155,7 +155,7 @@ class PictureRequest:
                 max_upload_bytes=max_upload_bytes,
                 deadline=deadline,
                 on_header=self.header_read,
-                strict=strict,
+                text_fields=text_fields,
             )
         )
 

@@ -21,6 +21,8 @@ from service.inference.pipeline import CutOut, EncodedPicture
 
 PATH = "/api/remove"
 
+APPLIED: Final = ("om", "ppm", "bgc")
+
 NOT_APPLIED: Final = ("model", "a", "af", "ab", "ae", "extras", "dc", "vm")
 """Parameters that are accepted and change nothing: the choice of a network, alpha matting, and so on."""
 
@@ -38,7 +40,7 @@ _YES, _NO = (
 
 
 def parse(given: Mapping[str, str]) -> Options:
-    """Read the parameters; unknown ones are passed over, as there.
+    """Read the parameters; unknown ones are ignored, as there.
 
     Raises:
         BadParameter: a value is wrong.
@@ -90,7 +92,7 @@ class Rembg:
 
     async def receive(self, request: PictureRequest) -> Asked:
         """Read the body."""
-        received = await request.read_body(self._max_upload_bytes, strict=False)
+        received = await request.read_body(self._max_upload_bytes, APPLIED)
         return _asked(request.http, received.image, [*request.http.query.items(), *received.fields])
 
     async def render(self, request: PictureRequest, cut_out: CutOut) -> web.Response:

@@ -66,8 +66,8 @@ class Service:
         raise AssertionError(f"no sample {name}{labels}")
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until the condition holds; 20 s at most."""
-        await until(condition, seconds=20)
+        """Wait until the condition holds; 40 s at most."""
+        await until(condition, seconds=40)
 
     async def ready(self) -> None:
         """Wait until the service is ready."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
+from collections.abc import Callable
 from contextlib import suppress
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
@@ -68,3 +70,41 @@ def test_values_of_json_become_the_texts_of_a_form() -> None:
         b'{"crop": true, "add_shadow": false, "size": null, "type_level": 2, "x": [1], "roi": "0 0 1px 1px"}'
     )
     assert received.fields == {"crop": "true", "add_shadow": "false", "type_level": "2", "roi": "0 0 1px 1px"}
+
+
+def many(size: int) -> int:
+    """How many signs of this size fill a body of 2 MB."""
+    return 2_000_000 // size
+
+
+@pytest.mark.parametrize(
+    ("parse", "whole"),
+    [
+        (reading._parse_urlencoded, b"image_url=&x=" + b"%41" * many(3)),
+        (reading._parse_urlencoded, b"%41" * many(3) + b"=x"),
+        (reading._parse_urlencoded, b"image_file_b64=" + b"%41" * many(3)),
+        (reading._parse_urlencoded, b"a=&" * many(3)),
+        (reading._parse_json, b'{"image_url":"","x":[' + b"{}," * many(3) + b"{}]}"),
+        (reading._parse_json, json.dumps({f"{number:07}": 1 for number in range(many(12))}).encode()),
+        (reading._parse_json, b"[" * many(1)),
+        (reading._parse_json, json.dumps({"x" * many(2): "x" * many(2)}).encode()),
+    ],
+    ids=["value", "name", "picture", "fields", "list", "keys", "depth", "text"],
+)
+def test_a_body_of_any_shape_takes_no_more_than_a_few_times_its_size(
+    parse: Callable[[bytes], object], whole: bytes
+) -> None:
+    tracemalloc.start()
+    try:
+        with suppress(BadRequest):
+            parse(whole)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(whole)
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.text("%2bB+a=", max_size=40), st.integers(4, 9))
+def test_percent_encoding_is_decoded_wherever_it_is_cut(text: str, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIECE_BYTES", piece)
+        assert reading._unquote(text.encode()) == unquote_to_bytes(text)
