@@ -379,6 +379,11 @@ class Metrics:
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "Delay in seconds with which the event loop ran a timer.", LAG_BUCKETS
         )
+        self.suspended_seconds_total = self._counter(
+            "suspended_seconds_total",
+            "Time in seconds for which this process was stopped or frozen, as platforms do that scale to zero. No "
+            "limit of time counts it, except the age of what the probes have proved.",
+        )
 
     def _register_info_metrics(self) -> None:
         self.engine_info = Info(

@@ -23,6 +23,7 @@ from service.engines.protocol import Engine
 from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
 from service.host.process_age import process_age
+from service.host.running_time import report_suspensions, running_seconds
 from service.http import pages
 from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
@@ -52,7 +53,7 @@ from service.settings import Settings
 from service.version import __version__
 from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
-from supervisor import Size, Supervisor, guarded
+from supervisor import Size, Supervisor, SystemClock, guarded
 
 _log = structlog.get_logger("app")
 
@@ -202,6 +203,7 @@ def build_supervisor(settings: Settings, *, target: EngineTarget, metrics: Metri
         request_timeout=settings.request_timeout,
         metrics=metrics,
         process_age=process_age,
+        clock=SystemClock(running=running_seconds),
     )
 
 
@@ -336,6 +338,7 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
             ),
             name="memory",
         ),
+        asyncio.create_task(report_suspensions(partial(note_suspension, parts)), name="suspensions"),
     ]
     try:
         yield
@@ -346,6 +349,15 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
         parts.admission.abandon(draining)
         parts.codec_pool.stop()
         parts.device_thread.stop()
+
+
+def note_suspension(parts: Parts, seconds: float) -> None:
+    """The process did not run for that long; nothing of that was the fault of a job or a client."""
+    _log.warning(
+        "the process did not run for a while: it was stopped, or frozen by its platform", seconds=seconds
+    )
+    parts.metrics.suspended_seconds_total.inc(seconds)
+    parts.supervisor.resume()
 
 
 async def _expect_later(_: web.Request) -> None:

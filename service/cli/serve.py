@@ -20,6 +20,7 @@ import structlog
 
 from service import logs, startup
 from service.cli.setting_flags import add_flags, given
+from service.host.running_time import RunningTimeLoop, notice_suspensions
 from service.settings import Settings
 from service.settings_reader import load_settings
 
@@ -85,7 +86,8 @@ def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application]
     from service.server import serve as serve_until_stopped  # noqa: PLC0415
 
     startup.configure_libraries()
-    runner = asyncio.Runner()
+    notice_suspensions()
+    runner = asyncio.Runner(loop_factory=RunningTimeLoop)
     try:
         code = runner.run(serve_until_stopped(settings, make_app=make_app))
     except KeyboardInterrupt:

@@ -52,6 +52,7 @@ NAMES = [
     "device_errors_total",
     "device_memory_bytes",
     "event_loop_lag_seconds",
+    "suspended_seconds_total",
     "engine_info",
     "build_info",
 ]
