@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 
 PREFIX = "INSPYRENET_"
 
+UNIX_SOCKET = "unix:"
+"""In ``INSPYRENET_HOST``, before the path of a socket file."""
+
 # Kubernetes gives every container the addresses of the Services in its namespace, as variables that begin with the
 # Service's name. So a Service called ``inspyrenet`` or ``inspyrenet-<anything>`` makes variables with this program's
 # prefix.

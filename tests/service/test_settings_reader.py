@@ -109,6 +109,11 @@ def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
     )
 
 
+def test_a_port_beside_a_socket_is_remarked_upon() -> None:
+    _, notes = load_settings({}, {"INSPYRENET_HOST": "unix:/run/a.sock", "PORT": "8080"})
+    assert notes == ("PORT has no effect: INSPYRENET_HOST names a UNIX socket",)
+
+
 def test_a_gate_without_references_is_remarked_upon(tmp_path: Path) -> None:
     gate = {"INSPYRENET_REFERENCES_GATE": "all"}
     _, notes = load_settings({}, gate)

@@ -20,11 +20,11 @@ from yarl import URL
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
+from service.http.listening_socket import listen
 from service.http.remote_picture import RemotePictures
 from service.http.slow_clients import SlowClients
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
-from service.server import listen
 from service.server import start as run
 from service.settings import Settings
 from tests.support.photos import encoded
