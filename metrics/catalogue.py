@@ -326,6 +326,12 @@ class Metrics:
             "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )
 
+        self.largest_photograph_pixels = self._gauge(
+            "largest_photograph_pixels",
+            "Size in pixels of the largest photograph that is accepted: the configured limit, or less if the memory "
+            "limit of the container leaves no room for more. 0 until the engine is loaded.",
+        )
+
     def _register_worker_metrics(self) -> None:
         self.stage_duration_seconds = self._histogram(
             "stage_duration_seconds",

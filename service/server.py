@@ -7,6 +7,7 @@ wait and are not refused while the service starts.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError, Engine
 from service.host.descriptors import descriptor_limit
-from service.http import connection
+from service.http import connection, platforms
 from service.http.listener import Listener, connection_limit
 from service.http.listening_socket import address_of, advice, listen, remove_socket_file
 from service.inference.admission import draining
@@ -79,9 +80,11 @@ def build_app(settings: Settings) -> web.Application:
     """The application around the engine that the settings ask for; nothing is loaded yet.
 
     Raises:
-        ConfigurationError: the settings ask for an engine that cannot work here.
+        ConfigurationError: the settings ask for an engine that cannot work here, or the platform for routes that
+            collide.
     """
-    return create_app(settings, engine=requested_engine(settings))
+    platform = platforms.find(settings.platform, os.environ)
+    return create_app(settings, engine=requested_engine(settings), platform=platform)
 
 
 def requested_engine(settings: Settings) -> Engine:

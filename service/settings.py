@@ -110,7 +110,13 @@ class Settings(BaseModel):
     port: Annotated[int, *_whole("PORT", ge=0, le=65_535)] = Field(
         8080,
         description="TCP port to listen on; 0 = any free port, which the log names. The variable PORT counts too, "
-        "which Cloud Run sets",
+        "which Cloud Run sets, and AIP_HTTP_PORT of Vertex AI",
+    )
+    platform: Literal["auto", "none", "vertex", "sagemaker", "runpod", "kserve"] = Field(
+        "auto",
+        description="what runs the container; auto = tell Vertex AI and RunPod by the variables that they set. Vertex "
+        "AI names the port and two routes, on RunPod /ping is 204 while the service starts; the rest is the same "
+        "everywhere",
     )
 
     warmup_interval: Seconds = Field(

@@ -49,7 +49,7 @@ def load_settings(
             values[field], sources[field] = ours[name], name
         else:
             problems.append(_unknown(name, known))
-    if port := find_port(environ):
+    if port := find_port(environ, argv_overrides.get("platform")):
         sources["port"], values["port"] = port
     for field, value in argv_overrides.items():
         values[field], sources[field] = value, flag(field)

@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",
     "service/http/openapi_contracts.py": "data only; tests/service/http/test_openapi.py",
     "service/http/picture_request.py": "tests/behaviour/test_clients_that_leave.py, tests/behaviour/test_stuck.py",
+    "service/http/platforms.py": "tests/behaviour/test_platforms.py",
     "service/http/process.py": "tests/behaviour/test_status_codes.py",
     "service/http/removebg/account.py": "tests/behaviour/test_removebg.py",
     "service/http/removebg/contract.py": "tests/behaviour/test_removebg.py, tests/behaviour/test_removebg_clients.py",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("engine", "mode", "resize", "weights", "device", "precision"),
-    "network": ("host", "port", "cors_origins", "api_keys_file", "url_hosts"),
+    "network": ("host", "port", "platform", "cors_origins", "api_keys_file", "url_hosts"),
     "warmup": ("warmup_interval", "warmup_timeout", "warmup_size", "references", "references_gate"),
     "time": ("request_timeout", "read_timeout", "load_timeout", "hang_timeout", "drain_timeout"),
     "limits": ("queue_size", "max_upload_bytes", "max_pixels", "max_model_pixels"),

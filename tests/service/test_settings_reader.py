@@ -37,6 +37,10 @@ def problems(flags: dict[str, str] | None = None, /, **environ: str) -> tuple[st
         ({}, {"PORT": "1", "INSPYRENET_PORT": ""}, 1),
         ({"port": "3"}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 3),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "tcp://10.0.0.7:80"}, 1),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4"}, 4),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4", "INSPYRENET_PORT": "2"}, 2),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4", "INSPYRENET_PLATFORM": "none"}, 1),
+        ({"platform": "none"}, {"PORT": "1", "AIP_HTTP_PORT": "4"}, 1),
     ],
 )
 def test_a_flag_beats_the_variable_which_beats_the_platforms_port(
