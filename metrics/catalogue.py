@@ -326,6 +326,12 @@ class Metrics:
             "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )
 
+        self.largest_photograph_pixels = self._gauge(
+            "largest_photograph_pixels",
+            "Size in pixels of the largest photograph that is accepted: the configured limit, or less if the memory "
+            "limit of the container leaves no room for more. 0 until the engine is loaded.",
+        )
+
     def _register_worker_metrics(self) -> None:
         self.stage_duration_seconds = self._histogram(
             "stage_duration_seconds",
@@ -378,6 +384,11 @@ class Metrics:
         _create_series(self.device_memory_bytes, DEVICE_MEMORY)
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "Delay in seconds with which the event loop ran a timer.", LAG_BUCKETS
+        )
+        self.suspended_seconds_total = self._counter(
+            "suspended_seconds_total",
+            "Time in seconds for which this process was stopped or frozen, as platforms do that scale to zero. No "
+            "limit of time counts it, except the age of what the probes have proved.",
         )
 
     def _register_info_metrics(self) -> None:

@@ -22,7 +22,9 @@ from service.engines.inspyrenet.resize import safe_canary_size
 from service.engines.protocol import Engine
 from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
+from service.host.memory_limit import memory_limit
 from service.host.process_age import process_age
+from service.host.running_time import report_suspensions, running_seconds
 from service.http import pages, rembg
 from service.http.api_keys import ApiKeys
 from service.http.body import MULTIPART_OVERHEAD
@@ -31,6 +33,7 @@ from service.http.exposition import MetricsHandler
 from service.http.health import LivenessHandler, ReadinessHandler
 from service.http.middleware import common_headers, follow_connection, render_errors, track_requests
 from service.http.picture_request import Contract, PictureHandler, PictureParts
+from service.http.platforms import Platform, check_aliases
 from service.http.process import Process
 from service.http.remote_picture import RemotePictures
 from service.http.removebg import account, contract
@@ -50,7 +53,7 @@ from service.settings import Settings
 from service.version import __version__
 from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
-from supervisor import Size, Supervisor, guarded
+from supervisor import Size, Supervisor, SystemClock, guarded
 
 _log = structlog.get_logger("app")
 
@@ -88,6 +91,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     slow_clients: SlowClients | None = None,
     remote_pictures: RemotePictures | None = None,
+    platform: Platform | None = None,
 ) -> web.Application:
     """Put everything together.
 
@@ -98,17 +102,15 @@ def create_app(
         registry: where the metrics go; a new one if not given.
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
         remote_pictures: fetches pictures by their address; from the settings' hosts if not given.
+        platform: what runs the process; none in particular if not given.
 
     Raises:
-        ConfigurationError: the references that the settings name cannot be used.
+        ConfigurationError: the references that the settings name cannot be used, or a route of the platform collides.
     """
+    platform = platform or Platform()
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
-    references = None
-    if settings.references is not None:
-        references = ReferenceSet.open(
-            settings.references, engine=settings.engine, max_pixels=settings.max_pixels
-        )
+    references = open_references(settings)
     parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics, references=references)
     listen_to_each_other(parts)
     bind_metrics(parts)
@@ -116,7 +118,7 @@ def create_app(
     app = web.Application(
         middlewares=[
             follow_connection(lifecycle),
-            track_requests(metrics),
+            track_requests(metrics, platform.aliases),
             cors.middleware(),
             render_errors(metrics, {"/v1.0/": removebg_envelope}),
         ],
@@ -127,10 +129,29 @@ def create_app(
     app.on_response_prepare.append(account.rate_limit_headers(parts.admission))
     app.on_response_prepare.append(cors.on_prepare)
     remote = remote_pictures or RemotePictures(settings.url_hosts)
-    add_routes(app, settings=settings, parts=parts, slow_clients=slow_clients or SlowClients(), remote=remote)
+    add_routes(
+        app,
+        settings=settings,
+        parts=parts,
+        slow_clients=slow_clients or SlowClients(),
+        remote=remote,
+        platform=platform,
+    )
+    add_aliases(app, platform, parts)
     app.cleanup_ctx.append(run_parts)
     app.cleanup_ctx.append(remote.run)
     return app
+
+
+def open_references(settings: Settings) -> ReferenceSet | None:
+    """The references that the settings name; None without any.
+
+    Raises:
+        ConfigurationError: they cannot be used.
+    """
+    if settings.references is None:
+        return None
+    return ReferenceSet.open(settings.references, engine=settings.engine, max_pixels=settings.max_pixels)
 
 
 def build_parts(
@@ -151,6 +172,7 @@ def build_parts(
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         model_input_size=engine.model_input_size,
+        memory_limit=memory_limit(),
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
     side = canary_side(settings)
@@ -200,6 +222,7 @@ def build_supervisor(settings: Settings, *, target: EngineTarget, metrics: Metri
         request_timeout=settings.request_timeout,
         metrics=metrics,
         process_age=process_age,
+        clock=SystemClock(running=running_seconds),
     )
 
 
@@ -233,6 +256,7 @@ def add_routes(
     parts: Parts,
     slow_clients: SlowClients,
     remote: RemotePictures,
+    platform: Platform,
 ) -> None:
     """Every path that the service answers."""
     add_picture_routes(app, settings=settings, parts=parts, slow_clients=slow_clients, remote=remote)
@@ -250,7 +274,9 @@ def add_routes(
         web.get("/readyz", ReadinessHandler(parts.supervisor).get),
         web.get("/livez", LivenessHandler(parts.lifecycle, parts.stuck).get),
         web.get("/metrics", MetricsHandler(parts.metrics.registry).get),
-        *pages.routes(version=__version__, max_upload_bytes=settings.max_upload_bytes),
+        *pages.routes(
+            version=__version__, max_upload_bytes=settings.max_upload_bytes, aliases=platform.aliases
+        ),
     ]
     for route in routes:
         route.kwargs.setdefault("expect_handler", _expect_later)
@@ -294,6 +320,20 @@ def add_picture_routes(
     app.router.add_get(account.PATH, account.AccountHandler(keys).get, expect_handler=_expect_later)
 
 
+def add_aliases(app: web.Application, platform: Platform, parts: Parts) -> None:
+    """The other names of some paths, which platforms ask for."""
+    ping = ReadinessHandler(
+        parts.supervisor, no_content_while_starting=platform.no_content_while_starting
+    ).get
+    routes = [(route.resource.canonical, route) for route in app.router.routes() if route.resource]
+    check_aliases(platform.aliases, {path for path, _ in routes})
+    for alias, path in platform.aliases.items():
+        for of, route in routes:
+            if of == path:
+                handler = ping if alias == "/ping" else route.handler
+                app.router.add_route(route.method, alias, handler, expect_handler=_expect_later)
+
+
 def bind_metrics(parts: Parts) -> None:
     """Set what never changes, and bind the gauges that are read at the moment of the scrape."""
     metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
@@ -334,6 +374,7 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
             ),
             name="memory",
         ),
+        asyncio.create_task(report_suspensions(partial(note_suspension, parts)), name="suspensions"),
     ]
     try:
         yield
@@ -344,6 +385,15 @@ async def run_threads(parts: Parts) -> AsyncIterator[None]:
         parts.admission.abandon(draining)
         parts.codec_pool.stop()
         parts.device_thread.stop()
+
+
+def note_suspension(parts: Parts, seconds: float) -> None:
+    """The process did not run for that long; nothing of that was the fault of a job or a client."""
+    _log.warning(
+        "the process did not run for a while: it was stopped, or frozen by its platform", seconds=seconds
+    )
+    parts.metrics.suspended_seconds_total.inc(seconds)
+    parts.supervisor.resume()
 
 
 async def _expect_later(_: web.Request) -> None:

@@ -11,6 +11,11 @@ from collections.abc import Mapping, Sequence
 
 PREFIX = "INSPYRENET_"
 
+VERTEX_PORT = "AIP_HTTP_PORT"
+
+UNIX_SOCKET = "unix:"
+"""In ``INSPYRENET_HOST``, before the path of a socket file."""
+
 # Kubernetes gives every container the addresses of the Services in its namespace, as variables that begin with the
 # Service's name. So a Service called ``inspyrenet`` or ``inspyrenet-<anything>`` makes variables with this program's
 # prefix.
@@ -41,14 +46,19 @@ def is_injected(name: str, value: str) -> bool:
     return bool(_SERVICE_URL_VARIABLE.fullmatch(name) and _SERVICE_URL.match(value))
 
 
-def find_port(environ: Mapping[str, str]) -> tuple[str, str] | None:
+def find_port(environ: Mapping[str, str], platform: str | None = None) -> tuple[str, str] | None:
     """The variable that names the port to listen on, and its value; None if no variable does.
 
-    ``INSPYRENET_PORT`` beats ``PORT``, which Cloud Run and Knative set; an empty one counts as unset.
+    ``INSPYRENET_PORT`` beats that of Vertex AI, which beats ``PORT``, which Cloud Run, Knative and RunPod set; an empty
+    one counts as unset.
+
+    Args:
+        environ: environment variables.
+        platform: as in ``INSPYRENET_PLATFORM``; what that says if not given.
     """
     name = f"{PREFIX}PORT"
     if (value := environ.get(name)) and not is_injected(name, value):
         return name, value
-    if value := environ.get("PORT"):
-        return "PORT", value
-    return None
+    platform = (platform or environ.get(f"{PREFIX}PLATFORM") or "auto").strip()
+    variables = (VERTEX_PORT, "PORT") if platform in ("auto", "vertex") else ("PORT",)
+    return next(((name, value) for name in variables if (value := environ.get(name))), None)

@@ -7,6 +7,7 @@ wait and are not refused while the service starts.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -18,13 +19,12 @@ from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError, Engine
 from service.host.descriptors import descriptor_limit
-from service.http import connection
+from service.http import connection, platforms
 from service.http.listener import Listener, connection_limit
+from service.http.listening_socket import address_of, advice, listen, remove_socket_file
 from service.inference.admission import draining
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
-
-BACKLOG = 512
 
 _log = structlog.get_logger("server")
 
@@ -48,11 +48,22 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
             host=settings.host,
             port=settings.port,
             error=error.strerror or str(error),
-            advice="stop the program that uses this port, or choose another one with --port or INSPYRENET_PORT",
+            advice=advice(error),
         )
         return 2
     try:
-        app = (make_app or build_app)(settings)
+        return await serve_at(listener, settings, make_app or build_app)
+    finally:
+        listener.close()
+        remove_socket_file(settings.host)
+
+
+async def serve_at(
+    listener: socket.socket, settings: Settings, make_app: Callable[[Settings], web.Application]
+) -> int:
+    """Serve at this socket until a signal or a failure ends it; as ``serve``."""
+    try:
+        app = make_app(settings)
     except ConfigurationError as error:
         _log.critical("cannot start", error=str(error))
         return 2
@@ -61,8 +72,7 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, parts.lifecycle.signal)
     runner = await start(app, listener)
-    host, port = listener.getsockname()[:2]
-    _log.info("listening", host=host, port=port, engine=settings.engine)
+    _log.info("listening", address=address_of(listener), engine=settings.engine)
     return await stop(runner, parts)
 
 
@@ -70,9 +80,11 @@ def build_app(settings: Settings) -> web.Application:
     """The application around the engine that the settings ask for; nothing is loaded yet.
 
     Raises:
-        ConfigurationError: the settings ask for an engine that cannot work here.
+        ConfigurationError: the settings ask for an engine that cannot work here, or the platform for routes that
+            collide.
     """
-    return create_app(settings, engine=requested_engine(settings))
+    platform = platforms.find(settings.platform, os.environ)
+    return create_app(settings, engine=requested_engine(settings), platform=platform)
 
 
 def requested_engine(settings: Settings) -> Engine:
@@ -145,24 +157,3 @@ async def close(runner: web.AppRunner, *, within: float) -> None:
         _log.warning("closing took too long", seconds=within)
     except Exception:  # noqa: BLE001 - the process ends all the same, with the exit code it has earned
         _log.exception("closing failed")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket: from here on the port is open and connections wait, whatever is still to be imported.
-
-    Raises:
-        OSError: the address is taken, or not this machine's.
-    """
-    family, kind, proto, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the library's own signature
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.environment_variables import PREFIX
+from service.environment_variables import PREFIX, UNIX_SOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Takes:
     metavar: str
     words: str
 
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes that the system takes as the path of a UNIX socket."""
 
 LONGEST_SECONDS = 86_400  # a day; a longer timeout is a typing error
 
@@ -91,13 +95,28 @@ class Settings(BaseModel):
         "tolerance, else fp32",
     )
 
-    host: Annotated[Text, Takes("ADDRESS", "an address or host name to listen on")] = Field(
+    host: Annotated[
+        Text,
+        Takes(
+            "ADDRESS",
+            "an address or host name to listen on, without scheme and port, or unix: and the absolute path of a socket "
+            f"of at most {LONGEST_SOCKET_PATH} bytes",
+        ),
+    ] = Field(
         "0.0.0.0",  # noqa: S104 - a container is reached from outside it
-        description="address to listen on; the default is every IPv4 address, which a container needs",
+        description="address to listen on; the default is every IPv4 address, which a container needs, and :: is "
+        "every address; unix:/run/inspyrenet.sock = a UNIX socket instead of a port",
     )
     port: Annotated[int, *_whole("PORT", ge=0, le=65_535)] = Field(
         8080,
-        description="TCP port to listen on; 0 = any free port. The variable PORT counts too, which Cloud Run sets",
+        description="TCP port to listen on; 0 = any free port, which the log names. The variable PORT counts too, "
+        "which Cloud Run sets, and AIP_HTTP_PORT of Vertex AI",
+    )
+    platform: Literal["auto", "none", "vertex", "sagemaker", "runpod", "kserve"] = Field(
+        "auto",
+        description="what runs the container; auto = tell Vertex AI and RunPod by the variables that they set. Vertex "
+        "AI names the port and two routes, on RunPod /ping is 204 while the service starts; the rest is the same "
+        "everywhere",
     )
 
     warmup_interval: Seconds = Field(
@@ -201,6 +220,21 @@ class Settings(BaseModel):
         "auto",
         description="json = one object per line, with Cloud Logging's keys; auto = console on a terminal, else json",
     )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        if host.startswith(UNIX_SOCKET):
+            path = host.removeprefix(UNIX_SOCKET)
+            if not path.startswith("/") or len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+                raise ValueError("not the path of a socket")
+            return host
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host  # as a URL has it
+        if ":" in bare:
+            IPv6Address(bare)
+        elif bare != host or re.search(r"[\s/@]", host):
+            raise ValueError("not a host")
+        return bare
 
     @field_validator("api_keys", "cors_origins", "url_hosts", mode="before")
     @classmethod

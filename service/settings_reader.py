@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from service.environment_variables import PREFIX, SettingsError, find_port, is_injected
+from service.environment_variables import PREFIX, UNIX_SOCKET, SettingsError, find_port, is_injected
 from service.settings import Settings, flag, takes, variable
 
 ONLY_INSPYRENET = ("mode", "resize", "weights", "precision", "max_model_pixels")
@@ -49,7 +49,7 @@ def load_settings(
             values[field], sources[field] = ours[name], name
         else:
             problems.append(_unknown(name, known))
-    if port := find_port(environ):
+    if port := find_port(environ, argv_overrides.get("platform")):
         sources["port"], values["port"] = port
     for field, value in argv_overrides.items():
         values[field], sources[field] = value, flag(field)
@@ -105,8 +105,11 @@ def _remarks(settings: Settings) -> list[str]:
 
 
 def _unused(settings: Settings, sources: Mapping[str, str]) -> list[str]:
-    """What was set for another engine than the chosen one, so that nobody believes it to be in force."""
+    """What was set and has no effect, so that nobody believes it to be in force."""
+    notes = []
     names = [sources[field] for field in ONLY_INSPYRENET if field in sources]
-    if settings.engine != "u2netp" or not names:
-        return []
-    return [f"the engine u2netp does not use {', '.join(names)}"]
+    if settings.engine == "u2netp" and names:
+        notes.append(f"the engine u2netp does not use {', '.join(names)}")
+    if settings.host.startswith(UNIX_SOCKET) and "port" in sources:
+        notes.append(f"{sources['port']} has no effect: {variable('host')} names a UNIX socket")
+    return notes

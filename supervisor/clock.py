@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,7 +17,11 @@ class Clock(Protocol):
     """Tells the time and waits for it."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment. Every schedule uses this."""
+        """Seconds since some fixed moment. Every schedule and the age of all evidence use this."""
+        ...
+
+    def running(self) -> float:
+        """Seconds in which the process could run. How long a probe has been running is measured with this."""
         ...
 
     def time(self) -> float:
@@ -29,11 +34,22 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The system's clock."""
+    """The system's clock.
+
+    Args:
+        running: the seconds in which the process could run, where they are known.
+    """
+
+    def __init__(self, running: Callable[[], float] = time.monotonic) -> None:
+        self._running = running
 
     def monotonic(self) -> float:
         """See ``Clock``."""
         return time.monotonic()
+
+    def running(self) -> float:
+        """See ``Clock``."""
+        return self._running()
 
     def time(self) -> float:
         """See ``Clock``."""

@@ -153,6 +153,10 @@ class Supervisor:
         self._log_state_change()
         self._wake.set()
 
+    def resume(self) -> None:
+        """The process was suspended and runs again: look at once at what is due, because evidence has aged."""
+        self._wake.set()
+
     def drain(self) -> None:
         """Begin the shutdown: not ready, no new probe, every waiting ``demand`` returns. Idempotent.
 
@@ -234,14 +238,16 @@ class Supervisor:
             if self._load is None and now >= self._evidence.due_at(demanded=demanded):
                 self._start_load(now)
         elif self._probe is None and (subject := self._evidence.due(now, demanded=demanded)) is not None:
-            self._start_probe(subject, now)
+            self._start_probe(subject)
 
     def _seconds_to_next_turn(self) -> float:
         now = self.clock.monotonic()
         moments = [now + HEARTBEAT_SECONDS]
         if self._probe is not None:
             if self._probe.running_since is not None and not self._probe.decided:
-                moments.append(now + self._timeout(self._probe.subject) - self._probe.seconds_run(now))
+                moments.append(
+                    now + self._timeout(self._probe.subject) - self._probe.seconds_run(self.clock.running())
+                )
         elif self._load is None and not self._evidence.draining:
             moments.append(self._evidence.next_due_at(demanded=bool(self._waiters)))
         return max(0.0, min(moments) - now)
@@ -277,13 +283,13 @@ class Supervisor:
 
     # -- probe -----------------------------------------------------------------------------------------------
 
-    def _start_probe(self, subject: Subject, now: float) -> None:
+    def _start_probe(self, subject: Subject) -> None:
         self._recorder.probe_sent()
         task = asyncio.create_task(
             result_or_failure(lambda: self._probe_target(subject)), name="warmup probe"
         )
         task.add_done_callback(self._wake_up)
-        self._probe = Probe(task, subject, began=now)
+        self._probe = Probe(task, subject, began=self.clock.running())
 
     async def _probe_target(self, subject: Subject) -> ProbeReport:
         task = asyncio.current_task()
@@ -291,7 +297,7 @@ class Supervisor:
         def on_running(running: bool) -> None:  # noqa: FBT001 - it has one argument
             probe = self._probe
             if probe is not None and probe.task is task:
-                probe.note_running(self.clock.monotonic(), running=running)
+                probe.note_running(self.clock.running(), running=running)
                 self._wake.set()  # the loop must now wait no longer than the probe's timeout
 
         return await self._target.probe(subject, on_running)
@@ -302,7 +308,11 @@ class Supervisor:
             self._probe = None
             if not probe.decided:
                 self._finish_probe(probe, result_of(probe.task), now)
-        elif not probe.decided and probe.running_since is not None and probe.seconds_run(now) >= timeout:
+        elif (
+            not probe.decided
+            and probe.running_since is not None
+            and probe.seconds_run(self.clock.running()) >= timeout
+        ):
             # The task is not cancelled: its thread cannot be stopped, and only the task shows when the thread ends.
             message = f"the probe still runs after {timeout:g} s"
             self._finish_probe(probe, Failure(Outcome.TIMEOUT, message, Outcome.TIMEOUT.value), now)
@@ -316,7 +326,8 @@ class Supervisor:
 
     def _finish_probe(self, probe: Probe, result: ProbeReport | Failure, now: float) -> None:
         probe.decided = True
-        seconds = now - probe.began
+        running = self.clock.running()
+        seconds = running - probe.began
         before, subject = self._evidence, probe.subject
         failure = result if isinstance(result, Failure) else None
         if isinstance(result, Failure):
@@ -327,7 +338,7 @@ class Supervisor:
                     now,
                     self._jitter(),
                     seconds=seconds,
-                    running_seconds=probe.seconds_run(now),
+                    running_seconds=probe.seconds_run(running),
                 )
             )
         else:

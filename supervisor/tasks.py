@@ -28,7 +28,7 @@ class Load:
 
 @dataclass(slots=True, eq=False)
 class Probe:
-    """A probe in progress; times are monotonic seconds."""
+    """A probe in progress; times are seconds in which the process could run (``Clock.running``)."""
 
     task: asyncio.Task[ProbeReport | Failure]
     subject: Subject

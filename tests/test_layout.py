@@ -46,16 +46,19 @@ TESTED_ELSEWHERE = {
     "service/app.py": "puts all parts together; every test in tests/behaviour/ runs it",
     "service/batch/cutter.py": "tests/service/cli/test_cut.py",
     "service/batch/survey.py": "tests/service/cli/test_cut.py",
+    "service/cli/asking.py": "tests/behaviour/test_addresses.py, tests/service/cli/test_probe.py",
     "service/cli/offline.py": "tests/service/cli/test_accept.py and tests/service/cli/test_cut.py",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
     "service/errors.py": "data only; tests/behaviour/test_status_codes.py",
     "service/http/header_watch.py": "tests/service/http/test_body.py, tests/behaviour/test_sizes_at_the_door.py",
     "service/http/health.py": "tests/behaviour/test_warmup_over_http.py and tests/behaviour/test_stuck.py",
+    "service/http/listening_socket.py": "tests/behaviour/test_addresses.py",
     "service/http/json_answer.py": "one response; tests/behaviour/test_warmup_over_http.py",
     "service/http/multipart.py": "tests/service/http/test_body.py, tests/behaviour/test_hostile_requests.py",
     "service/http/openapi_components.py": "data only; tests/service/http/test_openapi.py",
     "service/http/openapi_contracts.py": "data only; tests/service/http/test_openapi.py",
     "service/http/picture_request.py": "tests/behaviour/test_clients_that_leave.py, tests/behaviour/test_stuck.py",
+    "service/http/platforms.py": "tests/behaviour/test_platforms.py",
     "service/http/process.py": "tests/behaviour/test_status_codes.py",
     "service/http/removebg/account.py": "tests/behaviour/test_removebg.py",
     "service/http/removebg/contract.py": "tests/behaviour/test_removebg.py, tests/behaviour/test_removebg_clients.py",
@@ -142,7 +145,12 @@ def test_commands_are_imported_only_when_asked_for() -> None:
     imported = imported_by(
         "from service.cli.commands import main; main(['check', '--port', '1'], {})", prefix="service.cli."
     )
-    assert imported == {"service.cli.commands", "service.cli.printing", "service.cli.check"}
+    assert imported == {
+        "service.cli.commands",
+        "service.cli.printing",
+        "service.cli.check",
+        "service.cli.asking",
+    }
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.cli.asking import locate
 from service.cli.printing import print_line
 
 OK, FAILING, CANNOT_TELL = 0, 1, 2
@@ -69,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit code 0: it works; 1: it fails; 2: the test says neither (no answer, busy, starting, or another service)."
     )
     parser.add_argument(
-        "url", metavar="URL", help="base address of the service, such as https://cutout.example"
+        "url",
+        metavar="URL",
+        help="base address of the service, such as https://cutout.example or unix:/run/inspyrenet.sock",
     )
     parser.add_argument(
         "--image",
@@ -104,25 +107,25 @@ _seconds.__name__ = (
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Test, print one line, and return the exit code: 0 works, 1 fails, 2 cannot tell."""
     del environ  # every command gets it; this one takes all that it needs from its arguments
-    url = args.url.rstrip("/") + ("/process" if args.image else "/warmup")
+    base, path = args.url.rstrip("/"), "/process" if args.image else "/warmup"
     started = time.monotonic()
     try:
-        answer = ask(_request(url, args), args.timeout)
+        answer = ask(base, path, args.timeout, args)
         verdict = judge_cut_out(answer) if args.image else judge_warmup(answer)
     except NoAnswer as error:
-        verdict = _judge_silence(_one_line(str(error)), args.url.rstrip("/"))
+        verdict = _judge_silence(_one_line(str(error)), base)
     except Exception as error:  # noqa: BLE001 - a test that breaks in any way has proved nothing
         verdict = Verdict(CANNOT_TELL, _one_line(str(error)) or type(error).__name__)
     seconds = time.monotonic() - started
     # Nagios reads what stands after the bar as performance data.
-    print_line(f"{_WORDS[verdict.code]}: {url}: {verdict.reason} | time={seconds:.3f}s")
+    print_line(f"{_WORDS[verdict.code]}: {base}{path}: {verdict.reason} | time={seconds:.3f}s")
     return verdict.code
 
 
 def _judge_silence(silence: str, base: str) -> Verdict:
     """What it means that no answer came: the service may know, and ``GET /warmup`` answers at once."""
     try:
-        answer = ask(urllib.request.Request(base + "/warmup"), _SECOND_TIMEOUT)  # noqa: S310 - the URL was checked
+        answer = ask(base, "/warmup", _SECOND_TIMEOUT)
     except NoAnswer:
         return Verdict(CANNOT_TELL, silence)
     known = judge_warmup(answer)
@@ -133,9 +136,11 @@ def _judge_silence(silence: str, base: str) -> Verdict:
     )
 
 
-def _request(url: str, args: argparse.Namespace) -> urllib.request.Request:
+def _request(url: str, args: argparse.Namespace | None) -> urllib.request.Request:
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError("the URL must begin with http:// or https://")
+        raise ValueError("the URL must begin with http://, https:// or unix:/")
+    if args is None:
+        return urllib.request.Request(url)  # noqa: S310 - checked above
     headers = {"User-Agent": "inspyrenet-probe", "Content-Type": "application/octet-stream"}
     if args.key_file:
         headers["X-Api-Key"] = args.key_file.read_text().partition("\n")[0].strip()
@@ -143,17 +148,25 @@ def _request(url: str, args: argparse.Namespace) -> urllib.request.Request:
     return urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
 
 
-def ask(request: urllib.request.Request, timeout: float) -> Answer:
-    """Send the request and read the whole answer.
+def ask(base: str, path: str, timeout: float, args: argparse.Namespace | None = None) -> Answer:
+    """Send a request and read the whole answer.
+
+    Args:
+        base: address of the service.
+        path: of the request.
+        timeout: seconds for all of it.
+        args: say what to post; without them it is a GET.
 
     Raises:
         NoAnswer: no response arrived within ``timeout`` seconds, or it was not HTTP.
     """
+    url, handlers = locate(base, path)
+    request = _request(url, args)
     results: list[Answer | Exception] = []
 
     def exchange() -> None:
         try:
-            results.append(_exchange(request, timeout))
+            results.append(_exchange(request, timeout, handlers))
         except Exception as error:  # noqa: BLE001 - the waiting thread reports it below
             results.append(error)
 
@@ -174,8 +187,10 @@ def ask(request: urllib.request.Request, timeout: float) -> Answer:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _exchange(request: urllib.request.Request, timeout: float) -> Answer:
-    opener = urllib.request.build_opener(_NoRedirect)
+def _exchange(
+    request: urllib.request.Request, timeout: float, handlers: list[urllib.request.BaseHandler]
+) -> Answer:
+    opener = urllib.request.build_opener(_NoRedirect, *handlers)
     try:
         with opener.open(request, timeout=timeout) as response:
             return Answer(response.status, response.read(_MAX_ANSWER_BYTES))

@@ -20,6 +20,7 @@ import structlog
 
 from service import logs, startup
 from service.cli.setting_flags import add_flags, given
+from service.host.running_time import RunningTimeLoop, notice_suspensions
 from service.settings import Settings
 from service.settings_reader import load_settings
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "model": ("engine", "mode", "resize", "weights", "device", "precision"),
-    "network": ("host", "port", "cors_origins", "api_keys_file", "url_hosts"),
+    "network": ("host", "port", "platform", "cors_origins", "api_keys_file", "url_hosts"),
     "warmup": ("warmup_interval", "warmup_timeout", "warmup_size", "references", "references_gate"),
     "time": ("request_timeout", "read_timeout", "load_timeout", "hang_timeout", "drain_timeout"),
     "limits": ("queue_size", "max_upload_bytes", "max_pixels", "max_model_pixels"),
@@ -85,7 +86,8 @@ def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application]
     from service.server import serve as serve_until_stopped  # noqa: PLC0415
 
     startup.configure_libraries()
-    runner = asyncio.Runner()
+    notice_suspensions()
+    runner = asyncio.Runner(loop_factory=RunningTimeLoop)
     try:
         code = runner.run(serve_until_stopped(settings, make_app=make_app))
     except KeyboardInterrupt:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-ROOT = Path("/")
+from service.host.cgroup import ROOT, ancestors, parse_proc_cgroup, read
 
 
 def available_cpus(root: Path = ROOT) -> int:
@@ -31,26 +31,15 @@ def cgroup_quota(root: Path = ROOT) -> float | None:
     This reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), from the process's own group up to the root of the
     hierarchy. A limit of any of these groups applies, and inside a container the path of the own group may not exist.
     """
-    groups = parse_proc_cgroup(_read(root / "proc/self/cgroup"))
+    groups = parse_proc_cgroup(read(root / "proc/self/cgroup"))
     mount = root / "sys/fs/cgroup"
-    quotas = [parse_cpu_max(_read(group / "cpu.max")) for group in _ancestors(mount, groups.get("", "/"))]
+    quotas = [parse_cpu_max(read(group / "cpu.max")) for group in ancestors(mount, groups.get("", "/"))]
     quotas += [
-        parse_cfs(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+        parse_cfs(read(group / "cpu.cfs_quota_us"), read(group / "cpu.cfs_period_us"))
         for controller in ("cpu", "cpu,cpuacct")
-        for group in _ancestors(mount / controller, groups.get("cpu", "/"))
+        for group in ancestors(mount / controller, groups.get("cpu", "/"))
     ]
     return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def parse_proc_cgroup(text: str) -> dict[str, str]:
-    """The path of each controller in ``/proc/self/cgroup``; in cgroup v2 the only controller is ``""``."""
-    paths = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, separator, path = rest.partition(":")
-        if separator and path.startswith("/"):
-            paths.update(dict.fromkeys(controllers.split(","), path))
-    return paths
 
 
 def parse_cpu_max(text: str) -> float | None:
@@ -70,7 +59,7 @@ def parse_cfs(quota: str, period: str) -> float | None:
 
 def has_native_bf16(root: Path = ROOT) -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512_BF16, AMX, Arm BF16) and does not emulate it."""
-    return bool(parse_cpu_flags(_read(root / "proc/cpuinfo")) & {"avx512_bf16", "amx_bf16", "bf16"})
+    return bool(parse_cpu_flags(read(root / "proc/cpuinfo")) & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def parse_cpu_flags(cpuinfo: str) -> frozenset[str]:
@@ -80,15 +69,3 @@ def parse_cpu_flags(cpuinfo: str) -> frozenset[str]:
         if key.strip() in {"flags", "Features"}:
             return frozenset(value.split())
     return frozenset()
-
-
-def _ancestors(mount: Path, path: str) -> list[Path]:
-    parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
-    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import structlog
 
+from service.host.memory_limit import memory_limit
+
 SPARE_BEFORE_PASS_BYTES = 1 << 30
 """What earlier pictures may leave for a forward pass. A pass of 1024 x 1024 leaves less than this in either precision,
 and the next pass uses it again. What larger passes leave does not fit the next size: it would stay in addition to what
@@ -25,6 +27,9 @@ that pass takes."""
 SPARE_WHEN_IDLE_BYTES = 2 << 30
 """What earlier pictures may leave while none is in memory: more than a picture of a few megapixels takes on its way, in
 either precision. What is given back, the next picture has to take from the kernel again."""
+
+SPARE_SHARE = 8
+"""Where the container has a memory limit, no more than this part of it stays unused with the process."""
 
 PERIOD_SECONDS = 60.0
 """Time between two looks of the task."""
@@ -58,6 +63,7 @@ class MainMemory:
             and again after each time that memory was returned.
         resident_bytes: tells how many bytes the process holds.
         trim_heap: gives all free memory back.
+        limit: tells how many bytes the process may hold at all; None without a limit.
     """
 
     def __init__(
@@ -66,8 +72,10 @@ class MainMemory:
         spare: int,
         resident_bytes: Callable[[], int] = resident_bytes,
         trim_heap: Callable[[], None] = trim_heap,
+        limit: Callable[[], int | None] = memory_limit,
     ) -> None:
         self._spare = spare
+        self._limit = limit
         self._resident_bytes = resident_bytes
         self._trim_heap = trim_heap
         self._baseline: int | None = None
@@ -77,6 +85,8 @@ class MainMemory:
         held = self._resident_bytes()
         if self._baseline is None:
             self._baseline = held
+            if (most := self._limit()) is not None:
+                self._spare = min(self._spare, most // SPARE_SHARE)
         elif held > self._baseline + self._spare:
             self._trim_heap()
             self._baseline = self._resident_bytes()

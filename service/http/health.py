@@ -13,18 +13,28 @@ from aiohttp import web
 from service.http.json_answer import json_answer
 from service.http.warmup_answer import retry_after
 from service.lifecycle import Lifecycle
-from supervisor import Supervisor
+from supervisor import State, Supervisor
+
+STARTING = frozenset({State.LOADING, State.WARMING})
 
 
 class ReadinessHandler:
-    """``GET /readyz``: whether to send requests to this instance."""
+    """``GET /readyz``: whether to send requests to this instance.
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    Args:
+        supervisor: knows.
+        no_content_while_starting: answer 204 while the engine loads and warms, and not 503.
+    """
+
+    def __init__(self, supervisor: Supervisor, *, no_content_while_starting: bool = False) -> None:
         self._supervisor = supervisor
+        self._no_content_while_starting = no_content_while_starting
 
     async def get(self, _: web.Request) -> web.Response:
         """200 if the state is ``ready`` or ``degraded``, else 503."""
         snapshot = self._supervisor.snapshot()
+        if self._no_content_while_starting and snapshot.state in STARTING:
+            return web.Response(status=204)
         return json_answer(
             {"status": "ready" if snapshot.ready else "not ready", "state": snapshot.state.value},
             status=200 if snapshot.ready else 503,

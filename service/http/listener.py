@@ -19,6 +19,7 @@ from aiohttp import web
 
 from metrics import Metrics
 from service.http.client_connection import ClientConnection
+from service.http.listening_socket import address_of
 
 RESERVED_DESCRIPTORS = 64
 """Are left to everything else: weights, threads' pipes, libraries, /proc."""
@@ -104,8 +105,7 @@ class Listener(web.BaseSite):
     @property
     def name(self) -> str:
         """The address, for aiohttp's messages."""
-        host, port = self._sock.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return address_of(self._sock)
 
     async def start(self) -> None:
         """Begin to accept."""

@@ -68,13 +68,20 @@ _access = structlog.get_logger("access")
 _log = structlog.get_logger("http")
 
 
-def track_requests(metrics: Metrics) -> Middleware:
-    """The outermost middleware: it gives a request its id, counts it, times it and logs it."""
+def track_requests(metrics: Metrics, aliases: Mapping[str, str] | None = None) -> Middleware:
+    """The outermost middleware: it gives a request its id, counts it, times it and logs it.
+
+    Args:
+        metrics: where it is counted.
+        aliases: other names of some paths; a request counts under the path that it means.
+    """
+    known_as = aliases or {}
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         canonical = resource.canonical if resource is not None else request.path  # a 405 has no resource
+        canonical = known_as.get(canonical, canonical)
         route = metrics.fold_route("/static" if canonical.startswith("/static/") else canonical)
         request_id = _request_id(request)
         request[REQUEST_ID] = request_id

@@ -7,6 +7,8 @@ a second time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from service.http import openapi_contracts
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.measures import MOST_MARGIN_PIXELS
@@ -21,6 +23,7 @@ from service.http.openapi_components import (
     error_refs,
     header_refs,
 )
+from service.http.platforms import ALIASES
 from service.imaging.encode import MAX_SIDE
 from service.imaging.formats.recognise import FORMATS
 from service.imaging.options import Format, Output
@@ -38,14 +41,16 @@ real picture that went through the same path as a client's picture."""
 _COLOUR_PATTERN = "^#[0-9a-fA-F]{6}$"
 
 
-def document(*, version: str, max_upload_bytes: int) -> Node:
+def document(*, version: str, max_upload_bytes: int, aliases: Mapping[str, str] = ALIASES) -> Node:
     """The OpenAPI 3.1 document. This function is pure.
 
     Args:
         version: of the service.
         max_upload_bytes: the configured limit on the size of a picture.
+        aliases: other names of some paths.
     """
     shared = components()
+    paths = _paths(max_upload_bytes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,25 +70,42 @@ def document(*, version: str, max_upload_bytes: int) -> Node:
                 "description": "For those who run the service. These paths need no API key.",
             },
         ],
-        "paths": {
-            "/process": {"post": _process(max_upload_bytes)},
-            **openapi_contracts.paths(max_upload_bytes),
-            "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
-            "/status": {"get": _status()},
-            "/readyz": {"get": _readyz()},
-            "/livez": {"get": _livez()},
-            "/metrics": {"get": _metrics()},
-            "/": {"get": _file("The web page", "page", "text/html", "string")},
-            "/docs": {"get": _file("This documentation for people", "docs", "text/html", "string")},
-            "/openapi.json": {
-                "get": _file("This documentation for machines", "openapi", "application/json", "object")
-            },
-        },
+        "paths": paths | {alias: _alias(alias, path, paths[path]) for alias, path in aliases.items()},
         "components": {
             **shared,
             "schemas": shared["schemas"] | openapi_contracts.schemas(),
             "headers": shared["headers"] | openapi_contracts.headers(),
         },
+    }
+
+
+def _paths(max_upload_bytes: int) -> Node:
+    return {
+        "/process": {"post": _process(max_upload_bytes)},
+        **openapi_contracts.paths(max_upload_bytes),
+        "/warmup": {"get": _warmup_get(), "post": _warmup_post()},
+        "/status": {"get": _status()},
+        "/readyz": {"get": _readyz()},
+        "/livez": {"get": _livez()},
+        "/metrics": {"get": _metrics()},
+        "/": {"get": _file("The web page", "page", "text/html", "string")},
+        "/docs": {"get": _file("This documentation for people", "docs", "text/html", "string")},
+        "/openapi.json": {
+            "get": _file("This documentation for machines", "openapi", "application/json", "object")
+        },
+    }
+
+
+def _alias(alias: str, path: str, operations: Node) -> Node:
+    """The operations of a path under another name."""
+    return {
+        method: operation
+        | {
+            "operationId": f"{operation['operationId']}{alias.title().replace('/', '')}",
+            "summary": f"The same as `{path}`, under the name that some platforms ask for",
+            "description": f"See `{path}`.",
+        }
+        for method, operation in operations.items()
     }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from service.http import openapi
+from service.http.platforms import ALIASES
 
 STATIC = Path(__file__).parent / "static"
 
@@ -50,7 +52,9 @@ def _charset(content_type: str) -> str | None:
     return "utf-8" if content_type.startswith("text/") else None
 
 
-def routes(*, version: str, max_upload_bytes: int) -> list[web.RouteDef]:
+def routes(
+    *, version: str, max_upload_bytes: int, aliases: Mapping[str, str] = ALIASES
+) -> list[web.RouteDef]:
     """``/``, ``/docs``, ``/openapi.json`` and ``/static/...``."""
     files: list[web.RouteDef] = []
     for path in sorted(STATIC.iterdir()):
@@ -63,5 +67,7 @@ def routes(*, version: str, max_upload_bytes: int) -> list[web.RouteDef]:
                 files.append(web.get("/docs", file.get))
             case _:
                 files.append(web.get(f"/static/{path.name}", file.get))
-    document = json.dumps(openapi.document(version=version, max_upload_bytes=max_upload_bytes))
+    document = json.dumps(
+        openapi.document(version=version, max_upload_bytes=max_upload_bytes, aliases=aliases)
+    )
     return [*files, web.get("/openapi.json", _StaticFile(document.encode(), "application/json").get)]

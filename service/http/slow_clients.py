@@ -8,9 +8,10 @@ of its timeouts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from service.host.running_time import running_seconds
 
 MIN_AGE_SECONDS = 2.0
 """No transfer is evicted before this age, because a slow start does not make a slow client. Rates are averages over
@@ -61,11 +62,11 @@ class SlowClients:
 
     Args:
         min_age: seconds before which no transfer is evicted.
-        clock: monotonic seconds.
+        clock: seconds in which the process could run.
     """
 
     def __init__(
-        self, *, min_age: float = MIN_AGE_SECONDS, clock: Callable[[], float] = time.monotonic
+        self, *, min_age: float = MIN_AGE_SECONDS, clock: Callable[[], float] = running_seconds
     ) -> None:
         self._min_age = min_age
         self._clock = clock

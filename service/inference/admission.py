@@ -25,6 +25,7 @@ from service.imaging.placement import Size
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
+from service.inference.memory_budget import MemoryBudget
 from service.inference.place import Place, State
 from service.inference.return_times import ReturnTimes
 from service.inference.service_time import ServiceTimes, Stage, Work
@@ -54,6 +55,7 @@ class Admission:
         queue_size: requests that may hold a place besides the one that runs.
         request_timeout: seconds; a request is refused if its expected wait and work exceed ``HEADROOM`` of it.
         model_input_size: the engine's; (width, height) of a picture -> that of the model input.
+        memory_limit: bytes that the process may take; None without a limit.
         clock: monotonic seconds.
         uniform: a random number between 0 and 1, for the spread of ``Retry-After``.
     """
@@ -66,12 +68,14 @@ class Admission:
         queue_size: int,
         request_timeout: float,
         model_input_size: Callable[[int, int], Size],
+        memory_limit: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.queue_size = queue_size
         self.capacity = queue_size + 1
         self.times = ServiceTimes()
+        self.memory = MemoryBudget(memory_limit, model_input_size=model_input_size)
         self._device_thread = device_thread
         self._codec_pool = codec_pool
 
@@ -255,6 +259,7 @@ class Admission:
         if self._refuses_for_good:
             return
         self._refusal = None
+        self._refuse_what_does_not_fit()
         self._device_thread.open_gate()
 
     def hold(self) -> None:
@@ -356,10 +361,37 @@ class Admission:
         """
         if (error := self._size_refusal(place)) is not None:
             raise error
+        self._check_memory(place)
         if wait is None:
             wait = self.expected_wait
         trial = self._too_slow.check(place.work, idle=not wait, complete=complete)
         self._check_wait(place.key, wait, self.times.expected_total(place.work), trial=trial)
+
+    def _check_memory(self, place: Place) -> None:
+        """Whether the picture fits into memory, alone and beside those that are there already."""
+        if place.work.size is None:
+            return
+        self.memory.check_alone(place.work.size)
+        others = [
+            other.work.size
+            for other in self._places
+            if other is not place and other.state is not State.UPLOADING and other.work.size is not None
+        ]
+        if not self.memory.fits_beside(place.work.size, others):
+            raise QueueFull(
+                "The pictures that wait already leave no memory for this one. Wait as long as Retry-After says, then "
+                "send it again.",
+                retry_after=self._return_time(place.key),
+            )
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """The engine is loaded, and what it needs is known: of those that waited for it, some may be too large."""
+        for place in tuple(self._places):
+            if place.state is State.QUEUED and place.work.size is not None:
+                try:
+                    self.memory.check_alone(place.work.size)
+                except ServiceError as error:
+                    place.interrupt(partial(_same, error))
 
     def _check_wait(self, key: Hashable, wait: float, own: float, *, trial: bool = False) -> None:
         """Whether the work ahead and ``own`` seconds of work fit the deadline, or the grace while draining."""

@@ -23,6 +23,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from service.host.running_time import running_seconds
 from service.inference.jobs import Job, Kind, OnEnd, run_jobs
 
 T = TypeVar("T")
@@ -57,11 +58,11 @@ class CodecPool:
     Args:
         threads: how many clients share.
         hang_timeout: seconds that a job may run before its thread counts as stuck.
-        clock: monotonic seconds.
+        clock: seconds in which the process could run.
     """
 
     def __init__(
-        self, *, threads: int, hang_timeout: float, clock: Callable[[], float] = time.monotonic
+        self, *, threads: int, hang_timeout: float, clock: Callable[[], float] = running_seconds
     ) -> None:
         self.threads = threads
         """The threads that clients share."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from service.host.running_time import running_seconds
 from service.inference.jobs import Job, Kind, OnEnd, run_jobs
 
 T = TypeVar("T")
@@ -29,11 +30,11 @@ class DeviceThread:
     Args:
         hang_timeout: seconds that a probe or a request may run before the thread counts as stuck.
         load_timeout: the same for a load.
-        clock: monotonic seconds.
+        clock: seconds in which the process could run.
     """
 
     def __init__(
-        self, *, hang_timeout: float, load_timeout: float, clock: Callable[[], float] = time.monotonic
+        self, *, hang_timeout: float, load_timeout: float, clock: Callable[[], float] = running_seconds
     ) -> None:
         self.gate_open = False
         """Whether requests get turns."""

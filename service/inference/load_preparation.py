@@ -6,10 +6,10 @@ reports progress, so the limit must count from the last report.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from service.host.running_time import running_seconds
 from service.inference.thread_results import in_daemon_thread
 
 T = TypeVar("T")
@@ -20,10 +20,10 @@ class LoadPreparation:
 
     Args:
         load_timeout: seconds without a report of progress after which it counts as stuck.
-        clock: monotonic seconds.
+        clock: seconds in which the process could run.
     """
 
-    def __init__(self, *, load_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, load_timeout: float, clock: Callable[[], float] = running_seconds) -> None:
         self._load_timeout = load_timeout
         self._clock = clock
         self._reported_at: float | None = None

@@ -8,12 +8,12 @@ process.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
 
 from metrics import Metrics
+from service.host.running_time import running_seconds
 from service.lifecycle import Lifecycle
 
 PERIOD_SECONDS = 0.25
@@ -50,7 +50,7 @@ async def watch(
     metrics: Metrics,
     *,
     stuck: Callable[[], str | None],
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = running_seconds,
     period_seconds: float = PERIOD_SECONDS,
 ) -> None:
     """Run until the process has to end. If one check raises, the error is logged, and the next check still follows.
@@ -59,7 +59,7 @@ async def watch(
         lifecycle: told when the process has to end.
         metrics: the lag of the event loop is recorded here.
         stuck: why only a restart would help, in words; None while all is well.
-        clock: monotonic seconds.
+        clock: seconds in which the process could run.
         period_seconds: from one check to the next.
     """
     judge = StuckJudge(lifecycle.stuck_notice)

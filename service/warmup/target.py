@@ -15,6 +15,7 @@ from typing import TypeVar
 import structlog
 
 from metrics import Metrics
+from service.engines.memory_needs import memory_needs
 from service.engines.protocol import (
     ConfigurationError,
     DeviceError,
@@ -171,6 +172,10 @@ class EngineTarget:
         loaded = False
         try:
             info = await self._load(stopwatch, report)
+            # While the precision is open, it may still be the one that needs less.
+            self._admission.memory.check_engine(
+                memory_needs(info if info.settled else replace(info, precision="bf16"))
+            )
             loaded = True
         except ConfigurationError as error:
             _log.critical("cannot start", error=str(error))
@@ -188,10 +193,10 @@ class EngineTarget:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
             resume_garbage_collection(keep=loaded)
-        real = real_size(self._engine.model_input_size, max_pixels=self._max_pixels)
+        largest = self._set_info(info)
+        real = real_size(self._engine.model_input_size, max_pixels=largest)
         self._canaries.forget()
         self._canaries.keep(real)
-        self._set_info(info)
         announce = _log.warning if info.fallback or info.weights == "dummy" else _log.info
         announce("engine loaded", **info.labels())
         return LoadReport(
@@ -238,7 +243,8 @@ class EngineTarget:
             _log.error("the model could not be loaded", error=str(error))  # for everyone, it is shortened
         return LoadError(outcome, reason)
 
-    def _set_info(self, info: EngineInfo) -> None:
+    def _set_info(self, info: EngineInfo) -> int:
+        """What is loaded, or settled, is known; returns the pixels of the largest photograph that fits into memory."""
         self.info = info
         self._metrics.set_engine_info(
             engine=info.engine,
@@ -250,6 +256,14 @@ class EngineTarget:
             precision_reason=info.precision_reason,
             weights_hash=info.weights_hash,
         )
+        largest = self._admission.memory.engine_loaded(
+            memory_needs(info),
+            max_pixels=self._max_pixels,
+            places=self._admission.capacity,
+            announce=info.settled,
+        )
+        self._metrics.largest_photograph_pixels.set(largest)
+        return largest
 
     # -- probe ---------------------------------------------------------------------------------------------------
 

@@ -3,72 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
+from tests.support import haproxy
 from tests.support.photos import encoded
-from tests.support.ports import free_port
 from tests.support.programs import program
 from tests.support.raw_http import head, read_answer
 from tests.support.running_service import Service, Start
-from tests.support.waiting import until
+from tests.support.scripted_engine import Hold, ScriptedEngine
 
-CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 RAW = {"Content-Type": "application/octet-stream"}
 
 pytestmark = pytest.mark.e2e
 
 
-def at_this_pace(folder: Path, service_port: int) -> tuple[Path, int]:
-    """The shipped configuration with other ports, and with a tenth of the timeouts for clients."""
-    port, text = free_port(), CONFIG.read_text()
-    for shipped, here in [
-        ("bind :8000", f"bind 127.0.0.1:{port}"),
-        ("127.0.0.1:8080", f"127.0.0.1:{service_port}"),
-        ("http-request 10s", "http-request 1s"),
-        ("body time 5s", "body time 500ms"),
-        ("inter 2s", "inter 100ms"),
-        ("maxconn 4000", "maxconn 900"),
-    ]:
-        assert text.count(shipped) == 1, shipped
-        text = text.replace(shipped, here)
-    path = folder / "haproxy.cfg"
-    path.write_text(text)
-    return path, port
-
-
-@asynccontextmanager
-async def proxy(service: Service, folder: Path) -> AsyncIterator[int]:
-    """HAProxy in front of the service; its port."""
-    name = await asyncio.to_thread(program, "haproxy")
+def proxy(service: Service, folder: Path) -> AbstractAsyncContextManager[int]:
+    """HAProxy in front of the service, with a tenth of the timeouts for clients; its port."""
     assert service.client.port is not None
-    path, port = await asyncio.to_thread(at_this_pace, folder, service.client.port)
-    process = await asyncio.create_subprocess_exec(name, "-f", str(path))
-    try:
-        async with ClientSession() as session:
-
-            async def serves() -> bool:
-                try:
-                    async with session.get(f"http://127.0.0.1:{port}/warmup") as response:
-                        return response.status == 200
-                except OSError:
-                    return False
-
-            await until(serves, seconds=10)
-        yield port
-    finally:
-        process.terminate()
-        await process.wait()
+    return haproxy.proxy(
+        folder,
+        [service.client.port],
+        [
+            ("http-request 10s", "http-request 1s"),
+            ("body time 30s", "body time 500ms"),
+            ("inter 500ms", "inter 100ms"),
+        ],
+    )
 
 
 async def test_the_shipped_configuration_is_valid() -> None:
     name = await asyncio.to_thread(program, "haproxy")
     process = await asyncio.create_subprocess_exec(
-        name, "-c", "-f", str(CONFIG), stderr=asyncio.subprocess.STDOUT, stdout=asyncio.subprocess.PIPE
+        name,
+        "-c",
+        "-f",
+        str(haproxy.CONFIG),
+        stderr=asyncio.subprocess.STDOUT,
+        stdout=asyncio.subprocess.PIPE,
     )
     words, _ = await process.communicate()
     assert process.returncode == 0, words.decode()
@@ -86,7 +61,7 @@ async def test_clients_reach_process_and_the_pages_but_no_operator_route(
             assert "Server" not in response.headers
         async with session.get("/") as response:
             assert response.status == 200
-        for path in ("/metrics", "/readyz", "/livez"):
+        for path in ("/metrics", "/readyz", "/ready", "/livez", "/live", "/ping", "/v2/health/ready"):
             async with session.get(path) as response:
                 assert response.status == 404, path
 
@@ -128,3 +103,43 @@ async def test_a_body_that_is_declared_and_never_sent_takes_no_place(start: Star
         assert service.value("http_requests_in_progress", route="/process") == 0
         for _, writer in opened:
             writer.transport.abort()
+
+
+async def test_refusals_by_a_full_service_lock_nobody_out_and_broken_requests_do(
+    start: Start, tmp_path: Path
+) -> None:
+    engine, hold = ScriptedEngine(), Hold()
+    service = await start(engine, queue_size=1)
+    engine.on_infer = hold
+    async with proxy(service, tmp_path) as port, ClientSession(f"http://127.0.0.1:{port}") as session:
+
+        async def post(data: bytes = encoded()) -> tuple[int, str | None]:
+            async with session.post("/process", data=data, headers=RAW) as response:
+                return response.status, response.headers.get("Retry-After")
+
+        held = [asyncio.create_task(post()) for _ in range(2)]
+        await service.until(lambda: service.admission.taken == 2)
+        for _ in range(80):
+            status, after = await post()
+            assert status == 429
+            assert after is not None
+            assert int(after) < 60, "the service's own answer"
+        hold.release.set()
+        assert [await each for each in held] == [(200, None)] * 2
+        assert (await post())[0] == 200
+        broken = [await post(b"") for _ in range(70)]
+        assert broken[0] == (400, None)
+        assert broken[-1] == (429, "60")
+
+
+async def test_without_a_ready_replica_the_proxy_says_when_to_come_back(start: Start, tmp_path: Path) -> None:
+    service = await start()
+    async with proxy(service, tmp_path) as port, ClientSession(f"http://127.0.0.1:{port}") as session:
+        service.parts.lifecycle.begin_drain("a test")
+        async with asyncio.timeout(20):
+            while True:
+                async with session.post("/process", data=encoded(), headers=RAW) as response:
+                    if response.status == 503:
+                        break
+        assert response.headers["Retry-After"]
+        assert response.content_type == "application/json"

@@ -49,9 +49,11 @@ NAMES = [
     "connections_dropped_total",
     "accept_pauses_total",
     "input_pixels",
+    "largest_photograph_pixels",
     "device_errors_total",
     "device_memory_bytes",
     "event_loop_lag_seconds",
+    "suspended_seconds_total",
     "engine_info",
     "build_info",
 ]

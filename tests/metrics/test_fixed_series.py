@@ -24,6 +24,8 @@ PATHS = [
     "/status",
     "/readyz",
     "/livez",
+    "/ping",
+    "/invocations",
     "/metrics",
     "/docs",
     "/openapi.json",

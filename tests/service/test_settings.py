@@ -20,6 +20,7 @@ DEFAULTS = {
     "INSPYRENET_PRECISION": "auto",
     "INSPYRENET_HOST": "0.0.0.0",
     "INSPYRENET_PORT": 8080,
+    "INSPYRENET_PLATFORM": "auto",
     "INSPYRENET_WARMUP_INTERVAL": 60,
     "INSPYRENET_WARMUP_TIMEOUT": 120,
     "INSPYRENET_WARMUP_SIZE": 64,
@@ -86,6 +87,7 @@ def test_every_variable_is_read() -> None:
         "INSPYRENET_PRECISION": ("bf16", "bf16"),
         "INSPYRENET_HOST": ("::", "::"),
         "INSPYRENET_PORT": ("0", 0),
+        "INSPYRENET_PLATFORM": ("runpod", "runpod"),
         "INSPYRENET_WARMUP_INTERVAL": ("0.5", 0.5),
         "INSPYRENET_WARMUP_TIMEOUT": ("1e1", 10.0),
         "INSPYRENET_WARMUP_SIZE": ("16", 16),
@@ -124,7 +126,19 @@ def test_every_variable_is_read() -> None:
         ("INSPYRENET_DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_DEVICE", "cuda:x", "auto, cpu, cuda or cuda:N"),
         ("INSPYRENET_WEIGHTS", "  ", "official, dummy, or the path of a checkpoint"),
-        ("INSPYRENET_HOST", " ", "an address or host name"),
+        *(
+            ("INSPYRENET_HOST", value, "an address or host name")
+            for value in (
+                " ",
+                "localhost:8080",
+                "[::1]:8080",
+                "[localhost]",
+                "http://localhost",
+                "a b",
+                "unix:relative.sock",
+                "unix:/" + 40 * "\u00e9\u00e9",
+            )
+        ),
         ("INSPYRENET_PORT", "65536", "a whole number from 0 to 65535"),
         ("INSPYRENET_WARMUP_INTERVAL", "0", "a number of seconds above 0"),
         ("INSPYRENET_WARMUP_INTERVAL", "-1", "a number of seconds above 0"),
@@ -241,3 +255,11 @@ def test_a_canary_over_the_pixel_limit_is_refused() -> None:
     [line] = problems(INSPYRENET_WARMUP_SIZE="200", INSPYRENET_MAX_PIXELS="10000")
     assert line.startswith("INSPYRENET_WARMUP_SIZE: got 200")
     assert "INSPYRENET_MAX_PIXELS = 10000" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("[::1]", "::1"), ("::1", "::1"), (" localhost ", "localhost"), ("unix:/a b", "unix:/a b")],
+)
+def test_a_host_may_be_written_as_in_a_url_and_may_be_a_socket(given: str, used: str) -> None:
+    assert load(INSPYRENET_HOST=given).host == used

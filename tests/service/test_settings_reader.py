@@ -37,6 +37,10 @@ def problems(flags: dict[str, str] | None = None, /, **environ: str) -> tuple[st
         ({}, {"PORT": "1", "INSPYRENET_PORT": ""}, 1),
         ({"port": "3"}, {"PORT": "1", "INSPYRENET_PORT": "2"}, 3),
         ({}, {"PORT": "1", "INSPYRENET_PORT": "tcp://10.0.0.7:80"}, 1),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4"}, 4),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4", "INSPYRENET_PORT": "2"}, 2),
+        ({}, {"PORT": "1", "AIP_HTTP_PORT": "4", "INSPYRENET_PLATFORM": "none"}, 1),
+        ({"platform": "none"}, {"PORT": "1", "AIP_HTTP_PORT": "4"}, 1),
     ],
 )
 def test_a_flag_beats_the_variable_which_beats_the_platforms_port(
@@ -107,6 +111,11 @@ def test_a_hang_timeout_below_a_deadline_is_remarked_upon() -> None:
         "INSPYRENET_HANG_TIMEOUT = 90 is below INSPYRENET_WARMUP_TIMEOUT = 120: "
         "a job that slow ends the process first",
     )
+
+
+def test_a_port_beside_a_socket_is_remarked_upon() -> None:
+    _, notes = load_settings({}, {"INSPYRENET_HOST": "unix:/run/a.sock", "PORT": "8080"})
+    assert notes == ("PORT has no effect: INSPYRENET_HOST names a UNIX socket",)
 
 
 def test_a_gate_without_references_is_remarked_upon(tmp_path: Path) -> None:

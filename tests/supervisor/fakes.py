@@ -36,13 +36,24 @@ class SupervisorClock(FakeClock):
         super().__init__()
         self.wall_offset = WALL_START - self.now
         self.raises: BaseException | None = None
+        self.suspended = 0.0
         self._sleepers: dict[asyncio.Event, float] = {}
 
     def monotonic(self) -> float:
         return self.now
 
+    def running(self) -> float:
+        return self.now - self.suspended
+
     def time(self) -> float:
         return self.now + self.wall_offset
+
+    def suspend(self, seconds: float) -> None:
+        """Let this much time pass without anybody noticing."""
+        self.now += seconds
+        self.suspended += seconds
+        for waker in self._sleepers:
+            self._sleepers[waker] += seconds
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         if self.raises is not None:

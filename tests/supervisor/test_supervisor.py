@@ -650,3 +650,32 @@ async def test_the_log_says_why_the_state_is_failing(world: World) -> None:
         ("ready", None),
         ("failing", "the last success is too old"),
     ]
+
+
+# -- suspensions -----------------------------------------------------------------------------------------------
+
+
+async def test_a_suspension_is_no_running_time_of_a_probe(world: World) -> None:
+    await world.load()
+    await world.start_probe()
+    world.clock.suspend(10 * TIMEOUT)
+    world.supervisor.resume()
+    await world.passes(0.1)
+    assert (world.snapshot.state, world.snapshot.outcome) == (State.READY, Outcome.SUCCESS)
+    assert world.value("warmup_runs_total", outcome="timeout") == 0
+
+
+async def test_evidence_ages_during_a_suspension_and_a_probe_is_sent_as_soon_as_it_is_told(
+    world: World,
+) -> None:
+    await world.load()
+    await world.passes()
+    probes = world.probes
+    world.clock.suspend(20 * INTERVAL)
+    assert world.snapshot.state is State.FAILING
+    assert world.probes == probes
+    world.supervisor.resume()
+    await let_run()
+    assert world.probes == probes + 1
+    await world.passes()
+    assert world.snapshot.state is State.READY

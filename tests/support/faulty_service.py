@@ -38,6 +38,7 @@ from service import logs, startup
 from service.app import PARTS, create_app
 from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
+from service.http import platforms
 from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
 from service.settings import Settings
 from service.settings_reader import load_settings
@@ -152,7 +153,8 @@ def main(file: Path) -> None:
     def create_faulty_app(settings: Settings) -> web.Application:
         notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
         lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
-        app = create_app(settings, engine=FaultyEngine(faults), lifecycle=lifecycle)
+        platform = platforms.find(settings.platform, os.environ)
+        app = create_app(settings, engine=FaultyEngine(faults), lifecycle=lifecycle, platform=platform)
         app.cleanup_ctx.append(switching)
         return app
 

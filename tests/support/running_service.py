@@ -20,11 +20,12 @@ from yarl import URL
 
 from service.app import PARTS, Parts, create_app
 from service.engines.protocol import Engine
+from service.http.listening_socket import listen
+from service.http.platforms import Platform
 from service.http.remote_picture import RemotePictures
 from service.http.slow_clients import SlowClients
 from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
-from service.server import listen
 from service.server import start as run
 from service.settings import Settings
 from tests.support.photos import encoded
@@ -116,6 +117,7 @@ class Start(Protocol):
         wait: bool = True,
         slow_clients: SlowClients | None = None,
         remote_pictures: RemotePictures | None = None,
+        platform: Platform | None = None,
         requested: str = "inspyrenet",
         **settings: Any,
     ) -> Awaitable[Service]: ...
@@ -145,6 +147,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
         wait: bool = True,
         slow_clients: SlowClients | None = None,
         remote_pictures: RemotePictures | None = None,
+        platform: Platform | None = None,
         requested: str = "inspyrenet",
         **settings: Any,
     ) -> Service:
@@ -157,6 +160,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
                 registry=registry,
                 slow_clients=slow_clients,
                 remote_pictures=remote_pictures,
+                platform=platform,
             )
         )
         server = OurServer(application)

@@ -69,6 +69,7 @@ def test_a_service_that_is_not_ready_gives_exit_code_1_and_its_reason(
         {"INSPYRENET_PORT": "tcp://10.0.0.7:80", "PORT": "{port}"},
         {"INSPYRENET_PORT": "{port}", "INSPYRENET_HOST": "127.0.0.1"},
         {"INSPYRENET_PORT": "{port}", "INSPYRENET_HOST": "0.0.0.0"},
+        {"INSPYRENET_PORT": "{port}", "INSPYRENET_HOST": "localhost"},
     ],
 )
 def test_the_check_asks_where_the_service_listens(environ: dict[str, str]) -> None:

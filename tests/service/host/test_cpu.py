@@ -16,7 +16,6 @@ from service.host.cpu import (
     parse_cfs,
     parse_cpu_flags,
     parse_cpu_max,
-    parse_proc_cgroup,
 )
 
 
@@ -50,19 +49,8 @@ def test_a_v1_quota_of_minus_one_means_no_limit() -> None:
     assert parse_cfs("400000\n", "100000\n") == 4.0
 
 
-def test_each_controller_of_proc_cgroup_has_its_path() -> None:
-    text = "12:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n0::/kubepods/pod:1/x\nnonsense\n"
-    assert parse_proc_cgroup(text) == {
-        "cpu": "/docker/abc",
-        "cpuacct": "/docker/abc",
-        "memory": "/docker/abc",
-        "": "/kubepods/pod:1/x",
-    }
-
-
 @given(st.text())
 def test_the_parsers_take_any_text(text: str) -> None:
-    parse_proc_cgroup(text)
     parse_cpu_flags(text)
     quota = parse_cpu_max(text)
     assert quota is None or quota > 0
