@@ -20,6 +20,7 @@ from service.engines.protocol import ConfigurationError, Engine
 from service.host.descriptors import descriptor_limit
 from service.http import connection
 from service.http.listener import Listener, connection_limit
+from service.imaging import deflate
 from service.inference.admission import draining
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
@@ -62,7 +63,13 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
         loop.add_signal_handler(number, parts.lifecycle.signal)
     runner = await start(app, listener)
     host, port = listener.getsockname()[:2]
-    _log.info("listening", host=host, port=port, engine=settings.engine)
+    _log.info("listening", host=host, port=port, engine=settings.engine, deflate=deflate.in_use())
+    if missing := deflate.missing():
+        _log.warning(
+            "a package that compresses PNG files is not installed, so answers take longer",
+            missing=missing,
+            advice="install it, if there is a wheel of it for this machine",
+        )
     return await stop(runner, parts)
 
 
