@@ -84,20 +84,14 @@ def _around(data: bytes, small: Any, options: Any, stages: _Stages) -> tuple[Any
 
 
 def _enlarge(small: Any, size: tuple[int, int]) -> Any:
-    """The mask in the picture's size, as the InSPyReNet engine makes it."""
+    """The mask in the picture's size, as ``service.engines.inspyrenet.session`` makes it."""
     import torch
+    from torch.nn import functional
 
-    try:
-        from service.engines.inspyrenet.enlarge import enlarge_mask
-    except ImportError:  # the older tree has these lines within a method
-        from torch.nn import functional
-
-        with torch.inference_mode():
-            mask = torch.from_numpy(small)[None, None]
-            mask = functional.interpolate(mask, size, mode="bilinear", align_corners=True)
-            return mask[0, 0].clamp_(0, 1).cpu().numpy()
     with torch.inference_mode():
-        return enlarge_mask(torch.from_numpy(small)[None, None], size)
+        mask = torch.from_numpy(small)[None, None]
+        mask = functional.interpolate(mask, size, mode="bilinear", align_corners=True)
+        return mask[0, 0].clamp_(0, 1).cpu().numpy()
 
 
 class _Stages:

@@ -15,6 +15,9 @@ and several times faster:
 * All pixels are updated at the same time, and momentum speeds up the convergence (second-order Richardson iteration;
   Golub and Varga 1961).
 * Edges of the mask count only a hundredth in the smoothness, so that a thin strand keeps the colours of its own pixels.
+
+Most of a picture is solid or clear (``blocks``). Solid blocks keep the picture's colours, clear ones are black unless they
+are beside something, and large grids are solved only where a block is soft.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ but its decoders stop at 32768. A zip holds a JPEG."""
 
 
 PEAK_BYTES: dict[Format, int] = {
-    Format.PNG: 5,
+    Format.PNG: 1,
     Format.JPEG: 5,
     Format.WEBP: 30,
     Format.AVIF: 42,
