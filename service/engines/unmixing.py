@@ -16,8 +16,8 @@ and several times faster:
   Golub and Varga 1961).
 * Edges of the mask count only a hundredth in the smoothness, so that a thin strand keeps the colours of its own pixels.
 
-Most of a picture is solid or clear (``blocks``). Solid blocks keep the picture's colours, clear ones are black unless they
-are beside something, and large grids are solved only where a block is soft.
+Most of a picture is solid or clear (``blocks``). Solid blocks keep the picture's colours, clear ones are black unless
+they are beside something, and large grids are solved only where a block is soft.
 """
 
 from __future__ import annotations
