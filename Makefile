@@ -91,7 +91,7 @@ check: setup ## check style, format, types, import contracts, known vulnerabilit
 	elif [ "$$REQUIRE_E2E" = 1 ]; then echo "check: promtool is missing (Debian: apt-get install prometheus)" >&2; exit 1; \
 	else echo "check: the alert rules were SKIPPED: promtool is missing (Debian: apt-get install prometheus)"; fi
 
-BENCHES ?= png foreground quality plumbing goodput forward precision scrape cold warm gpu throughput batch scaling growth
+BENCHES ?= png foreground around quality plumbing goodput forward precision scrape cold warm gpu throughput batch scaling growth
 .PHONY: bench
 bench: setup ## run the benchmarks beside stock transparent-background (90 minutes on two cores); BENCHES="png cold" runs some; ARGS=... goes to each
 	for each in $(BENCHES); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; done

@@ -22,6 +22,7 @@ from service.host.descriptors import descriptor_limit
 from service.http import connection, platforms
 from service.http.listener import Listener, connection_limit
 from service.http.listening_socket import address_of, advice, listen, remove_socket_file
+from service.imaging import deflate
 from service.inference.admission import draining
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
@@ -72,7 +73,13 @@ async def serve_at(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, parts.lifecycle.signal)
     runner = await start(app, listener)
-    _log.info("listening", address=address_of(listener), engine=settings.engine)
+    _log.info("listening", address=address_of(listener), engine=settings.engine, deflate=deflate.in_use())
+    if missing := deflate.missing():
+        _log.warning(
+            "a package that compresses PNG files is not installed, so answers take longer",
+            missing=missing,
+            advice="install it, if there is a wheel of it for this machine",
+        )
     return await stop(runner, parts)
 
 

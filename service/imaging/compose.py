@@ -30,6 +30,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from service.engines import blocks
 from service.engines.protocol import RGB, Alpha
 from service.imaging.colour.profiles import in_space_of, transform_between
 from service.imaging.mask import Floats, check_mask, mask_rows
@@ -43,6 +44,9 @@ Foreground = Callable[[RGB, Alpha], RGB]
 
 BLUR_SIGMA = 15.0
 """Standard deviation, in pixels of the answer, of the blur behind ``output=blur``."""
+
+_BLOCK = 32
+"""Pixels a side of the blocks that are left out where nothing is mixed."""
 
 _BLUR_WIDTH = 1 << 15
 """Pixels of a row that are blurred at once. OpenCV keeps as many rows of its input as the blur is high: 91."""
@@ -156,17 +160,27 @@ def _filling(background: Picture, canvas: Size, icc: bytes | None) -> Pixels:
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
     for rows in strips(*alpha.shape):
-        target[rows] = (mask_rows(picture, alpha, options, rows) * 255).astype(np.uint8)
+        target[rows] = _eight_bits(mask_rows(picture, alpha, options, rows))
+
+
+def _eight_bits(mask: Floats) -> Pixels:
+    """A mask in levels of 255, truncated; overwrites it."""
+    mask *= 255
+    return mask.astype(np.uint8)
 
 
 def _cut_out(
     picture: Picture, alpha: Alpha, options: Options, foreground: Foreground, placement: Placement
 ) -> Pixels:
+    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
+
     answer = _transparent(placement.canvas, (4,))
     target = _at(answer, placement.target)
-    target[..., :3] = _colours(picture, alpha, options, foreground)
+    colours = _colours(picture, alpha, options, foreground)
+    for rows in strips(*alpha.shape):
+        channels = *cv2.split(colours[rows]), _eight_bits(mask_rows(picture, alpha, options, rows))
+        target[rows] = cv2.merge(channels).reshape(target[rows].shape)
     _restore_own_colours(target, picture)
-    _write_mask(target[..., 3], picture, alpha, options)
     return answer
 
 
@@ -179,7 +193,8 @@ def _flat(
         _put_over_colour(answer, colour, options.opacity)
         return answer
     answer = np.empty((placement.canvas[1], placement.canvas[0], 3), np.uint8)
-    answer[...] = colour
+    answer[:1] = colour
+    answer[1:] = answer[0]  # whole rows, because NumPy is slow on axes as short as a pixel
     _put_over(_at(answer, placement.target), picture, alpha, options, foreground)
     return answer
 
@@ -229,13 +244,26 @@ def _shown(picture: Picture, rows: slice) -> Pixels:
     return shown
 
 
-def _blend(front: Floats, mask: Floats, back: Floats) -> Pixels:
-    """front * mask + back * (1 - mask), truncated; overwrites ``front`` and ``back``."""
-    weight = mask[..., np.newaxis]
-    front *= weight
-    back *= 1 - weight
-    front += back
-    return front.astype(np.uint8)
+def _blend(front: Pixels | Floats, mask: Floats, back: Pixels | Floats) -> Pixels:
+    """front * mask + back * (1 - mask), truncated."""
+    import cv2  # noqa: PLC0415  # as above
+
+    weight = cv2.merge((mask, mask, mask)).reshape(front.shape)
+    shown = cv2.multiply(front, weight, dtype=cv2.CV_32F).reshape(front.shape)
+    np.subtract(1, weight, out=weight)
+    shown += cv2.multiply(back, weight, dtype=cv2.CV_32F).reshape(front.shape)
+    blended: Pixels = shown.astype(np.uint8)
+    return blended
+
+
+def _blend_into(target: Pixels, front: Pixels, mask: Floats) -> None:
+    """Put some rows of a front over those of ``target``, which stay where the mask is clear."""
+    visible, soft = blocks.kinds(mask, _BLOCK)
+    for rows, columns in blocks.parts(visible & ~soft, _BLOCK, mask.shape):
+        target[rows, columns] = front[rows, columns]
+    for rows, columns in blocks.parts(soft, _BLOCK, mask.shape):
+        part = rows, columns
+        target[part] = _blend(front[part], mask[part], target[part])
 
 
 def _put_over(
@@ -243,19 +271,26 @@ def _put_over(
 ) -> None:
     """Put the foreground over what ``target`` shows."""
     if not (options.clean_edges or options.output is Output.BACKGROUND):
-        for rows in strips(*alpha.shape):
-            back = target[rows].astype(np.float32)
-            mask = mask_rows(picture, alpha, options, rows, own=False)
-            target[rows] = _blend(_over(picture, rows, back), mask, back)
+        _put_picture_over(target, picture, alpha, options)
         return
     colours = _colours(picture, alpha, options, foreground)
     if picture.alpha is not None:
         if colours is picture.rgb:
             colours = colours.copy()
         _restore_own_colours(colours, picture)
-    for rows in strips(*alpha.shape):
-        mask = mask_rows(picture, alpha, options, rows)
-        target[rows] = _blend(colours[rows].astype(np.float32), mask, target[rows].astype(np.float32))
+    for rows in strips(*alpha.shape, least=_BLOCK):
+        _blend_into(target[rows], colours[rows], mask_rows(picture, alpha, options, rows))
+
+
+def _put_picture_over(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
+    """Put the picture's own colours over what ``target`` shows."""
+    for rows in strips(*alpha.shape, least=_BLOCK):
+        mask = mask_rows(picture, alpha, options, rows, own=False)
+        if picture.alpha is None:
+            _blend_into(target[rows], picture.rgb[rows], mask)
+        else:
+            back = target[rows].astype(np.float32)
+            target[rows] = _blend(_over(picture, rows, back), mask, back)
 
 
 def _put_over_colour(answer: Pixels, colour: Colour, opacity: int) -> None:
@@ -278,10 +313,7 @@ def _blur(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
         for rows in strips(*alpha.shape):
             shown[rows] = _shown(picture, rows)
     result = _blurred(shown)
-    for rows in strips(*alpha.shape):
-        back = result[rows].astype(np.float32)
-        mask = mask_rows(picture, alpha, options, rows, own=False)
-        result[rows] = _blend(_over(picture, rows, back), mask, back)
+    _put_picture_over(result, picture, alpha, options)
     return result
 
 
@@ -314,8 +346,8 @@ def _overlay(picture: Picture, alpha: Alpha, options: Options) -> Pixels:
         mask = mask_rows(picture, alpha, options, rows)
         inside[rows] = (mask > 0.5) * np.uint8(255)
         shown = _shown(picture, rows)
-        tinted = ((shown + tint) // 2).astype(np.float32)
-        result[rows] = _blend(tinted, mask, shown.astype(np.float32))
+        tinted = ((shown + tint) // 2).astype(np.uint8)
+        result[rows] = _blend(tinted, mask, shown)
     border = cv2.Canny(inside, 50, 100)
     for rows in strips(*alpha.shape):
         result[rows][border[rows] != 0] = green

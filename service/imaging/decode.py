@@ -17,7 +17,7 @@ from service.host.out_of_memory import can_allocate, require, says_no_memory
 from service.imaging.colour import modes, profiles, transparency
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, StrippedFile
-from service.imaging.formats.opened import Opened
+from service.imaging.formats.opened import IntoArray, Opened
 from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
@@ -142,7 +142,11 @@ def _upright_picture(image: Opened, orientation: int) -> Picture:
     alpha = np.empty(shape, np.uint8) if modes.has_transparency(image) else None
     rgb_stored = _as_stored(rgb, orientation)
     alpha_stored = None if alpha is None else _as_stored(alpha, orientation)
+    rgbx = image.rgbx if isinstance(image, IntoArray) and transform is None else None
     for rows in strips(height, width):
+        if rgbx is not None:
+            _drop_fourth(rgbx[rows], rgb_stored[rows])
+            continue
         strip = image.crop((0, rows.start, width, rows.stop))
         colours, opacity = modes.to_rgb(strip, transform)
         if alpha_stored is not None and opacity is not None:
@@ -155,6 +159,15 @@ def _upright_picture(image: Opened, orientation: int) -> Picture:
     for rows in strips(*alpha.shape):
         transparency.composite(rgb[rows], alpha[rows], ground)
     return Picture(rgb, alpha, icc, ground)
+
+
+def _drop_fourth(rgbx: Pixels, target: Pixels) -> None:
+    import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
+
+    if target.flags.c_contiguous:
+        cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB, dst=target)
+    else:  # the picture is stored turned
+        target[...] = cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB).reshape(target.shape)
 
 
 def _as_stored(upright: Pixels, orientation: int) -> Pixels:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from service.engines.protocol import Alpha
 from service.imaging.options import Options
-from service.imaging.picture import Picture
+from service.imaging.picture import Picture, strips
 from service.imaging.placement import Box
 
 Floats = npt.NDArray[np.float32]
@@ -33,7 +33,10 @@ def check_mask(picture: Picture, alpha: Alpha) -> None:
         raise BadMask(f"the mask has shape {alpha.shape}, the image {picture.rgb.shape[:2]}")
     if alpha.dtype != np.float32:
         raise BadMask(f"the mask has type {alpha.dtype}, not float32")
-    low, high = float(alpha.min()), float(alpha.max())
+    extremes = [
+        (alpha[rows].min(), alpha[rows].max()) for rows in strips(*alpha.shape)
+    ]  # each strip is read once
+    low, high = float(np.min(extremes)), float(np.max(extremes))
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # false for NaN, too
         raise BadMask(f"the mask has values from {low} to {high}, not from 0 to 1")
 

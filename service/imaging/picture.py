@@ -16,8 +16,8 @@ from service.imaging.options import WHITE, Colour
 
 Pixels = npt.NDArray[np.uint8]
 
-STRIP_PIXELS = 1 << 18
-"""A strip is as many whole rows as make about this many pixels."""
+STRIP_PIXELS = 1 << 16
+"""A strip is as many whole rows as make about this many pixels: what is computed of them fits into a core's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +42,8 @@ class Picture:
         return width, height
 
 
-def strips(height: int, width: int) -> Iterator[slice]:
-    """The rows of each strip, from the top of an image to its bottom."""
-    rows = max(1, STRIP_PIXELS // width)
+def strips(height: int, width: int, *, least: int = 1) -> Iterator[slice]:
+    """The rows of each strip, at least so many, from the top of an image to its bottom."""
+    rows = max(least, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))

@@ -50,10 +50,10 @@ def measure(picture: Picture, alpha: Alpha, options: Options) -> Subject:
     uncertain = 0
     for rows in strips(height, width):
         raw = alpha[rows]
-        uncertain += int(np.count_nonzero((raw >= _UNCERTAIN[0]) & (raw <= _UNCERTAIN[1])))
-        kept = (raw if plain else mask_rows(picture, alpha, options, rows)) >= LEAST_ALPHA
-        in_column |= kept.any(axis=0)
-        in_row[rows] = kept.any(axis=1)
+        uncertain += int(np.count_nonzero(raw >= _UNCERTAIN[0]) - np.count_nonzero(raw > _UNCERTAIN[1]))
+        mask = raw if plain else mask_rows(picture, alpha, options, rows)
+        in_column |= mask.max(axis=0) >= LEAST_ALPHA
+        in_row[rows] = mask.max(axis=1) >= LEAST_ALPHA
     return Subject(_box(in_column, in_row), uncertain / (width * height))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.imaging.png_writer import write_png
 from supervisor.protocol import Outcome, ProbeError
 
 DRIFT_TOLERANCE = 2 / 255
@@ -36,9 +37,7 @@ def picture(width: int, height: int) -> bytes:
         subject = np.array([205, 84, 40]) + 30 * stripes + 10 * noise
         ground = np.array([120, 150, 175]) + 40 * (y - 0.5)[..., None] + 4 * noise
         rows[...] = np.clip(np.where(disc, subject, ground), 0, 255)
-    out = io.BytesIO()
-    Image.fromarray(rgb).save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return write_png(rgb)
 
 
 class Judge:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from metrics.catalogue import STAGES
 from service.engines.protocol import RGB, Alpha
+from service.imaging import deflate
 from service.version import __version__
 from tests.support.photos import encoded
 from tests.support.running_service import Start
@@ -36,7 +37,7 @@ async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -
     loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": WEIGHTS_HASH}
     loaded |= {"precision": "fp32", "precision_reason": "asked for"}
     assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
-    assert service.value("build_info", version=__version__, torch=TORCH) == 1
+    assert service.value("build_info", version=__version__, torch=TORCH, deflate=deflate.in_use()) == 1
 
 
 async def test_gauges_show_the_state_of_the_worker_and_the_device(start: Start, photo: bytes) -> None:

@@ -64,7 +64,7 @@ def to_rgb(strip: Image.Image, transform: ImageCmsTransform | None) -> tuple[Pix
     if transform is not None:
         source = {"RGB": "RGB", "CMYK": "CMYK"}.get(transform.input_mode, "L")
         strip = transform.apply(strip if strip.mode == source else strip.convert(source))
-    return np.array(strip.convert("RGB")), opacity
+    return np.array(strip if strip.mode == "RGB" else strip.convert("RGB")), opacity
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:

@@ -22,6 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from service.errors import Undecodable
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
+from service.imaging.formats.opened import IntoArray
 from service.imaging.picture import strips
 
 MAX_SCANS = 100
@@ -134,7 +135,11 @@ def _has_every_scan(data: bytes, scans: list[int], components: bytes) -> bool:
     return not any(missing_bits.values())
 
 
-class _WithoutEnd(JpegImageFile):
+class _Jpeg(IntoArray, JpegImageFile):
+    """A file of any colours; RGB are decoded into an array."""
+
+
+class _WithoutEnd(_Jpeg):
     """A file that has no end marker."""
 
     data: bytes
@@ -181,4 +186,4 @@ def _header_size(data: bytes) -> tuple[int, int]:
     raise Malformed
 
 
-JPEG = FileFormat("JPEG", _matches, _strip, JpegImageFile, header_size=_header_size)
+JPEG = FileFormat("JPEG", _matches, _strip, _Jpeg, header_size=_header_size)

@@ -53,6 +53,29 @@ class Opened(Protocol):
         ...
 
 
+class IntoArray(ImageFile):
+    """A file of Pillow's whose RGB pixels are decoded straight into an array, which saves several copies of them.
+
+    A class of a format has it in front of Pillow's own.
+    """
+
+    rgbx: Pixels | None = None
+    """H x W x 4, once the pixels are loaded: red, green, blue, and a byte without a meaning. None for other pixels."""
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if self.mode == "RGB" and self.tile and self.rgbx is None:
+            width, height = self.size
+            self.rgbx = np.zeros(
+                (height, width, 4), np.uint8
+            )  # a damaged file must not show what was in the memory
+            self.im = Image.frombuffer("RGBX", self.size, self.rgbx, "raw", "RGBX", 0, 1).im
+            self._mode = (
+                "RGBX"  # Pillow's own arrangement of RGB, but one that may lie in the memory of others
+            )
+        return super().load()
+
+
 class InSrgb:
     """An opened image whose strips become sRGB by the encoding that its container declares."""
 

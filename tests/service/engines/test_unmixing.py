@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from benchmarks.scenes import MATTES, Scene, composite_errors, scenes
+from service.engines import blocks, unmixing
 from service.engines.protocol import RGB, Alpha
 from service.engines.unmixing import estimate_foreground
 
@@ -110,6 +111,39 @@ def test_clear_pixels_continue_the_foreground_instead_of_showing_the_background(
     alpha[32:96, 32:96] = 1
     image[alpha == 1] = (10, 60, 20)
     assert np.abs(estimate_foreground(image, alpha)[:24].astype(int) - (10, 60, 20)).max() <= 2
+
+
+def test_what_is_far_from_everything_that_can_be_seen_is_black() -> None:
+    image, alpha = noise(600, 600)
+    alpha[:] = 0.9 / 255
+    alpha[250:300, 250:300] = 0.5
+    result = estimate_foreground(image, alpha)
+    assert not result[:120].any()
+    assert not result[:, 400:].any()
+    assert result[240:310, 240:310].any(axis=-1).all()
+
+
+def test_pixels_that_an_eight_bit_mask_calls_solid_keep_their_colours() -> None:
+    image, alpha = noise(300, 300)
+    assert np.array_equal(estimate_foreground(image, np.full_like(alpha, 254.5 / 255)), image)
+
+
+def test_blocks_solved_by_themselves_are_what_solving_the_whole_grid_gives() -> None:
+    """A large grid is solved in blocks where it is needed; the same cells as one grid must give the same colours."""
+    scene = next(scenes(1300, 900))
+    colours = np.ascontiguousarray(scene.image.transpose(2, 0, 1)).astype(np.float32)
+    chosen, _ = blocks.kinds(scene.alpha, unmixing._BLOCK)
+    chosen &= np.random.default_rng(0).random(chosen.shape) < 0.3
+    for size in ((900, 1300), (899, 1291), (20, 1300), (900, 7)):
+        height, width = size
+        start = np.random.default_rng(1).random((2, 3, height, width), np.float32) * 255
+        seen, alpha = colours[:, :height, :width], scene.alpha[:height, :width]
+        needed = chosen[: -(-height // unmixing._BLOCK), : -(-width // unmixing._BLOCK)]
+        whole = unmixing._relax(start[:, :, None], seen[:, None], alpha[None], unmixing._SWEEPS)[:, :, 0]
+        solved = start.copy()
+        unmixing._relax_blocks(solved, seen, alpha, needed, unmixing._SWEEPS)
+        for rows, columns in blocks.parts(needed, unmixing._BLOCK, size):
+            assert np.array_equal(solved[..., rows, columns], whole[..., rows, columns])
 
 
 def test_turning_the_picture_turns_the_result() -> None:

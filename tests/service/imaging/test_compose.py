@@ -167,6 +167,18 @@ def test_each_output_has_its_channels(output: Output, channels: tuple[int, ...])
     assert compose(Picture(SCENE), disc(150, 200), options(output), untouched).shape == (150, 200, *channels)
 
 
+@pytest.mark.parametrize("output", [Output.WHITE, Output.COLOUR, Output.BLUR, Output.BACKGROUND])
+def test_clear_blocks_show_the_background_alone_and_solid_ones_the_picture(output: Output) -> None:
+    alpha = np.full((150, 200), 0.001, np.float32)
+    alpha[:, :100] = 0.999
+    behind = Picture(np.full_like(SCENE, 99))
+    result = compose(Picture(SCENE), alpha, options(output), untouched, background=behind)
+    if output is not Output.BLUR:
+        shown = {Output.WHITE: WHITE, Output.COLOUR: COLOUR, Output.BACKGROUND: (99, 99, 99)}[output]
+        assert (result[:, 128:] == shown).all()
+    assert np.array_equal(result[:, :96], SCENE[:, :96])
+
+
 class Estimate:
     """A foreground estimate that paints everything, and remembers the mask it was given."""
 

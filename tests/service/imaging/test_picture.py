@@ -17,8 +17,12 @@ def test_strips_cover_every_row_once_in_order(height: int, width: int) -> None:
 
 
 def test_a_strip_holds_whole_rows_and_no_more_pixels_than_asked_for() -> None:
-    assert [strip.stop - strip.start for strip in strips(400, 1500)] == [174, 174, 52]
+    assert [strip.stop - strip.start for strip in strips(100, 1500)] == [43, 43, 14]
     assert len(list(strips(5, STRIP_PIXELS * 3))) == 5, "a row is never split"
+
+
+def test_a_strip_has_as_many_rows_as_are_needed() -> None:
+    assert [strip.stop - strip.start for strip in strips(80, STRIP_PIXELS, least=32)] == [32, 32, 16]
 
 
 def test_a_picture_says_its_width_first() -> None:
