@@ -1,8 +1,8 @@
 """Simulates many replicas: arrivals, places, refusals, cold starts, and KEDA's lag.
 
 ``python -m benchmarks.fleet`` prints what a fleet does with a load that nobody here can run. ``--measure`` first runs
-one real service and three with an engine that takes a known time (as ``benchmarks.goodput``), simulates the same, and
-prints both.
+one real service with an engine that takes a known time (as ``benchmarks.goodput``), simulates the same, and prints
+both.
 
 A replica is one server with places: a picture is let in if a place is free and if its wait and its own time stay within
 the share of the deadline that admission allows. What a refused client is told is decided by the service's own code
@@ -331,39 +331,27 @@ def varied(median: float, spread: float = 0.5) -> Callable[[random.Random], floa
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def compare_with_real_services(seconds: float, rounds: int) -> Iterator[str]:
-    """Measure one service and three, saturated and overloaded, simulate the same, and say the medians of both.
-
-    A picture's time is measured by a single saturated service, which does one after another.
-    """
+def compare_with_a_real_service(seconds: float, rounds: int) -> Iterator[str]:
+    """Measure one service under 5 and under 200 clients, simulate the same, and say the medians of both."""
     from benchmarks.goodput import QUEUE, load
 
-    few = QUEUE + 1
-    loads = [(1, few), (1, 200), (3, 3 * few), (3, 600)]
-    rows: dict[tuple[int, int, str], list[tuple[float, ...]]] = {}
-    times = []
+    few, many = QUEUE + 1, 200
+    rows: dict[tuple[int, str], list[tuple[float, ...]]] = {}
+    a_picture = []
     for _ in range(rounds):
-        for replicas, clients in loads:
-            measured = asyncio.run(load(clients, seconds, replicas))
-            if (replicas, clients) == (1, few):
-                times.append(seconds / measured.served)
-            fleet = Fleet(
-                seconds_a_picture=constant(times[-1]),
-                replicas=replicas,
-                rules=Rules(queue_size=QUEUE),
-                route=at_random,
-            )
+        real = {clients: asyncio.run(load(clients, seconds)) for clients in (few, many)}
+        a_picture.append(seconds / real[few].served)  # a saturated service does one after another
+        for clients, measured in real.items():
+            fleet = Fleet(seconds_a_picture=constant(a_picture[-1]), rules=Rules(queue_size=QUEUE))
             simulated = fleet.closed_load(clients, seconds)
             for name, seen in (("measured", measured), ("simulated", simulated)):
                 figures = (seen.served / seconds, seen.refused / seconds, seen.latency(50), seen.latency(95))
-                rows.setdefault((replicas, clients, name), []).append(figures)
-    yield f"{few} places each, {rounds} rounds; a picture takes {median(times) * 1000:.1f} ms"
-    yield f"{'replicas':>9} {'clients':>8} {'':>10} {'served/s':>9} {'429/s':>8} {'p50 s':>8} {'p95 s':>8}"
-    for (replicas, clients, name), rows_of_one in rows.items():
-        served, refused, p50, p95 = (median(column) for column in zip(*rows_of_one, strict=True))
-        yield (
-            f"{replicas:>9} {clients:>8} {name:>10} {served:>9.1f} {refused:>8.1f} {p50:>8.3f} {p95:>8.3f}"
-        )
+                rows.setdefault((clients, name), []).append(figures)
+    yield f"one service, {few} places, {rounds} rounds; a picture takes {median(a_picture) * 1000:.1f} ms"
+    yield f"{'clients':>8} {'':>10} {'served/s':>9} {'429/s':>8} {'p50 s':>8} {'p95 s':>8}"
+    for (clients, name), figures in rows.items():
+        served, refused, p50, p95 = (median(column) for column in zip(*figures, strict=True))
+        yield f"{clients:>8} {name:>10} {served:>9.1f} {refused:>8.1f} {p50:>8.3f} {p95:>8.3f}"
 
 
 def sizes(a_picture: float, seconds: float) -> Iterator[str]:
@@ -415,7 +403,7 @@ def steps(a_picture: float) -> Iterator[str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--measure", action="store_true", help="run real services too, and compare")
+    parser.add_argument("--measure", action="store_true", help="run a real service too, and compare")
     parser.add_argument("--seconds-a-picture", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each load")
@@ -423,7 +411,7 @@ def main() -> None:
     tables = [sizes(given.seconds_a_picture, 300), steps(given.seconds_a_picture)]
     if given.measure:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-        tables.insert(0, compare_with_real_services(given.seconds, given.rounds))
+        tables.insert(0, compare_with_a_real_service(given.seconds, given.rounds))
     started = time.monotonic()
     for table in tables:
         for line in table:

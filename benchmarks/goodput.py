@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
 
 import structlog
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestServer
-from yarl import URL
 
 from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import PARTS, create_app
@@ -48,22 +44,23 @@ class Load:
         return quantiles(self.latencies, n=100)[percent - 1]
 
 
-async def load(clients: int, seconds: float, replicas: int = 1) -> Load:
-    """Let clients send pictures for so many seconds, each its next one when it has an answer.
-
-    Each attempt goes to one of the replicas at random.
-    """
+async def load(clients: int, seconds: float) -> Load:
+    """Let clients send pictures for so many seconds, each its next one when it has an answer."""
     configure_libraries()
-    async with AsyncExitStack() as stack:
-        addresses = [await stack.enter_async_context(replica()) for _ in range(replicas)]
-        session = await stack.enter_async_context(ClientSession(connector=TCPConnector(limit=0)))
+    engine = ScriptedEngine()
+    app = create_app(Settings(queue_size=QUEUE), engine=engine)
+    async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:
+        url = server.make_url("/process")
+        async with asyncio.timeout(60):
+            while not app[PARTS].supervisor.ready:
+                await asyncio.sleep(0.01)
+        engine.on_infer = taking(SECONDS_A_PICTURE)
         picture, seen = encoded(), Load()
         end = time.monotonic() + seconds
 
         async def client() -> None:
             first = time.monotonic()
             while time.monotonic() < end:
-                url = random.choice(addresses)
                 async with session.post(url, data=picture, headers=HEADERS) as response:
                     await response.read()
                     if response.status == 429:
@@ -77,19 +74,6 @@ async def load(clients: int, seconds: float, replicas: int = 1) -> Load:
 
         await asyncio.gather(*(client() for _ in range(clients)))
         return seen
-
-
-@asynccontextmanager
-async def replica() -> AsyncIterator[URL]:
-    """A ready service whose pictures take a known time; its address for pictures."""
-    engine = ScriptedEngine()
-    app = create_app(Settings(queue_size=QUEUE), engine=engine)
-    async with TestServer(app) as server:
-        async with asyncio.timeout(60):
-            while not app[PARTS].supervisor.ready:
-                await asyncio.sleep(0.01)
-        engine.on_infer = taking(SECONDS_A_PICTURE)
-        yield server.make_url("/process")
 
 
 async def goodput(clients: int, seconds: float) -> float:
