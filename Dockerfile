@@ -25,8 +25,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     TMPDIR=/var/cache/inspyrenet \
     # where transparent-background keeps its checkpoints, in .transparent-background/
     TRANSPARENT_BACKGROUND_FILE_PATH=/opt/weights \
-    # albumentations would ask the network for a newer version at every import
-    NO_ALBUMENTATIONS_UPDATE=1
+    # so that the program needs no shell to find its modules
+    PYTHONPATH=/app
 WORKDIR /app
 
 
@@ -38,18 +38,24 @@ ARG PIP_ARGS=""
 ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY pyproject.toml constraints.txt ./
 COPY deploy/fetch_u2netp.py deploy/
+# What is needed to serve, and no more. docs/image.md says what is left out, and why nothing misses it:
+# - transparent-background is installed without its requirements, because only the modules of its network are imported;
+# - torch comes without those that only its compilers import, and without its own tests, headers and tools.
+# Bytecode is compiled here, in a form that does not depend on the modification time of the source: a layer keeps whole seconds
+# only, and some builders round them up. Python would take such bytecode for stale, and compile half of torch at every start,
+# because it cannot store the result in a read-only file system. (compileall fails if one file of a package is no Python.)
 RUN python3 -m venv /opt/venv \
-    && python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+    && python -c 'import tomllib; print(*(line for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if not line.startswith(("transparent-background", "torchvision"))), sep="\n")' \
        > requirements.txt \
     && python -m pip install --constraint constraints.txt pip setuptools wheel \
-    && python -m pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} ${PIP_ARGS} torch torchvision \
+    && python -m pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} ${PIP_ARGS} torch \
     && python -m pip install --constraint constraints.txt ${PIP_ARGS} --requirement requirements.txt \
-    # transparent-background requires opencv-python, which needs libGL. Both OpenCV packages write into cv2/, so the
-    # headless one is installed last.
-    && python -m pip uninstall --yes opencv-python \
-    && python -m pip install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless \
+    && python -m pip install --constraint constraints.txt ${PIP_ARGS} --no-deps --no-build-isolation transparent-background \
     && python deploy/fetch_u2netp.py -- ${PIP_ARGS} \
-    && python -m pip uninstall --yes wheel pip
+    && python -m pip uninstall --yes sympy mpmath networkx jinja2 markupsafe wheel pip \
+    && cd /opt/venv/lib/python3*/site-packages \
+    && (cd torch && rm -rf test include share bin/*[Tt]est* bin/protoc*) \
+    && { python -m compileall -qq -f --invalidation-mode unchecked-hash . || test -e torch/__pycache__; }
 
 
 FROM base AS sbom
@@ -108,10 +114,23 @@ COPY LICENSE NOTICE inspyrenet ./
 COPY metrics metrics
 COPY supervisor supervisor
 COPY service service
-RUN python -m compileall -q .
+# The standard library too: the base image has it without bytecode.
+RUN python -m compileall -q -f --invalidation-mode unchecked-hash . \
+    && { python -m compileall -qq -f --invalidation-mode unchecked-hash -x '/(test|tests|idlelib|lib2to3|site-packages|dist-packages)/' \
+           "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true; }
 USER 10001:0
 
+# VERSION and REVISION (the commit) are for whoever publishes an image.
+ARG VERSION="" REVISION=""
+LABEL org.opencontainers.image.title="inspyrenet-api" \
+      org.opencontainers.image.description="Background removal as an HTTP service that never lies about being warm" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["inspyrenet", "check"]
-# The script replaces itself by Python, which then is the first process of the container and gets SIGTERM.
-ENTRYPOINT ["inspyrenet"]
+# Neither needs a shell. Python is the first process of the container, and gets SIGTERM. -P keeps the current directory out of
+# the import path.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python", "-P", "-m", "service", "check"]
+ENTRYPOINT ["python", "-P", "-m", "service"]

@@ -81,12 +81,13 @@ soak: setup ## run the long reliability tests: 20,000 damaged files, 10,000 smal
 	$(BIN)/python -m benchmarks.goodput
 
 .PHONY: check
-check: setup ## check style, format, types, import contracts, known vulnerabilities and alert rules
+check: setup ## check style, format, types, import contracts, known vulnerabilities, manifests and alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/audit.py
+	$(BIN)/python deploy/manifests.py
 	@if command -v promtool >/dev/null; then set -x; promtool check rules metrics/alerts.yml && promtool test rules metrics/alerts_test.yml; \
 	elif [ "$$REQUIRE_E2E" = 1 ]; then echo "check: promtool is missing (Debian: apt-get install prometheus)" >&2; exit 1; \
 	else echo "check: the alert rules were SKIPPED: promtool is missing (Debian: apt-get install prometheus)"; fi

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass, field
+from statistics import quantiles
 
 import structlog
 from aiohttp import ClientSession, TCPConnector
@@ -28,8 +30,22 @@ SECONDS_A_PICTURE = 0.02
 HEADERS = {"Content-Type": "application/octet-stream"}
 
 
-async def goodput(clients: int, seconds: float) -> float:
-    """Return the pictures served per second."""
+@dataclass
+class Load:
+    """What the clients of one run saw."""
+
+    served: int = 0
+    refused: int = 0
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from a picture's first attempt to its answer."""
+
+    def latency(self, percent: int) -> float:
+        """A percentile of the latencies."""
+        return quantiles(self.latencies, n=100)[percent - 1]
+
+
+async def load(clients: int, seconds: float) -> Load:
+    """Let clients send pictures for so many seconds, each its next one when it has an answer."""
     configure_libraries()
     engine = ScriptedEngine()
     app = create_app(Settings(queue_size=QUEUE), engine=engine)
@@ -39,20 +55,30 @@ async def goodput(clients: int, seconds: float) -> float:
             while not app[PARTS].supervisor.ready:
                 await asyncio.sleep(0.01)
         engine.on_infer = taking(SECONDS_A_PICTURE)
-        picture, served = encoded(), 0
+        picture, seen = encoded(), Load()
         end = time.monotonic() + seconds
 
         async def client() -> None:
-            nonlocal served
+            first = time.monotonic()
             while time.monotonic() < end:
                 async with session.post(url, data=picture, headers=HEADERS) as response:
                     await response.read()
-                    served += response.status == 200
                     if response.status == 429:
+                        seen.refused += 1
                         await asyncio.sleep(float(response.headers["Retry-After"]))
+                        continue
+                    seen.served += response.status == 200
+                    now = time.monotonic()
+                    seen.latencies.append(now - first)
+                    first = now
 
         await asyncio.gather(*(client() for _ in range(clients)))
-        return served / seconds
+        return seen
+
+
+async def goodput(clients: int, seconds: float) -> float:
+    """Return the pictures served per second."""
+    return (await load(clients, seconds)).served / seconds
 
 
 def main() -> None:

@@ -1,0 +1,252 @@
+"""What the files in ``deploy/`` say of the service is true: ports, paths, variables, metrics, limits and graces.
+
+The files are read as they are, so nothing has to be installed for these tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from metrics.catalogue import Metrics
+from service.app import create_app
+from service.lifecycle import CLOSING_SECONDS
+from service.settings import Settings, variable
+from tests.metrics.promql import selectors
+from tests.support.programs import ROOT
+from tests.support.scripted_engine import ScriptedEngine
+
+DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+DEFAULTS = Settings()
+
+TEXTS = [
+    ROOT / "Dockerfile",
+    *ROOT.glob(".github/workflows/*"),
+    *(
+        path
+        for path in sorted(DEPLOY.rglob("*"))
+        if path.suffix in {".yaml", ".yml", ".cfg", ".md", ".toml"} and "schemas" not in path.parts
+    ),
+]
+MANIFESTS = [path for path in TEXTS if path.suffix == ".yaml" and "grafana" not in path.parts]
+
+ids = {"ids": lambda path: str(path.relative_to(ROOT))}
+
+
+def documents(path: Path) -> list[Any]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def found(value: Any, key: str) -> Iterator[Any]:
+    """Every value of a key, at any depth."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value[key]
+        for inner in value.values():
+            yield from found(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from found(inner, key)
+
+
+def of(*parts: str) -> Any:
+    [document] = documents(DEPLOY.joinpath(*parts))
+    return document
+
+
+def pod(manifest: Any) -> Any:
+    return manifest["spec"]["template"]["spec"]
+
+
+def setting(manifest: Any, field: str) -> float:
+    """A setting of the service's container: its variable, else the default."""
+    given = {entry["name"]: entry["value"] for entry in pod(manifest)["containers"][0]["env"]}
+    return float(given.get(variable(field), getattr(DEFAULTS, field)))
+
+
+DEPLOYMENT = of("kubernetes", "base", "deployment.yaml")
+CLOUD_RUN = of("cloudrun", "service.yaml")
+KNATIVE = of("cloudrun", "knative.yaml")
+PODS = {"kubernetes": DEPLOYMENT, "cloudrun": CLOUD_RUN, "knative": KNATIVE}
+
+
+@pytest.fixture(scope="module")
+def routes() -> set[str]:
+    app = create_app(Settings(), engine=ScriptedEngine(), registry=CollectorRegistry())
+    return {resource.canonical for resource in app.router.resources()}
+
+
+@pytest.fixture(scope="module")
+def exported() -> set[str]:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    families = list(registry.collect())
+    return {family.name for family in families} | {s.name for family in families for s in family.samples}
+
+
+@pytest.mark.parametrize("path", TEXTS, **ids)
+def test_every_variable_is_that_of_a_setting(path: Path) -> None:
+    known = {variable(field) for field in Settings.model_fields}
+    assert set(re.findall(r"\bINSPYRENET_[A-Z0-9_]+", path.read_text())) <= known
+
+
+@pytest.mark.parametrize("path", TEXTS, **ids)
+def test_every_metric_is_exported(path: Path, exported: set[str]) -> None:
+    # What has a colon beside it is recorded by a rule.
+    named = set(re.findall(r"(?<![\w:/-])inspyrenet_[a-z0-9_]+(?![\w:/-])", path.read_text()))
+    assert named <= exported
+
+
+def test_every_query_that_scales_selects_metrics_of_the_service(exported: set[str]) -> None:
+    queries = [
+        trigger["metadata"]["query"]
+        for trigger in of("kubernetes", "keda", "scaledobject.yaml")["spec"]["triggers"]
+    ]
+    assert {selector.name for query in queries for selector in selectors(query)} <= exported
+    pods = list(found(of("kubernetes", "hpa", "horizontalpodautoscaler.yaml"), "metric"))
+    assert pods
+    assert {metric["name"] for metric in pods} <= exported
+
+
+@pytest.mark.parametrize("path", MANIFESTS, **ids)
+def test_every_probe_asks_a_path_and_a_port_of_the_service(path: Path, routes: set[str]) -> None:
+    for probe in found(documents(path), "httpGet"):
+        assert probe["path"] in routes
+        assert probe.get("port", "http") in {"http", DEFAULTS.port}
+    for endpoints in found(documents(path), "podMetricsEndpoints"):
+        assert all(endpoint["path"] in routes for endpoint in endpoints)
+
+
+def test_only_liveness_may_restart_and_readiness_asks_for_readiness() -> None:
+    for manifest in PODS.values():
+        container = pod(manifest)["containers"][0]
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert pod(DEPLOYMENT)["containers"][0]["startupProbe"]["httpGet"]["path"] == "/livez"
+    assert pod(DEPLOYMENT)["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod(KNATIVE)["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod(CLOUD_RUN)["containers"][0]["startupProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_every_path_in_the_proxy_is_a_path_of_the_service(routes: set[str]) -> None:
+    text = (DEPLOY / "haproxy.cfg").read_text()
+    named = {path for paths in re.findall(r"\bpath((?: /[\w./]+)+)", text) for path in paths.split()}
+    assert named
+    assert named <= routes
+
+
+def test_the_port_is_the_default_of_the_service() -> None:
+    for manifest in PODS.values():
+        [port] = pod(manifest)["containers"][0]["ports"]
+        assert port["containerPort"] == DEFAULTS.port
+    assert re.findall(r"^EXPOSE (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == [
+        str(DEFAULTS.port)
+    ]
+    agent = yaml.safe_load((DEPLOY / "prometheus-agent.yml").read_text())
+    assert list(found(agent, "targets")) == [[f"localhost:{DEFAULTS.port}"]]
+
+
+def test_the_named_port_of_services_policies_and_monitors_is_that_of_the_container() -> None:
+    [port] = pod(DEPLOYMENT)["containers"][0]["ports"]
+    assert of("kubernetes", "base", "service.yaml")["spec"]["ports"][0]["targetPort"] == port["name"]
+    policy = of("kubernetes", "base", "networkpolicy.yaml")["spec"]
+    assert [rule["ports"] for rule in policy["ingress"]] == [[{"port": port["name"]}]]
+    [endpoint] = of("kubernetes", "monitoring", "podmonitor.yaml")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == port["name"]
+
+
+def test_every_selector_finds_the_pods() -> None:
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
+    assert of("kubernetes", "base", "service.yaml")["spec"]["selector"] == labels
+    for parts, key in {
+        ("base", "poddisruptionbudget.yaml"): "selector",
+        ("base", "networkpolicy.yaml"): "podSelector",
+        ("monitoring", "podmonitor.yaml"): "selector",
+    }.items():
+        assert of("kubernetes", *parts)["spec"][key]["matchLabels"] == labels
+
+
+def test_the_job_that_the_pod_monitor_makes_is_one_that_the_rules_look_for() -> None:
+    monitor = of("kubernetes", "monitoring", "podmonitor.yaml")
+    job = f"inspyrenet/{monitor['metadata']['name']}"  # the operator's: namespace/name
+    patterns = set(re.findall(r'up\{job=~"([^"]+)"', (ROOT / "metrics/alerts.yml").read_text()))
+    assert patterns
+    assert all(re.fullmatch(pattern, job) for pattern in patterns)
+
+
+@pytest.mark.parametrize("scaler", ["keda/scaledobject.yaml", "hpa/horizontalpodautoscaler.yaml"])
+def test_an_autoscaler_keeps_a_pod_of_the_deployment_which_names_no_number_itself(scaler: str) -> None:
+    spec = of("kubernetes", *scaler.split("/"))["spec"]
+    assert spec["scaleTargetRef"]["name"] == DEPLOYMENT["metadata"]["name"]
+    assert spec.get("minReplicaCount", spec.get("minReplicas")) >= 1
+    assert "replicas" not in DEPLOYMENT["spec"]
+
+
+def test_a_missing_series_is_an_error_for_keda_and_never_a_reason_to_scale_down() -> None:
+    spec = of("kubernetes", "keda", "scaledobject.yaml")["spec"]
+    for trigger in spec["triggers"]:
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+        assert trigger["metricType"] == "AverageValue"  # the fallback needs it
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+
+
+def test_kubernetes_and_knative_wait_for_every_accepted_picture() -> None:
+    for manifest in (DEPLOYMENT, KNATIVE):
+        drain = setting(manifest, "drain_timeout")
+        assert drain >= setting(manifest, "request_timeout") + CLOSING_SECONDS
+    stop = pod(DEPLOYMENT)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod(DEPLOYMENT)["terminationGracePeriodSeconds"] >= stop + setting(DEPLOYMENT, "drain_timeout") + 5
+    assert pod(KNATIVE)["timeoutSeconds"] >= setting(KNATIVE, "drain_timeout") + 5
+
+
+def test_cloud_run_and_compose_kill_after_the_drain_has_ended() -> None:
+    assert setting(CLOUD_RUN, "drain_timeout") < 10  # Cloud Run's own; it cannot be set
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    graces = [
+        float(service["stop_grace_period"].removesuffix("s"))
+        for service in compose.values()
+        if "stop_grace_period" in service
+    ]
+    assert graces
+    assert min(graces) > DEFAULTS.drain_timeout
+
+
+@pytest.mark.parametrize("manifest", [CLOUD_RUN, KNATIVE], ids=["cloudrun", "knative"])
+def test_a_platform_sends_as_many_requests_as_the_service_has_places(manifest: Any) -> None:
+    assert pod(manifest)["containerConcurrency"] == setting(manifest, "queue_size") + 1
+    longest = setting(manifest, "read_timeout") + setting(manifest, "request_timeout")
+    assert longest < pod(manifest)["timeoutSeconds"] < longest + 30
+
+
+def test_the_startup_budget_of_cloud_run_is_one_that_it_allows() -> None:
+    probe = pod(CLOUD_RUN)["containers"][0]["startupProbe"]
+    assert 60 <= probe["periodSeconds"] * probe["failureThreshold"] <= 240
+
+
+def test_the_proxy_waits_as_long_as_the_service_and_lets_its_largest_body_in() -> None:
+    text = (DEPLOY / "haproxy.cfg").read_text()
+    waits = [float(seconds) for seconds in re.findall(r"timeout server (\d+)s", text)]
+    assert waits
+    assert min(waits) > DEFAULTS.request_timeout  # from the end of the body on
+    assert int(re.findall(r"req\.body_size gt (\d+)", text)[0]) >= DEFAULTS.max_upload_bytes
+
+
+def test_the_user_and_the_writable_folder_are_those_of_the_image() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    [(user, group)] = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)
+    [cache] = re.findall(r"\bHOME=(/var/\S+)", dockerfile)
+    for manifest, security in (
+        (DEPLOYMENT, pod(DEPLOYMENT)["securityContext"]),
+        (KNATIVE, pod(KNATIVE)["containers"][0]["securityContext"]),
+    ):
+        assert (security["runAsUser"], security["runAsGroup"]) == (int(user), int(group))
+        container = pod(manifest)["containers"][0]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == [cache]

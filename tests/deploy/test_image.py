@@ -1,0 +1,98 @@
+"""The image: nothing that it leaves out is missed while it serves, and it needs no shell."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.photos import encoded
+from tests.support.programs import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+OF_NO_REQUIREMENT = {"numba", "llvmlite", "scipy", "kornia_rs", "albucore", "huggingface_hub"}
+"""What the requirements of transparent-background require in turn."""
+
+RUN_WITHOUT = """
+import sys
+absent = set(sys.argv.pop(1).split(","))
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import os
+from service.cli.commands import main
+raise SystemExit(main(sys.argv[1:], os.environ))
+"""
+
+
+def left_out() -> set[str]:
+    """The modules that an image does not have and a full installation has."""
+    kept = {
+        re.split(r"[^\w-]", line)[0].lower()
+        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        if not line.startswith(("transparent-background", "torchvision"))
+    }
+    [uninstalled] = re.findall(r"pip uninstall --yes ([\w ]+)", DOCKERFILE)
+    required = importlib.metadata.requires("transparent-background") or []
+    names = {re.split(r"[^\w-]", line)[0].lower() for line in required if "extra ==" not in line}
+    assert "--no-deps --no-build-isolation transparent-background" in DOCKERFILE
+    absent = names - kept | set(uninstalled.split()) | {"torchvision"} | OF_NO_REQUIREMENT
+    return {name.replace("-", "_") for name in absent} - {"pip", "opencv_python"}
+
+
+def test_what_is_left_out_is_what_the_document_lists() -> None:
+    table = (ROOT / "docs" / "image.md").read_text()
+    missing = {name for name in left_out() if f"`{name}`" not in table.replace("-", "_")}
+    assert missing == set()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ["inspyrenet", "u2netp"])
+def test_a_picture_is_cut_out_without_the_packages_that_the_image_leaves_out(
+    engine: str, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encoded())
+    command = ["cut", "photo.jpg", "--to", "out", "--engine", engine]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_WITHOUT, ",".join(left_out()), *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "INSPYRENET_WEIGHTS": "dummy"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in (tmp_path / "out").glob("*.png")] == ["photo.png"]
+
+
+@pytest.mark.parametrize("instruction", ["ENTRYPOINT", "HEALTHCHECK"])
+def test_neither_the_service_nor_its_health_check_needs_a_shell(instruction: str) -> None:
+    [line] = re.findall(rf"^{instruction} .*?(\[.*\])$", DOCKERFILE, re.MULTILINE)
+    assert json.loads(line)[:4] == ["python", "-P", "-m", "service"]
+
+
+def test_bytecode_does_not_depend_on_modification_times_which_layers_round() -> None:
+    compiled = re.findall(r"-m compileall .*", DOCKERFILE)
+    assert len(compiled) == 3
+    # Without -f, what pip has compiled would stay, and pip knows modification times only.
+    assert all(" -f --invalidation-mode unchecked-hash" in command for command in compiled)
+
+
+def test_every_action_of_the_workflow_names_a_version_and_every_script_exists() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(re.search(r"@v\d", step["uses"]) for step in steps if "uses" in step)
+    scripts = {name for step in steps for name in re.findall(r"\.ci/[\w-]+", step.get("run", ""))}
+    assert scripts
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
