@@ -7,7 +7,7 @@ Whatever is started here must be stopped here, in reverse order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,7 @@ from service.inference.thread_results import in_daemon_thread
 from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
 from service.settings import Settings
+from service.tracing.spans import OFF, Tracer
 from service.version import __version__
 from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
@@ -64,6 +65,7 @@ class Parts:
     engine: Engine
     canary_side: int
     metrics: Metrics
+    tracer: Tracer
     lifecycle: Lifecycle
     codec_pool: CodecPool
     device_thread: DeviceThread
@@ -90,6 +92,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     slow_clients: SlowClients | None = None,
     remote_pictures: RemotePictures | None = None,
+    make_tracer: Callable[[Metrics], Tracer] = lambda _: OFF,
 ) -> web.Application:
     """Put everything together.
 
@@ -100,6 +103,7 @@ def create_app(
         registry: where the metrics go; a new one if not given.
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
         remote_pictures: fetches pictures by their address; from the settings' hosts if not given.
+        make_tracer: makes what records requests and probes; nothing is recorded if not given.
 
     Raises:
         ConfigurationError: the references that the settings name cannot be used.
@@ -111,14 +115,21 @@ def create_app(
         references = ReferenceSet.open(
             settings.references, engine=settings.engine, max_pixels=settings.max_pixels
         )
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics, references=references)
+    parts = build_parts(
+        settings,
+        engine=engine,
+        lifecycle=lifecycle,
+        metrics=metrics,
+        tracer=make_tracer(metrics),
+        references=references,
+    )
     listen_to_each_other(parts)
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
         middlewares=[
             follow_connection(lifecycle),
-            track_requests(metrics),
+            track_requests(metrics, parts.tracer),
             cors.middleware(),
             render_errors(metrics, {"/v1.0/": removebg_envelope}),
         ],
@@ -141,6 +152,7 @@ def build_parts(
     engine: Engine,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    tracer: Tracer = OFF,
     references: ReferenceSet | None = None,
 ) -> Parts:
     """Everything below HTTP, in the order in which one part needs another."""
@@ -172,6 +184,7 @@ def build_parts(
         device_errors=device_errors,
         lifecycle=lifecycle,
         metrics=metrics,
+        tracer=tracer,
         references=references,
         references_gate=settings.references_gate,
         canary_side=side,
@@ -181,6 +194,7 @@ def build_parts(
         engine=engine,
         canary_side=side,
         metrics=metrics,
+        tracer=tracer,
         lifecycle=lifecycle,
         codec_pool=codec_pool,
         device_thread=device_thread,

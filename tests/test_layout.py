@@ -63,6 +63,7 @@ TESTED_ELSEWHERE = {
     "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
     "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
+    "service/tracing/spans.py": "does nothing; tests/behaviour/test_traces.py proves that, and what replaces it",
     "service/version.py": "data only",
 }
 """A module of the service without a test file of its own -> why, and which files test it.
