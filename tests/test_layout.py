@@ -46,6 +46,7 @@ TESTED_ELSEWHERE = {
     "service/app.py": "puts all parts together; every test in tests/behaviour/ runs it",
     "service/batch/cutter.py": "tests/service/cli/test_cut.py",
     "service/batch/survey.py": "tests/service/cli/test_cut.py",
+    "service/cli/cut_report.py": "tests/service/cli/test_cut_run.py",
     "service/cli/offline.py": "tests/service/cli/test_accept.py and tests/service/cli/test_cut.py",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
     "service/errors.py": "data only; tests/behaviour/test_status_codes.py",

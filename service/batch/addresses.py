@@ -8,6 +8,7 @@ expect of files.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +45,12 @@ class Address:
         """What follows the last slash."""
         return self.text.rstrip("/").rpartition("/")[2]
 
+    @property
+    def prefix(self) -> str:
+        """What comes before the path: the scheme and its slashes, two or three."""
+        scheme, _, rest = self.text.partition("://")
+        return f"{scheme}:///" if rest.startswith("/") else f"{scheme}://"
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -53,6 +60,8 @@ class Listed:
     below: PurePosixPath
     """Its place below the address that was listed; the name alone if it was named itself."""
     stamp: Stamp
+    named: bool
+    """Whether it was named itself, or by a pattern."""
 
 
 def is_address(text: str) -> bool:
@@ -68,6 +77,8 @@ class ObjectStore:
     """
 
     def __init__(self, address: Address) -> None:
+        for library in ("aiobotocore", "botocore"):  # they say where they found keys
+            logging.getLogger(library).setLevel(logging.WARNING)
         with _as_os_errors(address):
             from fsspec.core import url_to_fs  # noqa: PLC0415 - only if an address is used
 
@@ -91,7 +102,9 @@ class ObjectStore:
                 found, root = self._fs.find(path, detail=True), path.rstrip("/") + "/"
         for name, info in sorted(found.items()):
             if info.get("type", "file") == "file" and not name.endswith("/"):
-                yield self._listed(name, name.removeprefix(root) if root else name.rpartition("/")[2], info)
+                below = name.removeprefix(root) if root else name.rpartition("/")[2]
+                found_at = Address(f"{address.prefix}{name.lstrip('/')}")
+                yield Listed(found_at, PurePosixPath(below), _stamp(info), named=not root)
 
     def read(self, address: Address, *, most: int) -> bytes:
         """At most so many bytes of an object.
@@ -143,9 +156,6 @@ class ObjectStore:
 
     def _path_of(self, address: Address) -> str:
         return str(self._fs._strip_protocol(address.text))
-
-    def _listed(self, name: str, below: str, info: Mapping[str, Any]) -> Listed:
-        return Listed(Address(self._fs.unstrip_protocol(name)), PurePosixPath(below), _stamp(info))
 
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:

@@ -167,16 +167,16 @@ class _Search:
         if not listed:
             self._problem(str(address), "There is nothing at this address.")
         for each in listed:
-            self._object(each, named=str(each.below) == each.address.name and len(listed) == 1)
+            self._object(each)
 
-    def _object(self, each: Listed, *, named: bool) -> None:
+    def _object(self, each: Listed) -> None:
         hidden = [part for part in each.below.parts if part.startswith(".")]
         if ledger.SHARDS in hidden:
             return
         ending = each.below.suffix.lower()
         if hidden:
             self.found.passed_over["hidden"] += 1
-        elif not named and ending not in PICTURE_ENDINGS:
+        elif not each.named and ending not in PICTURE_ENDINGS:
             self.found.passed_over[ending or "without an ending"] += 1
         else:
             self._add_source(Source(each.address, each.below, str(each.address), each.stamp))

@@ -7,12 +7,15 @@ that the one at fault is found and the others get their results. Ray is imported
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -193,11 +196,20 @@ def connected(address: str) -> Iterator[Any]:
     Raises:
         CannotUseCluster: there is no cluster at this address.
     """
+    # Ray reports its use to its makers otherwise. What the operator has set stays.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")
     import ray  # noqa: PLC0415 - takes seconds
     import ray.data  # noqa: PLC0415
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address or None,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         words = " ".join(str(error).split())[:300]
         raise CannotUseCluster(f"--ray {address}: there is no cluster: {words}") from error
@@ -208,6 +220,11 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _python_path() -> str:
+    """Where the workers find this program: at the same path as here."""
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
 
 
 def workers_for(ray: Any, settings: Settings, *, most: int | None) -> Workers:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from service import logs, startup
+from service.app import Parts
 from service.batch.cutter import Cutter
 from service.batch.ledger import Record
 from service.batch.output_folder import CannotWrite, Shared
@@ -82,7 +83,8 @@ class ClusterWorker:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="cut", daemon=True).start()
         try:
-            self._in_loop(self._start())
+            parts = self._prepare()
+            self._in_loop(self._start(parts))
         except (EngineError, OSError) as error:
             reason = system_reason(error) if isinstance(error, OSError) else str(error)
             self._cannot_start = f"{socket.gethostname()}: {reason}"
@@ -99,7 +101,7 @@ class ClusterWorker:
     def _in_loop(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    async def _start(self) -> None:
+    def _prepare(self) -> Parts:
         work = self._work
         if work.version != __version__:
             raise OSError(
@@ -113,7 +115,9 @@ class ClusterWorker:
             raise OSError(
                 None, "This machine does not see the folder of the results. Share it, or name an address."
             ) from error
-        parts = offline_parts(work.settings, work.make_engine(work.settings))
+        return offline_parts(work.settings, work.make_engine(work.settings))
+
+    async def _start(self, parts: Parts) -> None:
         self._exits = AsyncExitStack()  # never closed: the process ends with Ray's work
         await self._exits.enter_async_context(loaded(parts, report=lambda _: None))
         parts.lifecycle.on_drain(
@@ -125,8 +129,8 @@ class ClusterWorker:
             pipeline=parts.pipeline,
             admission=parts.admission,
             device_errors=parts.device_errors,
-            options=work.options,
-            background=work.background,
+            options=self._work.options,
+            background=self._work.background,
         )
 
     async def _cut(self, to_do: Sequence[ToDo]) -> list[Done]:
