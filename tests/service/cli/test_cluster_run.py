@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 
 def ray(test: Callable[..., None]) -> Callable[..., None]:
     """Mark a test that uses the cluster. Ray warns of its own settings, and of processes that it leaves behind."""
-    for mark in (pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")):
+    for mark in (pytest.mark.ray, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")):
         test = mark(test)
     return test
 
@@ -70,10 +70,20 @@ def cluster(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUT_PIDS", str(tmp_path_factory.mktemp("pids")))
         patch.setenv("RAY_agent_register_timeout_ms", "300000")  # a busy machine is no fault
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        cluster.second = cluster.add_node(num_cpus=1)
+        cluster = patiently(
+            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        )
+        cluster.second = patiently(lambda: cluster.add_node(num_cpus=1))
         yield cluster
         cluster.shutdown()
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a node. Ray gives one 30 s, which is not enough on a busy machine."""
+    for _ in range(4):
+        with suppress(Exception):
+            return start()
+    return start()
 
 
 def run(cluster: Any, *argv: str, engine: Callable[[Settings], Any]) -> int:
