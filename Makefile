@@ -65,10 +65,15 @@ test test-fast: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: test
 test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray" $(ARGS)
+
+.PHONY: test-ray
+test-ray: setup ## install Ray and an S3 server for tests (170 MB to download, 500 MB of disk), and test cut --ray on a cluster here
+	$(PIP) install --quiet --constraint constraints.txt --group ray
+	REQUIRE_E2E=1 $(BIN)/python -m pytest -n 0 -m ray tests/service/cli/test_cluster_run.py $(ARGS)
 
 # The marks are explained in pyproject.toml.
-SLOW := process or network or photographs or timing or memory or e2e or stock or gpu
+SLOW := process or network or photographs or timing or memory or e2e or stock or gpu or ray
 .PHONY: test-fast
 test-fast: setup ## run the tests without a mark that says why they are slow (a few minutes); ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ($(SLOW))" $(ARGS)

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,7 @@ class Service:
         home: the folder of all its caches.
         command: arguments of Python, if another program is to run. It must listen on ``INSPYRENET_PORT``.
         log: for its output; the default is a file in its home.
+        env: further environment variables.
         settings: environment variables without ``INSPYRENET_``, such as ``WEIGHTS``.
     """
 
@@ -84,15 +85,21 @@ class Service:
         *,
         command: tuple[str, ...] = ("-m", "service"),
         log: BinaryIO | None = None,
+        env: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
         self.port = free_port()
         values = {"HOST": "127.0.0.1", "PORT": self.port, **settings}
-        env = environment(home, **{f"INSPYRENET_{name}": str(value) for name, value in values.items()})
+        named = {f"INSPYRENET_{name}": str(value) for name, value in values.items()}
+        variables = environment(home, **named, **(env or {}))
         self._log = log or (home / "service.log").open("wb")
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=env, stdout=self._log, stderr=self._log
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=variables,
+            stdout=self._log,
+            stderr=self._log,
         )
 
     def __enter__(self) -> Self:

@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import sys
+from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -52,9 +53,11 @@ def service() -> None:
     from service.engines.u2netp.engine import U2netpEngine
     from service.imaging import compose, decode, encode
     from service.imaging.picture import Picture
-    from service.server import serve
+    from service.server import serve, start_tracing
     from service.settings_reader import load_settings
     from service.startup import configure_libraries
+    from service.tracing.requested import traces_requested
+    from service.tracing.spans import OFF
 
     configure_libraries()
     pixels = np.zeros((64, 64, 3), np.uint8)
@@ -86,7 +89,9 @@ def service() -> None:
     ):
         settings, _ = load_settings({}, os.environ)
         engine = InstantEngine()
-        sys.exit(asyncio.run(serve(settings, make_app=lambda settings: create_app(settings, engine=engine))))
+        make_tracer = start_tracing if traces_requested(os.environ) else (lambda _: OFF)
+        make_app = partial(create_app, engine=engine, make_tracer=make_tracer)
+        sys.exit(asyncio.run(serve(settings, make_app=make_app)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Measures what HTTP, admission, queue and threads cost: 1 MB in, 1 MB out, compared with a bare aiohttp handler.
 
 ``python -m benchmarks.plumbing`` fails if an answer is not 200. The engine and the codecs are replaced by ones that
-return at once. One client keeps one connection open to each side, and the requests take turns. Four processes are
+return at once. One client keeps one connection open to each side, and the requests take turns. Five processes are
 compared:
 
 - ``service``: the service;
+- ``traced``: the service with traces on, sent to a receiver in this process that drops them;
 - ``bare``: a bare handler that reads the body piece by piece, as the service does;
 - ``null``: a second bare handler. Its difference to the first shows the noise of the measurement;
 - ``read``: a bare handler that calls ``request.read()``, as most people would write it. aiohttp then collects the body
@@ -21,10 +22,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from benchmarks import _harness, _sides
+from tests.support.otlp_receiver import receiving
 
 BODY = bytes(1_000_000)
 HEADERS = {"Content-Type": "image/png"}
-SIDES = {"service": "service", "bare": "bare", "null": "bare", "read": "bare-read"}
+SIDES = {"service": "service", "traced": "service", "bare": "bare", "null": "bare", "read": "bare-read"}
 """For each process, the argument of ``benchmarks.instant_service``."""
 UNMEASURED = 20
 """Requests that are not measured: the first ones create threads and buffers."""
@@ -33,12 +35,13 @@ UNMEASURED = 20
 def main() -> None:
     given = _harness.options(__doc__, rounds=400)
     report = _harness.Report("plumbing", given)
-    with _sides.scratch() as folder, ExitStack() as running:
+    with _sides.scratch() as folder, receiving() as receiver, ExitStack() as running:
         sides = {}
         for name, kind in SIDES.items():
             (folder / name).mkdir()
             command = ("-m", "benchmarks.instant_service", kind)
-            service = running.enter_context(_sides.Service(folder / name, command=command))
+            env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url} if name == "traced" else {}
+            service = running.enter_context(_sides.Service(folder / name, command=command, env=env))
             service.wait("/warmup")
             connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
             sides[name] = exchange(running.enter_context(closing(connection)))
@@ -49,6 +52,7 @@ def main() -> None:
     }
     for name, who, what in (
         ("service", "service", "1 MB in, 1 MB out"),
+        ("traced", "service, traced", "the same with traces on"),
         ("null", "second bare handler", "the null"),
         ("read", "with read()", "a bare handler that calls request.read()"),
     ):

@@ -61,6 +61,7 @@ REJECTIONS = (
 )
 DISCONNECT_STAGES = ("upload", "queue", "run", "response")
 ACCEPT_PAUSES = ("limit", "resources")
+TRACE_SPANS = ("exported", "lost")
 DEVICE_ERRORS = ("oom", "sticky", "other")
 DEVICE_MEMORY = ("allocated", "reserved")
 ENGINE_LABELS = (
@@ -125,6 +126,10 @@ class Metrics:
         if labels not in self._known_requests:
             labels = (OTHER, OTHER, FALLBACK[min(max(code // 100, 1), 5)])
         self.http_requests_total.labels(*labels).inc()
+
+    def count_spans(self, outcome: str, number: int) -> None:
+        """Count spans of traces that were sent (``exported``) or could not be (``lost``). Any thread may call it."""
+        self.trace_spans_total.labels(outcome).inc(number)
 
     @staticmethod
     def fold_route(route: str) -> str:
@@ -328,6 +333,13 @@ class Metrics:
             ["reason"],
         )
         _create_series(self.accept_pauses_total, ACCEPT_PAUSES)
+        self.trace_spans_total = self._counter(
+            "trace_spans_total",
+            "Number of spans of traces by outcome: exported (the receiver took them), lost (it did not). Both stay 0 "
+            "while tracing is off.",
+            ["outcome"],
+        )
+        _create_series(self.trace_spans_total, TRACE_SPANS)
         self.input_pixels = self._histogram(
             "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
         )

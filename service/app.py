@@ -7,7 +7,7 @@ Whatever is started here must be stopped here, in reverse order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +51,7 @@ from service.inference.thread_results import in_daemon_thread
 from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
 from service.settings import Settings
+from service.tracing.spans import OFF, Tracer
 from service.version import __version__
 from service.warmup.references.reference_set import ReferenceSet
 from service.warmup.target import EngineTarget
@@ -66,6 +67,7 @@ class Parts:
     engine: Engine
     canary_side: int
     metrics: Metrics
+    tracer: Tracer
     lifecycle: Lifecycle
     codec_pool: CodecPool
     device_thread: DeviceThread
@@ -93,6 +95,7 @@ def create_app(
     slow_clients: SlowClients | None = None,
     remote_pictures: RemotePictures | None = None,
     platform: Platform | None = None,
+    make_tracer: Callable[[Metrics], Tracer] = lambda _: OFF,
 ) -> web.Application:
     """Put everything together.
 
@@ -104,6 +107,7 @@ def create_app(
         slow_clients: who is evicted from a full service, and when; the default rule if not given.
         remote_pictures: fetches pictures by their address; from the settings' hosts if not given.
         platform: what runs the process; none in particular if not given.
+        make_tracer: makes what records requests and probes; nothing is recorded if not given.
 
     Raises:
         ConfigurationError: the references that the settings name cannot be used, or a route of the platform collides.
@@ -112,14 +116,21 @@ def create_app(
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
     references = open_references(settings)
-    parts = build_parts(settings, engine=engine, lifecycle=lifecycle, metrics=metrics, references=references)
+    parts = build_parts(
+        settings,
+        engine=engine,
+        lifecycle=lifecycle,
+        metrics=metrics,
+        tracer=make_tracer(metrics),
+        references=references,
+    )
     listen_to_each_other(parts)
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
     app = web.Application(
         middlewares=[
             follow_connection(lifecycle),
-            track_requests(metrics, platform.aliases),
+            track_requests(metrics, parts.tracer, platform.aliases),
             cors.middleware(),
             render_errors(metrics, {"/v1.0/": removebg_envelope}),
         ],
@@ -161,6 +172,7 @@ def build_parts(
     engine: Engine,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    tracer: Tracer = OFF,
     references: ReferenceSet | None = None,
 ) -> Parts:
     """Everything below HTTP, in the order in which one part needs another."""
@@ -193,6 +205,7 @@ def build_parts(
         device_errors=device_errors,
         lifecycle=lifecycle,
         metrics=metrics,
+        tracer=tracer,
         references=references,
         references_gate=settings.references_gate,
         canary_side=side,
@@ -202,6 +215,7 @@ def build_parts(
         engine=engine,
         canary_side=side,
         metrics=metrics,
+        tracer=tracer,
         lifecycle=lifecycle,
         codec_pool=codec_pool,
         device_thread=device_thread,

@@ -2,8 +2,8 @@
 
 The commands call :func:`configure`. Log with ``structlog.get_logger()`` and keyword arguments, or with ``logging``;
 both make the same lines. Values that are bound with ``structlog.contextvars.bind_contextvars`` (``request_id``,
-``trace_id``) are on every line. Never log what a client sent. Values in a log call must be text, numbers or lists of
-these.
+``trace_id``, ``span_id``) are on every line. Never log what a client sent. Values in a log call must be text, numbers
+or lists of these.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def configure(
     Args:
         log_format: ``json``, ``console``, or ``auto``: console if ``stream`` is a terminal.
         stream: standard error by default, so that standard output holds only the result of a command.
-        project: Google Cloud's project; with it, a bound ``trace_id`` becomes a link to the trace.
+        project: Google Cloud's project; with it, a bound ``trace_id`` and ``span_id`` become a link to the trace.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -105,6 +105,8 @@ class _CloudLogging:
         }
         if self._project and (trace_id := event.pop("trace_id", None)):
             line["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace_id}"
+            if span_id := event.pop("span_id", None):
+                line["logging.googleapis.com/spanId"] = span_id
         for key, value in event.items():
             line[f"{key}_" if key in line else key] = value
         return line

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
+from metrics import Metrics
 from service.app import PARTS, Parts, create_app
 from service.engines.build import build_engine
 from service.engines.protocol import ConfigurationError, Engine
@@ -24,8 +25,17 @@ from service.http.listener import Listener, connection_limit
 from service.http.listening_socket import address_of, advice, listen, remove_socket_file
 from service.imaging import deflate
 from service.inference.admission import draining
+from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings
+from service.tracing.spans import OFF, Tracer
+from service.version import __version__
+
+FLUSH_SECONDS = CLOSING_SECONDS / 3
+"""The end of the grace that is kept for the last traces."""
+
+MOST_FLUSH_SECONDS = 2.0
+"""The last traces may take so long if more of the grace is left."""
 
 _log = structlog.get_logger("server")
 
@@ -83,15 +93,34 @@ async def serve_at(
     return await stop(runner, parts)
 
 
-def build_app(settings: Settings) -> web.Application:
+def build_app(settings: Settings, *, traces: bool = False) -> web.Application:
     """The application around the engine that the settings ask for; nothing is loaded yet.
 
+    Args:
+        settings: read once, frozen.
+        traces: whether requests and probes are traced; the ``OTEL_*`` variables say how.
+
     Raises:
-        ConfigurationError: the settings ask for an engine that cannot work here, or the platform for routes that
-            collide.
+        ConfigurationError: the settings ask for an engine that cannot work here, the platform for routes that
+            collide, or the variables do not fit.
     """
     platform = platforms.find(settings.platform, os.environ)
-    return create_app(settings, engine=requested_engine(settings), platform=platform)
+    make_tracer = start_tracing if traces else (lambda _: OFF)
+    return create_app(settings, engine=requested_engine(settings), platform=platform, make_tracer=make_tracer)
+
+
+def start_tracing(metrics: Metrics) -> Tracer:
+    """Begin to send traces as the ``OTEL_*`` variables say.
+
+    Raises:
+        ConfigurationError: they do not fit each other.
+    """
+    from service.tracing import otlp  # noqa: PLC0415 - OpenTelemetry is imported only if it is used
+
+    try:
+        return otlp.start(version=__version__, count=metrics.count_spans)
+    except ValueError as error:
+        raise ConfigurationError(f"the OTEL_BSP_* variables cannot be used: {error}") from error
 
 
 def requested_engine(settings: Settings) -> Engine:
@@ -149,10 +178,26 @@ async def stop(runner: web.AppRunner, parts: Parts) -> int:
         _log.warning("ending with work unfinished", pictures=owed, uploads=admission.clients - owed)
         admission.abandon(draining)
         await asyncio.sleep(CLOSING_SECONDS / 3)  # the event loop writes the errors
-    await close(runner, within=max(CLOSING_SECONDS / 3, lifecycle.seconds_left))
+    tracer = parts.tracer
+    kept = FLUSH_SECONDS if tracer is not OFF else 0.0
+    await close(runner, within=max(CLOSING_SECONDS / 3, lifecycle.seconds_left - kept))
+    await flush(tracer, within=min(MOST_FLUSH_SECONDS, max(FLUSH_SECONDS, lifecycle.seconds_left)))
     code = lifecycle.exit_code or (1 if owed else 0)
     _log.info("stopped", exit_code=code)
     return code
+
+
+async def flush(tracer: Tracer, *, within: float) -> None:
+    """Send the last traces; what the receiver does not take in time is lost, and the log says so."""
+    if tracer is OFF:
+        return
+    try:
+        async with asyncio.timeout(within):
+            await in_daemon_thread(tracer.flush, name="traces")
+    except TimeoutError:
+        _log.warning("the last traces are lost: their receiver did not take them in time", seconds=within)
+    except Exception:  # noqa: BLE001 - the process ends all the same, with the exit code it has earned
+        _log.exception("sending the last traces failed")
 
 
 async def close(runner: web.AppRunner, *, within: float) -> None:

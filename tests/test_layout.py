@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
     "service/batch/cutter.py": "tests/service/cli/test_cut.py",
     "service/batch/survey.py": "tests/service/cli/test_cut.py",
     "service/cli/asking.py": "tests/behaviour/test_addresses.py, tests/service/cli/test_probe.py",
+    "service/cli/cut_report.py": "tests/service/cli/test_cut_run.py",
     "service/cli/offline.py": "tests/service/cli/test_accept.py and tests/service/cli/test_cut.py",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",
     "service/errors.py": "data only; tests/behaviour/test_status_codes.py",
@@ -66,6 +67,7 @@ TESTED_ELSEWHERE = {
     "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
     "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
+    "service/tracing/spans.py": "does nothing; tests/behaviour/test_traces.py proves that, and what replaces it",
     "service/version.py": "data only",
 }
 """A module of the service without a test file of its own -> why, and which files test it.

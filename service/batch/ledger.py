@@ -1,8 +1,10 @@
 """The ledger: the list of what a run has written into its output folder, and from which pictures.
 
-It is a file in that folder, one JSON object a line, which only grows. ``output_folder`` decides by it what is done,
-``sources`` what is no input. A record is written before its result gets its final name, so two things stay true however
-a run ends: each finished result has a record, and a record whose result is missing or differs counts for nothing.
+It is a file in that folder, one JSON object a line, which only grows. If several machines write into the folder, each
+of their processes has a file of its own beside it, until the end of the run or the next run adds them to the ledger.
+``output_folder`` decides by it what is done, ``sources`` what is no input. A record is written before its result gets
+its final name, so two things stay true however a run ends: each finished result has a record, and a record whose result
+is missing or differs counts for nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 FILE_NAME = ".inspyrenet-cut.jsonl"
+SHARDS = ".inspyrenet-cut.d"
+"""The folder of the files that the processes of a run on several machines write."""
+
+_RUN = ".run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,6 @@ class Record:
 def read_records(folder: Path) -> dict[str, Record]:
     """The last record of each output of a folder; empty if the folder has no ledger.
 
-    A line that is no record is passed over: a run that was killed may have left half a line.
-
     Raises:
         OSError: there is a ledger that cannot be read.
     """
@@ -64,6 +69,23 @@ def read_records(folder: Path) -> dict[str, Record]:
         lines = (folder / FILE_NAME).read_bytes().splitlines()
     except FileNotFoundError:
         return {}
+    return {**parse_records(lines), **read_shards(folder)}
+
+
+def read_shards(folder: Path) -> dict[str, Record]:
+    """The records that are not yet in the ledger of a folder.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    return parse_records(line for shard in _shards(folder) for line in shard.read_bytes().splitlines())
+
+
+def parse_records(lines: Iterable[bytes]) -> dict[str, Record]:
+    """The last record of each output.
+
+    A line that is no record is passed over: a run that was killed may have left half a line.
+    """
     records = {}
     for line in lines:
         with suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -93,10 +115,12 @@ class Ledger:
             fcntl.flock(
                 self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
             )  # the system drops it when the process ends
-            self.records = read_records(folder)
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":
                 os.write(self._file, b"\n")  # ends the half line of a run that was killed
+            self._folder = folder
+            self._take_in_shards()
+            self.records = read_records(folder)
         except BlockingIOError:
             os.close(self._file)
             raise InUse from None
@@ -110,11 +134,78 @@ class Ledger:
         Raises:
             OSError: it cannot be written.
         """
-        line = record.to_line().encode()
-        if os.write(self._file, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _append(self._file, record.to_line().encode())
         self.records[record.output] = record
 
+    def share(self) -> str:
+        """Let processes of this run, also on other machines, write into the folder; return what they join by."""
+        run = uuid.uuid4().hex
+        shards = self._folder / SHARDS
+        shards.mkdir(exist_ok=True)
+        (shards / f"{run}{_RUN}").touch()
+        return run
+
     def close(self) -> None:
-        """Give the folder free."""
+        """Give the folder free.
+
+        Raises:
+            OSError: what other processes have noted cannot be taken in; the next run tries it again.
+        """
+        try:
+            self._take_in_shards()
+        finally:
+            os.close(self._file)
+
+    def _take_in_shards(self) -> None:
+        """Add what other processes have noted, then remove their files: a record may be there twice, never not."""
+        shards = self._folder / SHARDS
+        if not shards.is_dir():
+            return
+        for shard in _shards(self._folder):
+            if data := shard.read_bytes():
+                _append(self._file, data if data.endswith(b"\n") else data + b"\n")
+        os.fsync(self._file)
+        for file in shards.iterdir():
+            file.unlink()
+        shards.rmdir()
+
+
+class Shard:
+    """The file in which one process notes what it writes into a folder that another process of its run has opened.
+
+    Args:
+        folder: of the results.
+        run: what ``Ledger.share`` returned.
+
+    Raises:
+        FileNotFoundError: this machine does not see that folder.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        shards = folder / SHARDS
+        (shards / f"{run}{_RUN}").stat()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.open(shards / f"{uuid.uuid4().hex}.jsonl", flags, 0o666)
+
+    def add(self, record: Record) -> None:
+        """Note a result that is about to get its final name. Threads may call it at the same time.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        _append(self._file, record.to_line().encode())
+        os.fsync(self._file)  # other machines read it
+
+    def close(self) -> None:
+        """Nothing more will be noted."""
         os.close(self._file)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted((folder / SHARDS).glob("*.jsonl"))
+
+
+def _append(file: int, data: bytes) -> None:
+    if os.write(file, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,15 +11,16 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import Enum, auto
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Protocol
 
 from service.batch import ledger
-from service.batch.ledger import Ledger, Record, Stamp
+from service.batch.addresses import Address
+from service.batch.ledger import Ledger, Record, Shard, Stamp
 from service.batch.plan import FULL_NAMES, Job
 from service.batch.problem import system_reason
 from service.imaging.options import Options
@@ -68,6 +69,126 @@ def made_with(options: Options, settings: Settings, background: bytes | None = N
     return made
 
 
+class Results(Protocol):
+    """Where results go: a folder, or an address on an object store."""
+
+    @property
+    def root(self) -> Path | Address:
+        """As the user knows it."""
+        ...
+
+    @property
+    def results(self) -> Set[str]:
+        """The keys of everything that runs have written here."""
+        ...
+
+    def open(self) -> None:
+        """Begin to write; see ``OutputFolder.open``."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        ...
+
+    def remove_unfinished(self, jobs: Iterable[Job]) -> None:
+        """Remove what a run that was killed has left beside these results."""
+        ...
+
+    def judge(self, job: Job) -> State:
+        """What is to be done about a picture; see ``OutputFolder.judge``."""
+        ...
+
+    def record_of(self, job: Job) -> Record | None:
+        """What is known of the last result of this name."""
+        ...
+
+    def write(self, job: Job, data: bytes, read: Stamp) -> None:
+        """Write a result, whole or not at all; see ``OutputFolder.write``."""
+        ...
+
+    def share(self) -> Shared:
+        """Let other processes of this run write; this process has opened it."""
+        ...
+
+
+class SharedResults(Protocol):
+    """Results into which one of several processes writes."""
+
+    def expect(self, record: Record | None) -> None:
+        """What the process that opened the results knows of one of them."""
+        ...
+
+    def write(self, job: Job, data: bytes, read: Stamp) -> None:
+        """Write a result, whole or not at all; see ``OutputFolder.write``."""
+        ...
+
+
+class Shared(Protocol):
+    """How another process of the same run gets at the results; it can be pickled."""
+
+    def join(self) -> SharedResults:
+        """In that process: the results.
+
+        Raises:
+            OSError: that process cannot reach them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """A folder that several machines see."""
+
+    root: Path
+    made_with: Mapping[str, Any]
+    overwrite: bool
+    run: str
+
+    def join(self) -> OutputFolder:
+        """In another process of the run: the folder.
+
+        Raises:
+            OSError: that process cannot reach it.
+        """
+        folder = OutputFolder(self.root, made_with=self.made_with, overwrite=self.overwrite, records={})
+        folder.join(self.run)
+        return folder
+
+
+def judged(
+    job: Job,
+    *,
+    there: Stamp | None,
+    record: Record | None,
+    made_with: Mapping[str, Any],
+    target: object,
+    exists: Callable[[str], bool],
+) -> State:
+    """What is to be done about a picture.
+
+    Args:
+        job: the picture.
+        there: the stamp of what has its result's name; None if nothing has.
+        record: what is known of the last result of that name.
+        made_with: how results are made now.
+        target: the result's name, for a person.
+        exists: whether a picture of this key is there.
+
+    Raises:
+        WouldReplace: something is in the way that is no result of this picture.
+    """
+    if there is None:
+        return State.TO_DO
+    if record is None or record.written != there:
+        raise WouldReplace(f"{target} is there already, and is no result of an earlier run. {_OVERWRITE}")
+    if record.read == job.source.stamp and PurePath(record.source).name == job.source.path.name:
+        # The same picture, also if its folder was moved.
+        return State.DONE if record.made_with == made_with else State.TO_DO
+    if record.source != job.source.key and exists(record.source):
+        raise WouldReplace(f"{target} is the result of {record.source}. {_OVERWRITE} {FULL_NAMES}")
+    return State.TO_DO
+
+
 class OutputFolder:
     """The folder of the results.
 
@@ -75,14 +196,25 @@ class OutputFolder:
         root: the folder.
         made_with: what the function of that name returns.
         overwrite: do everything again, and replace files that are in the way.
+        records: of the results; read from the folder's ledger if not given.
     """
 
-    def __init__(self, root: Path, *, made_with: Mapping[str, Any], overwrite: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        made_with: Mapping[str, Any],
+        overwrite: bool,
+        records: dict[str, Record] | None = None,
+    ) -> None:
         self.root = root
         self._made_with = made_with
         self._overwrite = overwrite
         self._ledger: Ledger | None = None
-        self._records: Mapping[str, Record] = ledger.read_records(root) if root.is_dir() else {}
+        self._notes: Ledger | Shard | None = None
+        if records is None:
+            records = ledger.read_records(root) if root.is_dir() else {}
+        self._records = records
 
     def open(self) -> None:
         """Create the folder if it is missing, and keep other runs out of it until ``close``.
@@ -92,13 +224,37 @@ class OutputFolder:
             OSError: it cannot be created or written.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        self._ledger = Ledger(self.root)
+        self._notes = self._ledger = Ledger(self.root)
         self._records = self._ledger.records
+
+    def share(self) -> SharedFolder:
+        """Let other processes of this run write into the folder; this one has opened it."""
+        if self._ledger is None:
+            raise RuntimeError("the output folder is not open")
+        run = self._ledger.share()
+        return SharedFolder(self.root.absolute(), self._made_with, self._overwrite, run)
+
+    def join(self, run: str) -> None:
+        """Write into the folder beside the process that has opened and shared it.
+
+        Raises:
+            OSError: this process cannot reach it.
+        """
+        self._notes = Shard(self.root, run)
+
+    def expect(self, record: Record | None) -> None:
+        """What the process that opened the folder knows of a result."""
+        if record is not None:
+            self._records[record.output] = record
+
+    def record_of(self, job: Job) -> Record | None:
+        """What is known of the last result of this name."""
+        return self._records.get(job.output.as_posix())
 
     def close(self) -> None:
         """Let other runs in."""
-        if self._ledger is not None:
-            self._ledger.close()
+        if self._notes is not None:
+            self._notes.close()
 
     @property
     def results(self) -> frozenset[str]:
@@ -129,15 +285,14 @@ class OutputFolder:
             return State.TO_DO
         if self._overwrite:
             return State.TO_DO
-        record = self._records.get(job.output.as_posix())
-        if record is None or record.written != there:
-            raise WouldReplace(f"{target} is there already, and is no result of an earlier run. {_OVERWRITE}")
-        if record.read == job.source.stamp and Path(record.source).name == job.source.path.name:
-            # The same picture, also if its folder was moved.
-            return State.DONE if record.made_with == self._made_with else State.TO_DO
-        if record.source != job.source.key and os.path.lexists(record.source):
-            raise WouldReplace(f"{target} is the result of {record.source}. {_OVERWRITE} {FULL_NAMES}")
-        return State.TO_DO
+        return judged(
+            job,
+            there=there,
+            record=self.record_of(job),
+            made_with=self._made_with,
+            target=target,
+            exists=os.path.lexists,
+        )
 
     def write(self, job: Job, data: bytes, read: Stamp) -> None:
         """Write a result, whole or not at all.
@@ -152,11 +307,11 @@ class OutputFolder:
             CannotWrite: the disk is full, or cannot be written any more.
             OSError: it cannot be written.
         """
-        if self._ledger is None:
+        if self._notes is None:
             raise RuntimeError("the output folder is not open")
-        self.judge(job)
+        self._check_again(job)
         target = self.root / job.output
-        made_with, opened = self._made_with, self._ledger
+        made_with, opened = self._made_with, self._notes
 
         def note(written: Stamp) -> None:
             opened.add(Record(job.output.as_posix(), written, job.source.key, read, made_with))
@@ -168,6 +323,16 @@ class OutputFolder:
             if error.errno in _DISK_FULL:
                 raise CannotWrite(system_reason(error)) from error
             raise
+
+    def _check_again(self, job: Job) -> None:
+        """Judge it at the last moment; a process that has died may have written it for this run."""
+        try:
+            self.judge(job)
+        except WouldReplace:
+            if not isinstance(self._notes, Shard):
+                raise
+            self._records |= ledger.read_shards(self.root)
+            self.judge(job)
 
 
 _OVERWRITE = "--overwrite replaces it."

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from service.batch.addresses import Address
 from service.batch.problem import Problem
 from service.batch.sources import PICTURE_ENDINGS, Source, key_of
 from service.imaging.options import Format
@@ -37,7 +38,7 @@ class Job:
 
 
 def plan(
-    sources: Sequence[Source], root: Path, *, ending: str, full_names: bool
+    sources: Sequence[Source], root: Path | Address, *, ending: str, full_names: bool
 ) -> tuple[list[Job], list[Problem]]:
     """Name the results.
 
@@ -55,19 +56,23 @@ def plan(
     for job in jobs:
         shared[job.output].append(job.source)
     inputs = {source.key for source in sources}
-    real_root = os.path.realpath(root)
+    real_root = os.path.realpath(root) if isinstance(root, Path) else ""
     accepted, refused = [], []
     for job in jobs:
         if len(shared[job.output]) > 1:
             other = next(source.path for source in shared[job.output] if source is not job.source)
             reason = f"Its result and that of {other} would have the same name, {job.output}. {FULL_NAMES}"
-        elif key_of(Path(real_root, job.output)) in inputs:
+        elif _key_of_result(root, real_root, job.output) in inputs:
             reason = f"Its result would replace an input, {root / job.output}. Name another output folder. {FULL_NAMES}"
         else:
             accepted.append(job)
             continue
         refused.append(Problem(str(job.source.path), reason))
     return accepted, refused
+
+
+def _key_of_result(root: Path | Address, real_root: str, output: PurePath) -> str:
+    return str(root / output) if isinstance(root, Address) else key_of(Path(real_root, output))
 
 
 def _result_name(below: PurePath, ending: str, *, full_names: bool) -> PurePath:

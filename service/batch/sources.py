@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from service.batch import ledger
+from service.batch.addresses import Address, Listed, ObjectStore, is_address
 from service.batch.problem import Problem, system_reason
 from service.errors import UnsupportedType
 from service.imaging.formats.recognise import recognise
@@ -43,7 +44,7 @@ _FIRST_BYTES = 1024
 class Source:
     """One picture."""
 
-    path: Path
+    path: Path | Address
     """As it can be opened from here."""
     below: PurePath
     """Where it stands below the folder that was named; the name alone for a file that was named itself."""
@@ -88,7 +89,9 @@ class _Search:
         self._seen: set[str] = set()
 
     def argument(self, argument: str) -> None:
-        if os.path.lexists(argument):
+        if is_address(argument):
+            self._address(Address(argument))
+        elif os.path.lexists(argument):
             self._named(Path(argument))
         elif glob.has_magic(argument):
             # sorted, as a shell does it
@@ -150,15 +153,45 @@ class _Search:
             return
         self._add(path, path.relative_to(root), found)
 
-    def _add(self, path: Path, below: PurePath, found: os.stat_result) -> None:
-        key = key_of(path)
-        if key in self._seen:
+    def _address(self, address: Address) -> None:
+        """An object, all objects below an address, or those that a pattern matches."""
+        try:
+            listed = list(ObjectStore(address).list(address))
+            for here in (each for each in listed if ledger.SHARDS in each.below.parts):
+                root = str(here.address).partition(f"/{ledger.SHARDS}/")[0]
+                lines = ObjectStore(here.address).read_whole(here.address).splitlines()
+                self._ours |= {f"{root}/{output}" for output in ledger.parse_records(lines)}
+        except OSError as error:
+            self._problem(str(address), f"This cannot be listed: {system_reason(error)}")
             return
-        self._seen.add(key)
-        if key in self._ours:
+        if not listed:
+            self._problem(str(address), "There is nothing at this address.")
+        for each in listed:
+            self._object(each)
+
+    def _object(self, each: Listed) -> None:
+        hidden = [part for part in each.below.parts if part.startswith(".")]
+        if ledger.SHARDS in hidden:
+            return
+        ending = each.below.suffix.lower()
+        if hidden:
+            self.found.passed_over["hidden"] += 1
+        elif not each.named and ending not in PICTURE_ENDINGS:
+            self.found.passed_over[ending or "without an ending"] += 1
+        else:
+            self._add_source(Source(each.address, each.below, str(each.address), each.stamp))
+
+    def _add(self, path: Path, below: PurePath, found: os.stat_result) -> None:
+        self._add_source(Source(path, below, key_of(path), ledger.Stamp.of(found)))
+
+    def _add_source(self, source: Source) -> None:
+        if source.key in self._seen:
+            return
+        self._seen.add(source.key)
+        if source.key in self._ours:
             self.found.passed_over["own results"] += 1
             return
-        self.found.sources.append(Source(path, below, key, ledger.Stamp.of(found)))
+        self.found.sources.append(source)
 
     def _pass_over_our_results(self, folder: Path, files: Iterable[str]) -> None:
         """A folder with a ledger is the output folder of some run: what that run wrote is no input."""

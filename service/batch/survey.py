@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.batch.output_folder import OutputFolder, State, WouldReplace
+from service.batch.output_folder import Results, State, WouldReplace
 from service.batch.plan import Job, plan
 from service.batch.problem import Problem, system_reason
 from service.batch.sources import find
@@ -28,7 +28,7 @@ class Survey:
 
 def survey(
     arguments: Iterable[str],
-    folder: OutputFolder,
+    folder: Results,
     *,
     ending: str,
     full_names: bool,

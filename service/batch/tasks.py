@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from service.batch.addresses import ObjectStore
 from service.batch.ledger import Stamp
-from service.batch.output_folder import OutputFolder
+from service.batch.output_folder import Results, SharedResults
 from service.batch.plan import Job
+from service.batch.sources import Source
 from service.errors import TooLarge
 
 
@@ -65,7 +67,7 @@ class FolderTask:
         max_bytes: of the file.
     """
 
-    def __init__(self, job: Job, folder: OutputFolder, *, max_bytes: int) -> None:
+    def __init__(self, job: Job, folder: Results | SharedResults, *, max_bytes: int) -> None:
         self.name = str(job.source.path)
         self._job = job
         self._folder = folder
@@ -74,7 +76,7 @@ class FolderTask:
 
     def read(self) -> bytes:
         """The bytes of the file. What it was when it was read is noted in the ledger later."""
-        data, self._read = read_file(self._job.source.path, max_bytes=self._max_bytes)
+        data, self._read = read_source(self._job.source, max_bytes=self._max_bytes)
         return data
 
     def write(self, data: bytes) -> None:
@@ -82,6 +84,20 @@ class FolderTask:
         if self._read is None:
             raise RuntimeError("a result without a picture")
         self._folder.write(self._job, data, self._read)
+
+
+def read_source(source: Source, *, max_bytes: int) -> tuple[bytes, Stamp]:
+    """The bytes of a picture and its stamp, wherever it is.
+
+    Raises:
+        TooLarge, NotCutOut, OSError: as ``read_file``.
+    """
+    if isinstance(source.path, Path):
+        return read_file(source.path, max_bytes=max_bytes)
+    data = ObjectStore(source.path).read(source.path, most=max_bytes + 1)
+    if len(check_bytes(data, max_bytes=max_bytes)) != source.stamp.bytes:
+        raise NotCutOut("The object changed after it was listed. Start again when it is complete.")
+    return data, source.stamp
 
 
 def read_file(path: Path, *, max_bytes: int) -> tuple[bytes, Stamp]:

@@ -18,15 +18,19 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from service import logs, startup
+from service.batch.addresses import Address, is_address
 from service.batch.arrivals import SETTLE_SECONDS
 from service.batch.ledger import InUse
-from service.batch.output_folder import OutputFolder, WouldReplace, made_with, write_whole
+from service.batch.output_folder import OutputFolder, Results, WouldReplace, made_with, write_whole
 from service.batch.plan import Job, endings_of
 from service.batch.problem import printable, system_reason
+from service.batch.remote_folder import RemoteFolder
 from service.batch.sources import PICTURE_ENDINGS
 from service.batch.survey import Survey, survey
 from service.batch.tasks import FolderTask, NotCutOut, SingleTask, Task, check_bytes, read_file
-from service.cli.cut_run import CutRun, Ended, passed_over_in_words
+from service.cli.cluster_run import CannotUseCluster, ClusterRun, check_installed
+from service.cli.cut_report import Ended, passed_over_in_words
+from service.cli.cut_run import CutRun
 from service.cli.option_flags import add_option_flags, given_options
 from service.cli.printing import print_error, print_line, print_note
 from service.cli.setting_flags import add_flags, given
@@ -65,6 +69,7 @@ Cut pictures out, without a server. What was done before is skipped, so a run th
   ./inspyrenet cut a/*.jpg b.png --to cut-outs/    files and patterns
   ./inspyrenet cut - < photo.jpg > cutout.png      standard input and output
   ./inspyrenet cut inbox/ --to done/ --watch       what arrives, until SIGTERM or Ctrl+C
+  ./inspyrenet cut s3://shop/photos --to s3://shop/cut-outs --ray    on every machine of a Ray cluster
 
 Exit code 0 if every picture has its result, 1 if some have not, 2 if the command could not start.
 """
@@ -87,12 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="file, folder or pattern (photos/**/*.jpg); - is standard input",
+        help="file, folder, pattern (photos/**/*.jpg) or address (s3://bucket/photos); - is standard input",
     )
     parser.add_argument(
         "--to",
         metavar="PATH",
-        help="folder of the results, made if it is missing; for one picture also a file, or - for standard output",
+        help="folder of the results, made if it is missing, or an address (s3://bucket/cut-outs); for one picture also "
+        "a file, or - for standard output",
     )
     parser.add_argument("--full-names", action="store_true", help="name results photo.jpg.png, not photo.png")
     parser.add_argument(
@@ -107,8 +113,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background", metavar="FILE", help="the picture behind the subjects, for --output background"
     )
+    add_cluster_flags(parser.add_argument_group("many machines (docs/cut.md)"))
     add_option_flags(parser.add_argument_group("results, as for /process"))
     add_flags(parser.add_argument_group("settings, as for serve"), FLAGS)
+
+
+def add_cluster_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of a run on a cluster."""
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="use the machines of the Ray cluster at this address; without an address, of the cluster that this "
+        "machine belongs to (RAY_ADDRESS), or else this machine alone",
+    )
+    group.add_argument(
+        "--ray-workers",
+        type=_count,
+        metavar="N",
+        help="at most so many workers [default: one for each GPU or, without GPUs, one for each machine]",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: takes a number from 1")
+    return int(text)
 
 
 def run(
@@ -134,16 +165,41 @@ def run(
     for note in notes:
         print_note(note)
     try:
+        _check_cluster(args)
         wanted = _wanted(args, settings)
+        if args.ray is not None:
+            new_cluster_run = partial(
+                ClusterRun,
+                settings,
+                *wanted,
+                make_engine=make_engine,
+                address=args.ray,
+                most_workers=args.ray_workers,
+            )
+            return _cut_on_cluster(args, settings, wanted, new_cluster_run).code
         new_run = partial(CutRun, settings, *wanted, make_engine=make_engine, settle_seconds=settle_seconds)
         one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
         ended = (_cut_one if one else _cut_many)(args, settings, wanted, new_run)
-    except (CannotStart, BadParameter) as error:
+    except (CannotStart, CannotUseCluster, BadParameter) as error:
         print_error(printable(str(error)))
         return 2
     if ended.dropped:
         (leave or _leave)(ended.code)
     return ended.code
+
+
+def _check_cluster(args: argparse.Namespace) -> None:
+    if args.ray is None:
+        if args.ray_workers is not None:
+            raise CannotStart("--ray-workers needs --ray.")
+        return
+    if args.watch:
+        raise CannotStart(
+            "--ray and --watch do not go together. Start the command again for what has arrived."
+        )
+    if STANDARD in (args.to, *args.inputs) or _names_one_file(args):
+        raise CannotStart("--ray is for many pictures. Name a folder or an address of the results with --to.")
+    check_installed()
 
 
 def _wanted(args: argparse.Namespace, settings: Settings) -> _Wanted:
@@ -169,7 +225,7 @@ def _wanted(args: argparse.Namespace, settings: Settings) -> _Wanted:
 
 def _names_one_file(args: argparse.Namespace) -> bool:
     """Whether ``--to`` names a file and not a folder."""
-    if args.to is None or args.to.endswith(os.sep) or os.path.isdir(args.to):
+    if args.to is None or args.to.endswith(os.sep) or is_address(args.to) or os.path.isdir(args.to):
         return False
     if Path(args.to).suffix.lower() not in _FILE_ENDINGS:
         return False
@@ -246,10 +302,7 @@ def _write_standard(data: bytes) -> None:
 def _cut_many(
     args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
 ) -> Ended:
-    folder = _output_folder(args, settings, wanted)
-    look = partial(
-        survey, args.inputs, folder, ending=endings_of(wanted.options.format)[0], full_names=args.full_names
-    )
+    folder, look = _folder_and_look(args, settings, wanted)
     if args.dry_run:
         return _list(_something(look(), args), folder)
     _open(folder)
@@ -266,11 +319,38 @@ def _cut_many(
         folder.close()
 
 
-def _output_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> OutputFolder:
+def _cut_on_cluster(
+    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., ClusterRun]
+) -> Ended:
+    folder, look = _folder_and_look(args, settings, wanted)
+    if args.dry_run:
+        return _list(_something(look(), args), folder)
+    _open(folder)
+    try:
+        seen = _something(look(), args)
+        folder.remove_unfinished([*seen.to_do, *seen.done])
+        cluster_run = new_run(total=len(seen.to_do))
+        cluster_run.note(seen)
+        return cluster_run.run(seen.to_do, folder)
+    finally:
+        folder.close()
+
+
+def _folder_and_look(
+    args: argparse.Namespace, settings: Settings, wanted: _Wanted
+) -> tuple[Results, Callable[..., Survey]]:
+    folder = _output_folder(args, settings, wanted)
+    ending = endings_of(wanted.options.format)[0]
+    return folder, partial(survey, args.inputs, folder, ending=ending, full_names=args.full_names)
+
+
+def _output_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> Results:
     if STANDARD in args.inputs:
         raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
     if args.to is None:
         raise CannotStart("Name the folder of the results: --to cut-outs/")
+    if is_address(args.to):
+        return _remote_folder(args, settings, wanted)
     root = Path(args.to)
     if root.exists() and not root.is_dir():
         raise CannotStart(
@@ -286,7 +366,15 @@ def _output_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted
         raise CannotStart(f"--to {root} cannot be read: {system_reason(error)}") from None
 
 
-def _open(folder: OutputFolder) -> None:
+def _remote_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> RemoteFolder:
+    made = made_with(wanted.options, settings, wanted.background)
+    try:
+        return RemoteFolder(Address(args.to), made_with=made, overwrite=args.overwrite)
+    except OSError as error:
+        raise CannotStart(f"--to {args.to} cannot be read: {system_reason(error)}") from None
+
+
+def _open(folder: Results) -> None:
     try:
         folder.open()
     except InUse:
@@ -303,11 +391,11 @@ def _something(seen: Survey, args: argparse.Namespace) -> Survey:
     return seen
 
 
-def _task(folder: OutputFolder, max_bytes: int, job: Job) -> Task:
+def _task(folder: Results, max_bytes: int, job: Job) -> Task:
     return FolderTask(job, folder, max_bytes=max_bytes)
 
 
-def _list(seen: Survey, folder: OutputFolder) -> Ended:
+def _list(seen: Survey, folder: Results) -> Ended:
     for state, jobs in (("done", seen.done), ("to do", seen.to_do)):
         for job in jobs:
             print_line(printable(f"{state}: {job.source.path} -> {folder.root / job.output}"))

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from service.app import Parts
@@ -20,13 +18,12 @@ from service.batch.arrivals import SETTLE_SECONDS, Arrivals
 from service.batch.cutter import Cutter
 from service.batch.output_folder import CannotWrite
 from service.batch.plan import Job
-from service.batch.problem import Problem
 from service.batch.run import at_once, run
 from service.batch.survey import Survey
 from service.batch.tasks import NotCutOut, Task
+from service.cli.cut_report import CutReport, Ended
 from service.cli.offline import loaded, offline_parts
 from service.cli.printing import print_error, print_note
-from service.cli.progress import ProgressDisplay
 from service.engines.protocol import Engine, EngineError
 from service.errors import Unavailable
 from service.imaging.options import Options
@@ -35,15 +32,6 @@ from service.settings import Settings
 
 Look = Callable[..., Survey]
 """``survey`` with everything but ``choose``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the command ends."""
-
-    code: int
-    dropped: bool = False
-    """Whether threads may still work for pictures that were dropped."""
 
 
 class CutRun:
@@ -73,20 +61,12 @@ class CutRun:
         self._settings = settings
         self._options = options
         self._background = background
-        self._display = ProgressDisplay(total)
-        self._watching = total is None
-        self._made = self._skipped = 0
-        self._problems: list[Problem] = []
-        self._passed_over: Counter[str] = Counter()
-        self._cannot_go_on = ""
-        self._signal: signal.Signals | None = None
+        self._report = CutReport(total)
         self._loaded = False
 
     def note(self, seen: Survey) -> None:
         """Count what a look has found beside the pictures to be done."""
-        self._skipped += len(seen.done)
-        self._passed_over = seen.passed_over  # a later look finds the same ones again
-        self._problems += seen.problems
+        self._report.note(seen)
 
     def run(self, tasks: Iterable[Task]) -> Ended:
         """Cut these pictures out."""
@@ -96,7 +76,7 @@ class CutRun:
             for task in waiting:
                 yield task
 
-        return self._run(each) if waiting else self._ended(dropped=False)
+        return self._run(each) if waiting else self._report.end(dropped=False)
 
     def watch(self, look: Look, make_task: Callable[[Job], Task]) -> Ended:
         """Cut out what arrives, until a signal comes."""
@@ -110,7 +90,7 @@ class CutRun:
                 seen.problems = arrivals.new(seen.problems)
                 self.note(seen)
                 for problem in seen.problems:
-                    self._display.line(f"FAILED: {problem}")
+                    self._report.display.line(f"FAILED: {problem}")
                 for job in seen.to_do:
                     yield make_task(job)
                 # In large folders a look takes long: it must not take the processor from the pictures.
@@ -131,7 +111,7 @@ class CutRun:
                 raise
             print_error(str(error))
             return Ended(2)
-        return self._ended(dropped=dropped)
+        return self._report.end(dropped=dropped)
 
     async def _until_ended(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]], parts: Parts) -> bool:
         """Work until all is done or the end is asked for; return whether pictures were dropped."""
@@ -152,9 +132,11 @@ class CutRun:
         return False
 
     def _on_signal(self, number: signal.Signals, stop: asyncio.Event, work: asyncio.Task[None]) -> None:
-        first, self._signal = self._signal is None, self._signal or number
+        first, self._report.signal = self._report.signal is None, self._report.signal or number
         if first and self._loaded:
-            self._display.line("Finishing the pictures that are under way. A second signal drops them.")
+            self._report.display.line(
+                "Finishing the pictures that are under way. A second signal drops them."
+            )
             stop.set()
         else:
             work.cancel()
@@ -170,7 +152,7 @@ class CutRun:
             self._loaded = True
 
             def device_lost() -> None:
-                self._cannot_go_on = parts.lifecycle.dead or "the device has failed for good"
+                self._report.cannot_go_on = parts.lifecycle.dead or "the device has failed for good"
                 if work is not None:
                     work.cancel()
 
@@ -183,7 +165,7 @@ class CutRun:
                 options=self._options,
                 background=self._background,
             )
-            with self._display:
+            with self._report.display:
                 await run(
                     tasks(stop), partial(self._do, cutter, stop), at_once=self._at_once(parts), stop=stop
                 )
@@ -196,37 +178,10 @@ class CutRun:
         problem = ""
         try:
             await cutter.cut(task)
-            self._made += 1
         except NotCutOut as error:
             problem = str(error)
-            self._problems.append(Problem(task.name, problem))
         except (CannotWrite, Unavailable) as error:
-            self._cannot_go_on = self._cannot_go_on or str(error)
+            self._report.cannot_go_on = self._report.cannot_go_on or str(error)
             stop.set()
             return
-        self._display.picture(task.name, problem)
-
-    def _ended(self, *, dropped: bool) -> Ended:
-        """Say what was done, and with which code the command ends."""
-        for problem in self._problems:
-            print_error(str(problem))
-        if self._cannot_go_on:
-            print_error(f"stopped early: {self._cannot_go_on}")
-        words = [f"{self._made} cut out"]
-        words += [f"{self._skipped} done before"] if self._skipped else []
-        words += [f"{len(self._problems)} failed"] if self._problems else []
-        print_note(f"{', '.join(words)}. {passed_over_in_words(self._passed_over)}".rstrip())
-        return Ended(self._code(dropped=dropped), dropped)
-
-    def _code(self, *, dropped: bool) -> int:
-        if self._cannot_go_on:
-            return 1
-        if self._signal is not None and (dropped or not self._watching):
-            return 128 + self._signal
-        return 1 if self._problems else 0
-
-
-def passed_over_in_words(passed_over: Mapping[str, int]) -> str:
-    """What was in the folders beside pictures, as a sentence; empty if there was nothing."""
-    kinds = [f"{count} {kind}" for kind, count in sorted(passed_over.items()) if count]
-    return f"Passed over: {', '.join(kinds)}." if kinds else ""
+        self._report.picture(task.name, problem)

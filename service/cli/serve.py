@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -23,6 +24,7 @@ from service.cli.setting_flags import add_flags, given
 from service.host.running_time import RunningTimeLoop, notice_suspensions
 from service.settings import Settings
 from service.settings_reader import load_settings
+from service.tracing.requested import traces_requested
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -58,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
     """Serve until told to stop, then end the process with the server's exit code."""
-    serve(configure(args, environ))
+    settings = configure(args, environ)
+    serve(settings, traces=traces_requested(environ))
 
 
 def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -75,20 +78,28 @@ def configure(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def serve(settings: Settings, *, make_app: Callable[[Settings], web.Application] | None = None) -> NoReturn:
+def serve(
+    settings: Settings,
+    *,
+    make_app: Callable[[Settings], web.Application] | None = None,
+    traces: bool = False,
+) -> NoReturn:
     """Serve until told to stop, then end the process with the server's exit code.
 
     Args:
         settings: for the server.
         make_app: makes the application, if it is not the one that the settings ask for.
+        traces: whether that one is traced.
     """
     # Imported late, so that --help and wrong settings are answered without the web server and the codecs.
+    from service.server import build_app  # noqa: PLC0415
     from service.server import serve as serve_until_stopped  # noqa: PLC0415
 
     startup.configure_libraries()
     notice_suspensions()
     runner = asyncio.Runner(loop_factory=RunningTimeLoop)
     try:
+        make_app = make_app or partial(build_app, traces=traces)
         code = runner.run(serve_until_stopped(settings, make_app=make_app))
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT

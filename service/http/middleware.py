@@ -22,10 +22,12 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from metrics import Metrics
+from metrics.request_labels import OTHER
 from service.errors import Rejection, ServiceError
 from service.http.client_connection import connection_of
 from service.lifecycle import Lifecycle
 from service.logs import find_trace_id
+from service.tracing.spans import OFF, Span, Tracer
 
 REQUEST_ID = web.RequestKey("request_id", str)
 DISCONNECT_STAGE = web.RequestKey("disconnect_stage", str)
@@ -33,6 +35,9 @@ DISCONNECT_STAGE = web.RequestKey("disconnect_stage", str)
 
 DISCONNECTED = web.RequestKey("disconnected", bool)
 """A handler sets it to True if the client left while the answer was being written."""
+
+SPAN = web.RequestKey("span", Span)
+"""The span of a request."""
 
 SERVER = "inspyrenet-api"
 
@@ -60,19 +65,22 @@ PrepareHook = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 """For ``app.on_response_prepare``."""
 
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/status"})
-"""Machines and open pages ask for these every few seconds, so they are counted but not logged. The same holds for
-GET /warmup."""
+"""Machines and open pages ask for these every few seconds, so they are counted but not logged, and traced only if the
+sender is. The same holds for GET /warmup."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _access = structlog.get_logger("access")
 _log = structlog.get_logger("http")
 
 
-def track_requests(metrics: Metrics, aliases: Mapping[str, str] | None = None) -> Middleware:
-    """The outermost middleware: it gives a request its id, counts it, times it and logs it.
+def track_requests(
+    metrics: Metrics, tracer: Tracer = OFF, aliases: Mapping[str, str] | None = None
+) -> Middleware:
+    """The outermost middleware: it gives a request its id and its span, counts it, times it and logs it.
 
     Args:
         metrics: where it is counted.
+        tracer: makes its span.
         aliases: other names of some paths; a request counts under the path that it means.
     """
     known_as = aliases or {}
@@ -83,11 +91,10 @@ def track_requests(metrics: Metrics, aliases: Mapping[str, str] | None = None) -
         canonical = resource.canonical if resource is not None else request.path  # a 405 has no resource
         canonical = known_as.get(canonical, canonical)
         route = metrics.fold_route("/static" if canonical.startswith("/static/") else canonical)
-        request_id = _request_id(request)
-        request[REQUEST_ID] = request_id
-        bound = {"request_id": request_id}
-        if (trace_id := find_trace_id(request.headers)) is not None:
-            bound["trace_id"] = trace_id
+        quiet = route in QUIET_PATHS or (route == "/warmup" and request.method == "GET")
+        request[REQUEST_ID] = request_id = _request_id(request)
+        request[SPAN] = span = _begin_span(tracer, request, None if route == OTHER else route, quiet=quiet)
+        bound = {"request_id": request_id, **(span.ids or _ids_in(request.headers))}
         tokens = structlog.contextvars.bind_contextvars(**bound)
         start = time.perf_counter()
         status: int | None = None
@@ -101,12 +108,14 @@ def track_requests(metrics: Metrics, aliases: Mapping[str, str] | None = None) -
         finally:
             seconds = time.perf_counter() - start
             in_progress.dec()
+            stage = request.get(DISCONNECT_STAGE, "response")
+            span.end_request(status, left_in=stage)
             if status is None:  # the client left; it is counted as that and as nothing else
-                metrics.client_disconnects_total.labels(stage=request.get(DISCONNECT_STAGE, "response")).inc()
+                metrics.client_disconnects_total.labels(stage=stage).inc()
             else:
                 metrics.count_request(request.method, route, status)
-                metrics.http_request_duration_seconds.labels(route=route).observe(seconds)
-            if route not in QUIET_PATHS and not (route == "/warmup" and request.method == "GET"):
+                metrics.http_request_duration_seconds.labels(route=route).observe(seconds, span.exemplar)
+            if not quiet:
                 _access.info(
                     "request",
                     method=request.method,
@@ -117,6 +126,23 @@ def track_requests(metrics: Metrics, aliases: Mapping[str, str] | None = None) -
             structlog.contextvars.reset_contextvars(**tokens)
 
     return middleware
+
+
+def _begin_span(tracer: Tracer, request: web.Request, route: str | None, *, quiet: bool) -> Span:
+    return tracer.request(
+        request.headers,
+        method=request.method,
+        route=route,
+        path=request.path,
+        scheme=request.scheme,
+        version=f"{request.version.major}.{request.version.minor}",
+        quiet=quiet,
+    )
+
+
+def _ids_in(headers: Mapping[str, str]) -> dict[str, str]:
+    trace_id = find_trace_id(headers)
+    return {} if trace_id is None else {"trace_id": trace_id}
 
 
 def follow_connection(lifecycle: Lifecycle) -> Middleware:

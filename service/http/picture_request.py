@@ -23,7 +23,7 @@ from service.errors import DeadlineExceeded, DownloadFailed, ServiceError, Unava
 from service.http import body
 from service.http.api_keys import ApiKeys
 from service.http.header_watch import HeaderWatch
-from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED
+from service.http.middleware import DISCONNECT_STAGE, DISCONNECTED, SPAN
 from service.http.remote_picture import RemotePictures
 from service.http.slow_clients import SlowClients
 from service.imaging.decode import check_size
@@ -34,7 +34,7 @@ from service.imaging.placement import Box
 from service.imaging.subject import Subject
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
-from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress
+from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress, StageEnd
 from service.inference.place import Place
 from service.settings import Settings
 
@@ -119,6 +119,7 @@ class PictureRequest:
         self._contract = contract
         self._parts = parts
         self._place = place
+        self._span = http[SPAN]
         self._progress = Progress(on_stage=self._record_stage)
 
     async def answer(self) -> web.StreamResponse:
@@ -205,7 +206,9 @@ class PictureRequest:
         async def read(deadline: asyncio.Timeout) -> bytes:
             try:
                 async with deadline:
-                    return await remote.fetch(address, max_bytes=max_bytes, on_bytes=on_bytes)
+                    return await remote.fetch(
+                        address, max_bytes=max_bytes, on_bytes=on_bytes, span=self._span
+                    )
             except TimeoutError:
                 raise DownloadFailed(
                     "The picture could not be fetched: its host did not send it in time. Send the picture itself."
@@ -285,9 +288,12 @@ class PictureRequest:
             retry_after=self._parts.admission.expected_wait or 1,
         )
 
-    def _record_stage(self, stage: str, seconds: float) -> None:
+    def _record_stage(self, stage: StageEnd) -> None:
         """Called when a stage ends, which may be after the client has had its answer or has left."""
-        self._parts.metrics.stage_duration_seconds.labels(stage=stage).observe(seconds)
+        self._span.stage(*stage)
+        self._parts.metrics.stage_duration_seconds.labels(stage=stage.name).observe(
+            stage.seconds, self._span.exemplar
+        )
 
     async def _respond(self, response: web.Response, cut_out: CutOut) -> web.StreamResponse:
         """Write the answer while the place is still held: its bytes count as memory until they are gone."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from io import BytesIO
 
 import aiohttp
@@ -28,6 +28,7 @@ from service.errors import BadAddress, DownloadFailed, TooLarge
 from service.http import public_addresses
 from service.http.public_addresses import IPAddress
 from service.http.resolver import SystemResolver
+from service.tracing.spans import NO_SPAN, Call, Span
 
 MAX_REDIRECTS = 3
 MAX_ADDRESS_CHARACTERS = 2048
@@ -91,7 +92,12 @@ class RemotePictures:
         await resolver.close()
 
     async def fetch(
-        self, address: str, *, max_bytes: int, on_bytes: Callable[[BytesIO], None] = lambda _: None
+        self,
+        address: str,
+        *,
+        max_bytes: int,
+        on_bytes: Callable[[BytesIO], None] = lambda _: None,
+        span: Span = NO_SPAN,
     ) -> bytes:
         """The bytes at an address. The caller bounds the time: this waits for as long as it is let.
 
@@ -99,6 +105,7 @@ class RemotePictures:
             address: as the client gave it.
             max_bytes: of the answer's body.
             on_bytes: called with what has arrived so far, each time that more has; what it raises ends the download.
+            span: of the request that names the address.
 
         Raises:
             BadAddress: it is not an address, or one that must not be fetched.
@@ -107,11 +114,13 @@ class RemotePictures:
         """
         url = self.check(address)
         try:
-            for _ in range(MAX_REDIRECTS + 1):
-                async with self._open().get(url, allow_redirects=False) as response:
-                    if response.status not in _REDIRECTS:
-                        return await _read(response, max_bytes, on_bytes)
-                    url = self.check(response.headers.get(hdrs.LOCATION, ""), base=url)
+            for redirects in range(MAX_REDIRECTS + 1):
+                with _traced(span, url, redirects) as call:
+                    async with self._open().get(url, allow_redirects=False, headers=call.headers) as response:
+                        call.answered(response.status)
+                        if response.status not in _REDIRECTS:
+                            return await _read(response, max_bytes, on_bytes)
+                        url = self.check(response.headers.get(hdrs.LOCATION, ""), base=url)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise DownloadFailed(
                 "The picture could not be fetched: its host gave no valid answer. Send the picture itself."
@@ -165,6 +174,16 @@ class RemotePictures:
         if port != {"http": 80, "https": 443}[url.scheme]:
             raise BadAddress("The address of a picture must use the port of its scheme: 80 or 443.")
         return url.with_fragment(None)
+
+
+def _traced(span: Span, url: URL, redirects: int) -> AbstractContextManager[Call]:
+    return span.call(
+        method=hdrs.METH_GET,
+        scheme=url.scheme,
+        host=url.raw_host or "",
+        port=url.port or 0,
+        resend_count=redirects,
+    )
 
 
 class _CheckedResolver(AbstractResolver):

@@ -61,26 +61,40 @@ class EncodedPicture:
         return data
 
 
+class StageEnd(NamedTuple):
+    """A stage that has ended."""
+
+    name: str
+    began: float
+    """By ``time.perf_counter``."""
+    seconds: float
+    error: str = ""
+    """The class of the error with which it failed."""
+
+
 class StageTimes:
-    """Running times of the stages of one job, in seconds.
+    """When the stages of one job began, and their running times.
 
     The thread of the job writes them. The event loop may read them once the job has ended, and not before.
     """
 
-    __slots__ = ("seconds",)
+    __slots__ = ("ended",)
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.ended: list[StageEnd] = []
 
     def timed(self, stage: str, fn: Callable[[], T]) -> Callable[[], T]:
         """``fn``, its running time recorded as that of ``stage``, also if it fails."""
 
         def run() -> T:
-            start = time.perf_counter()
+            start, error = time.perf_counter(), ""
             try:
                 return fn()
+            except BaseException as caught:
+                error = type(caught).__name__
+                raise
             finally:
-                self.seconds[stage] = time.perf_counter() - start
+                self.ended.append(StageEnd(stage, start, time.perf_counter() - start, error))
 
         return run
 
@@ -92,8 +106,8 @@ class Progress:
     Everything here is read and written in the event loop only. So no thread can change it while it is read.
     """
 
-    on_stage: Callable[[str, float], None] = lambda stage, seconds: None  # noqa: ARG005 - the names are the contract
-    """Called with each stage that has ended and its seconds, also if the picture's client has left by then."""
+    on_stage: Callable[[StageEnd], None] = lambda _: None
+    """Called with each stage that has ended, also if the picture's client has left by then."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Running time by stage, for the stages that have ended."""
     running: bool = False
@@ -106,15 +120,15 @@ class Progress:
         """Time spent working, without the time spent waiting."""
         return sum(seconds for stage, seconds in self.seconds.items() if stage != "queue")
 
-    def add(self, stage: str, seconds: float) -> None:
+    def add(self, stage: StageEnd) -> None:
         """A stage has ended."""
-        self.seconds[stage] = seconds
-        self.on_stage(stage, seconds)
+        self.seconds[stage.name] = stage.seconds
+        self.on_stage(stage)
 
     def job_ended(self, times: StageTimes, _: JobEnd) -> None:
         """A job has ended; its stages count."""
-        for stage, seconds in times.seconds.items():
-            self.add(stage, seconds)
+        for stage in times.ended:
+            self.add(stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +236,7 @@ class Pipeline:
         waiting_since = time.perf_counter()
 
         def start() -> None:
-            progress.add("queue", time.perf_counter() - waiting_since)
+            progress.add(StageEnd("queue", waiting_since, time.perf_counter() - waiting_since))
             progress.running = True
             if on_start is not None:
                 on_start()

@@ -40,6 +40,7 @@ from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
 from service.public_text import public_reason
+from service.tracing.spans import Span, Tracer
 from service.warmup.canaries import Canaries
 from service.warmup.real_size import real_size
 from service.warmup.references.reference_set import Gate, ReferenceSet
@@ -79,6 +80,7 @@ class EngineTarget:
         device_errors: told of failures of the device.
         lifecycle: told when a setting can never work here.
         metrics: what is loaded is recorded here.
+        tracer: each probe is recorded as a trace of its own.
         references: pictures of the operator with accepted masks; None if there are none.
         references_gate: which of them requests wait for.
         canary_side: side of the small canary in pixels.
@@ -98,6 +100,7 @@ class EngineTarget:
         device_errors: DeviceErrors,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        tracer: Tracer,
         references: ReferenceSet | None,
         references_gate: Gate,
         canary_side: int,
@@ -115,6 +118,7 @@ class EngineTarget:
         self._device_errors = device_errors
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._tracer = tracer
         self._canaries = Canaries(engine, side=canary_side)
         self._max_pixels = max_pixels
         self._references = references
@@ -273,8 +277,16 @@ class EngineTarget:
         Raises:
             ProbeError: what failed, and how.
         """
+        with self._tracer.probe(type(subject).__name__.lower()) as span:
+            try:
+                return await self._probe(subject, on_running, span)
+            except ProbeError as error:
+                span.failed(error.outcome)
+                raise
+
+    async def _probe(self, subject: Subject, on_running: Callable[[bool], None], span: Span) -> ProbeReport:
         try:
-            return await self._prove(subject, on_running)
+            return await self._prove(subject, on_running, span)
         except EngineError as error:
             self._device_errors.report(error)
             raise self._probe_failed(_outcome(error), error) from error
@@ -294,18 +306,19 @@ class EngineTarget:
             outcome, reason if isinstance(error, EngineError) else f"{type(error).__name__}: {reason}"
         )
 
-    async def _prove(self, subject: Subject, on_running: Callable[[bool], None]) -> ProbeReport:
+    async def _prove(self, subject: Subject, on_running: Callable[[bool], None], span: Span) -> ProbeReport:
+        progress = Progress(on_stage=lambda stage: span.stage(*stage))
         match subject:
             case Canary():
                 self._check_canary_size()
-                return await self._pass(self._canaries.small, on_running)
+                return await self._pass(self._canaries.small, on_running, progress)
             case Settle():
                 return await self._settle(on_running)
             case AtSize(size):
                 await _counted(lambda: self._canaries.make(size), on_running)
-                return await self._pass(size, on_running)
+                return await self._pass(size, on_running, progress)
             case Reference(name):
-                return await self._judge_reference(name, on_running)
+                return await self._judge_reference(name, on_running, progress)
 
     def _check_canary_size(self) -> None:
         width, height = self._canaries.small_model_input
@@ -316,9 +329,8 @@ class EngineTarget:
                 "height and width must be > 0",
             )
 
-    async def _pass(self, size: Size, on_running: Callable[[bool], None]) -> ProbeReport:
+    async def _pass(self, size: Size, on_running: Callable[[bool], None], progress: Progress) -> ProbeReport:
         """Send the canary of this size and judge its cut-out."""
-        progress = Progress()
         with self._admission.probe_place(on_running) as place:
             cut_out = await self._pipeline.run(
                 EncodedPicture(self._canaries.picture(size)), Options(), place=place, progress=progress
@@ -326,13 +338,14 @@ class EngineTarget:
             await place.run_in_codec_pool(self._canaries.judge(size).check, cut_out.body)
         return ProbeReport(progress.running_seconds)
 
-    async def _judge_reference(self, name: str, on_running: Callable[[bool], None]) -> ProbeReport:
+    async def _judge_reference(
+        self, name: str, on_running: Callable[[bool], None], progress: Progress
+    ) -> ProbeReport:
         """Cut a picture of the operator and compare its mask with the accepted one."""
         references, info = self._references, self.info
         if references is None or info is None:
             raise RuntimeError("there are no references, or nothing is loaded")
         data = await _counted(lambda: references.encoded(name), on_running)
-        progress = Progress()
         with self._admission.probe_place(on_running) as place:
             mask = await self._pipeline.run(
                 EncodedPicture(data), Options(output=Output.MASK), place=place, progress=progress

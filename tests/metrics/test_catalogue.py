@@ -48,6 +48,7 @@ NAMES = [
     "connections_limit",
     "connections_dropped_total",
     "accept_pauses_total",
+    "trace_spans_total",
     "input_pixels",
     "largest_photograph_pixels",
     "device_errors_total",

@@ -40,8 +40,11 @@ from service.cli.serve import serve
 from service.engines.protocol import RGB, Alpha, ConfigurationError, DeviceError, OutOfMemory
 from service.http import platforms
 from service.lifecycle import STUCK_NOTICE_SECONDS, Lifecycle
+from service.server import start_tracing
 from service.settings import Settings
 from service.settings_reader import load_settings
+from service.tracing.requested import traces_requested
+from service.tracing.spans import OFF
 from supervisor import guarded, supervisor
 from tests.support.scripted_engine import LONGEST_SIDE, ScriptedEngine, disc
 
@@ -154,7 +157,14 @@ def main(file: Path) -> None:
         notice = float(os.environ.get("STUCK_NOTICE", STUCK_NOTICE_SECONDS))
         lifecycle = Lifecycle(drain_timeout=settings.drain_timeout, stuck_notice=notice)
         platform = platforms.find(settings.platform, os.environ)
-        app = create_app(settings, engine=FaultyEngine(faults), lifecycle=lifecycle, platform=platform)
+        make_tracer = start_tracing if traces_requested(os.environ) else (lambda _: OFF)
+        app = create_app(
+            settings,
+            engine=FaultyEngine(faults),
+            lifecycle=lifecycle,
+            platform=platform,
+            make_tracer=make_tracer,
+        )
         app.cleanup_ctx.append(switching)
         return app
 

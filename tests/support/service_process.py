@@ -85,7 +85,13 @@ class Live(Program):
         new.replace(self._faults)
 
     def ask(
-        self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 30
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
     ) -> Answer:
         """Send one request on a connection of its own.
 
@@ -94,8 +100,9 @@ class Live(Program):
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            headers = {} if body is None else {"Content-Type": "application/octet-stream"}
-            connection.request(method, path, body=body, headers=headers)
+            if headers is None:
+                headers = {} if body is None else {"Content-Type": "application/octet-stream"}
+            connection.request(method, path, body=body, headers=dict(headers))
             return Answer(connection.getresponse())
         finally:
             connection.close()

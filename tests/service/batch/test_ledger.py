@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.batch import ledger
-from service.batch.ledger import InUse, Ledger, Record, Stamp, read_records
+from service.batch.ledger import InUse, Ledger, Record, Shard, Stamp, read_records
 
 
 def record(output: str, size: int = 1) -> Record:
@@ -61,3 +62,31 @@ def test_any_bytes_are_read_without_an_error(tmp_path: Path, data: bytes) -> Non
         data + b'\n{"output": 3}\n[]\n' + record("a").to_line().encode()
     )
     assert read_records(tmp_path)["a"] == record("a")
+
+
+def test_what_other_processes_note_is_known_and_becomes_a_part_of_the_ledger(tmp_path: Path) -> None:
+    opened = Ledger(tmp_path)
+    run = opened.share()
+    for each in ("a", "b"):
+        shard = Shard(tmp_path, run)
+        shard.add(record(each))
+        shard.close()
+    assert set(read_records(tmp_path)) == {"a", "b"}
+    opened.close()
+    assert not (tmp_path / ledger.SHARDS).exists()
+    assert set(read_records(tmp_path)) == {"a", "b"}
+
+
+def test_what_processes_noted_before_all_were_killed_is_taken_in_by_the_next_run(tmp_path: Path) -> None:
+    killed = Ledger(tmp_path)
+    Shard(tmp_path, killed.share()).add(record("a"))
+    with (tmp_path / ledger.SHARDS / "killed.jsonl").open("wb") as half:
+        half.write(record("b").to_line().encode() + record("c").to_line().encode()[:20])
+    os.close(killed._file)  # as the system does it
+    assert set(Ledger(tmp_path).records) == {"a", "b"}
+    assert not (tmp_path / ledger.SHARDS).exists()
+
+
+def test_a_machine_that_does_not_see_the_folder_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Shard(tmp_path, "another run")

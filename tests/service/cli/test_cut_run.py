@@ -16,7 +16,7 @@ import pytest
 from benchmarks.scenes import PHOTOGRAPHS, photograph
 from service.batch import ledger
 from service.cli import accept, commands, cut
-from service.cli.cut_run import passed_over_in_words
+from service.cli.cut_report import passed_over_in_words
 from service.engines.protocol import RGB, Alpha
 from service.server import requested_engine
 from service.settings import Settings

@@ -10,7 +10,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from service.errors import BadAddress, DownloadFailed, ServiceError, TooLarge
 from service.http.public_addresses import is_public
 from service.http.remote_picture import RemotePictures
+from service.tracing.spans import Call, Span
 from tests.support.remote_host import LOOPBACK, RemoteHost, Resolver
 
 PICTURE = b"the bytes of a picture"
@@ -59,6 +60,33 @@ async def test_a_picture_of_a_listed_host_is_fetched_with_nothing_of_the_client(
     assert request.headers["Accept-Encoding"] == "identity"
     assert request.query_string == "v=1"
     assert request.headers.keys() <= {"Host", "Accept", "Accept-Encoding", "User-Agent", "Connection"}
+
+
+class TracedSpan(Span):
+    """Hands out numbered calls, and notes what it is told of them."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, object]] = []
+
+    def call(self, **asked: object) -> AbstractContextManager[Call]:
+        call = Call()
+        call.headers = {"traceparent": f"00-{'1' * 32}-{len(self.calls) + 1:016x}-01"}
+        self.calls.append(asked)
+        call.answered = lambda status: self.calls[-1].update(status=status)  # type: ignore[method-assign]
+        return nullcontext(call)
+
+
+async def test_every_request_to_a_host_is_a_call_of_its_own_in_the_trace() -> None:
+    span = TracedSpan()
+    moved = web.Response(status=302, headers={"Location": "http://b.example/p"})
+    async with host_with({"/1": moved, "/p": PICTURE}) as (pictures, host):
+        assert await pictures.fetch("http://a.example/1", max_bytes=100, span=span) == PICTURE
+    assert [request.headers["traceparent"][-4] for request in host.requests] == ["1", "2"]
+    asked = {"method": "GET", "scheme": "http", "port": 80}
+    assert span.calls == [
+        {**asked, "host": "a.example", "resend_count": 0, "status": 302},
+        {**asked, "host": "b.example", "resend_count": 1, "status": 200},
+    ]
 
 
 async def test_without_a_list_of_hosts_nothing_is_fetched_and_nothing_runs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.inference.pipeline import EncodedPicture, Progress, StageTimes
+from service.inference.pipeline import EncodedPicture, Progress, StageEnd, StageTimes
 from tests.support import photos
 
 
@@ -24,18 +24,19 @@ def test_the_time_of_a_stage_counts_also_if_it_fails() -> None:
     with pytest.raises(ValueError, match="boom"):
         times.timed("decode", fail)()
     assert times.timed("infer", lambda: 7)() == 7
-    assert set(times.seconds) == {"decode", "infer"}
-    assert all(0 <= seconds < 10 for seconds in times.seconds.values())
+    assert [(stage.name, stage.error) for stage in times.ended] == [("decode", "ValueError"), ("infer", "")]
+    assert all(0 <= stage.seconds < 10 for stage in times.ended)
+    assert times.ended[0].began + times.ended[0].seconds <= times.ended[1].began
 
 
 def test_progress_reports_every_stage_and_counts_no_waiting_as_running() -> None:
-    reported: list[tuple[str, float]] = []
-    progress = Progress(on_stage=lambda stage, seconds: reported.append((stage, seconds)))
-    progress.add("decode", 2.0)
-    progress.add("queue", 100.0)
-    progress.add("infer", 3.0)
+    reported: list[StageEnd] = []
+    progress = Progress(on_stage=reported.append)
+    ended = [StageEnd("decode", 0, 2.0), StageEnd("queue", 2, 100.0), StageEnd("infer", 102, 3.0)]
+    for stage in ended:
+        progress.add(stage)
     assert progress.running_seconds == 5.0
-    assert reported == [("decode", 2.0), ("queue", 100.0), ("infer", 3.0)]
+    assert reported == ended
 
 
 @pytest.mark.parametrize(
