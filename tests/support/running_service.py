@@ -27,6 +27,7 @@ from service.inference.device_thread import DeviceThread
 from service.server import listen
 from service.server import start as run
 from service.settings import Settings
+from tests.support.documented import undocumented
 from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import until
@@ -137,7 +138,11 @@ def nothing_blocks_the_loop() -> Iterator[BlockBuster]:
 
 @pytest.fixture
 async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterator[Start]:
-    """A function that starts services; they end with the test."""
+    """A function that starts services; they end with the test. Every answer must be as the OpenAPI document says."""
+    problems: set[str] = set()
+
+    async def hold_against_the_document(request: web.Request, response: web.StreamResponse) -> None:
+        problems.update(undocumented(request, response))
 
     async def start(
         engine: Engine | None = None,
@@ -159,6 +164,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
                 remote_pictures=remote_pictures,
             )
         )
+        application.on_response_prepare.append(hold_against_the_document)
         server = OurServer(application)
         await server.start_server()
         # Without a limit on simultaneous connections.
@@ -168,7 +174,8 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
             await service.ready()
         return service
 
-    return start
+    yield start
+    assert not problems, problems
 
 
 @pytest.fixture
