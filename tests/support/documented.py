@@ -13,8 +13,21 @@ from aiohttp import web
 from service.http.openapi import document
 
 GENERAL = frozenset(
-    "cache-control connection content-disposition content-encoding content-length content-security-policy content-type "
-    "date referrer-policy server transfer-encoding vary x-content-type-options".split()
+    {
+        "cache-control",
+        "connection",
+        "content-disposition",
+        "content-encoding",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "date",
+        "referrer-policy",
+        "server",
+        "transfer-encoding",
+        "vary",
+        "x-content-type-options",
+    }
 )
 """Headers of HTTP and of browsers, which say nothing of this service; nor do those of CORS."""
 
