@@ -55,7 +55,7 @@ class Record:
 def read_records(folder: Path) -> dict[str, Record]:
     """The last record of each output of a folder; empty if the folder has no ledger.
 
-    A line that is no record is passed over: a run that was killed may have left half a line.
+    A line that is no record is ignored: a run that was killed may have left half a line.
 
     Raises:
         OSError: there is a ledger that cannot be read.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from service.http import openapi_contracts
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.measures import MOST_MARGIN_PIXELS
+from service.http.middleware import QUIET_PATHS
 from service.http.openapi_components import (
     BINARY,
     MADE_BY,
@@ -26,13 +27,14 @@ from service.imaging.encode import MAX_SIDE
 from service.imaging.formats.recognise import FORMATS
 from service.imaging.options import Format, Output
 
-_SUMMARY = """\
+_UNLOGGED = ", ".join(f"`{path}`" for path in sorted(QUIET_PATHS))
+_SUMMARY = f"""\
 `POST` a photo to `/process` and get the cut-out back.
 
-Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path gets a 404; a
+Errors are JSON: `{{"error": {{"code": ..., "message": ..., "request_id": ...}}}}`. An unknown path gets a 404; a
 method that a path does not serve gets a 405 with `Allow`. Every answer carries `X-Request-Id`: the one that the
-request sent, or a new one. The log has it too, but for the paths that monitors ask every few seconds: `/livez`,
-`/readyz`, `/metrics`, `/status` and `GET /warmup`.
+request sent, or a new one. The log has it too, except for what monitors ask every few seconds: {_UNLOGGED} and
+`GET /warmup`.
 
 `/process` waits while the service is still cold. `/warmup` says whether it is warm. It judges by the last probe: a
 real picture that went through the same path as a client's picture."""

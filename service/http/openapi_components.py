@@ -180,8 +180,8 @@ def _headers() -> Node:
         "X-Foreground-Width": ("Pixels of the input; 0 if there is no subject.", pixels),
         "X-Foreground-Height": ("Pixels of the input; 0 if there is no subject.", pixels),
         "X-Uncertainty": (
-            "The share of the input's pixels whose alpha is from 0.1 to 0.9: soft edges, hair, and where the network is "
-            "not sure.",
+            "The share of the input's pixels whose alpha is from 0.1 to 0.9: soft edges, hair, and where the network "
+            "is not sure.",
             {"type": "number", "minimum": 0, "maximum": 1},
         ),
         "Server-Timing": ("Milliseconds of `decode`, `queue`, `infer`, `compose`, `encode`.", text),

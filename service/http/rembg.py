@@ -38,7 +38,7 @@ _YES, _NO = (
 
 
 def parse(given: Mapping[str, str]) -> Options:
-    """Read the parameters; unknown ones are passed over, as there.
+    """Read the parameters; unknown ones are ignored, as there.
 
     Raises:
         BadParameter: a value is wrong.
