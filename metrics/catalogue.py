@@ -109,6 +109,7 @@ class Metrics:
         self._register_reference_metrics()
         self._register_supervisor_metrics()
         self._register_request_metrics()
+        self._register_connection_metrics()
         self._register_worker_metrics()
         self._register_info_metrics()
 
@@ -316,6 +317,23 @@ class Metrics:
             ["stage"],
         )
         _create_series(self.client_disconnects_total, DISCONNECT_STAGES)
+        self.trace_spans_total = self._counter(
+            "trace_spans_total",
+            "Number of spans of traces by outcome: exported (the receiver took them), lost (it did not). Both stay 0 "
+            "while tracing is off.",
+            ["outcome"],
+        )
+        _create_series(self.trace_spans_total, TRACE_SPANS)
+        self.input_pixels = self._histogram(
+            "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
+        )
+        self.largest_photograph_pixels = self._gauge(
+            "largest_photograph_pixels",
+            "Size in pixels of the largest photograph that is accepted: the configured limit, or less if the memory "
+            "limit of the container leaves no room for more. 0 until the engine is loaded.",
+        )
+
+    def _register_connection_metrics(self) -> None:
         self.connections = self._gauge("connections", "Number of open connections from clients.")
         self.connections_limit = self._gauge(
             "connections_limit",
@@ -333,22 +351,6 @@ class Metrics:
             ["reason"],
         )
         _create_series(self.accept_pauses_total, ACCEPT_PAUSES)
-        self.trace_spans_total = self._counter(
-            "trace_spans_total",
-            "Number of spans of traces by outcome: exported (the receiver took them), lost (it did not). Both stay 0 "
-            "while tracing is off.",
-            ["outcome"],
-        )
-        _create_series(self.trace_spans_total, TRACE_SPANS)
-        self.input_pixels = self._histogram(
-            "input_pixels", "Size of the accepted pictures in pixels (width x height).", PIXEL_BUCKETS
-        )
-
-        self.largest_photograph_pixels = self._gauge(
-            "largest_photograph_pixels",
-            "Size in pixels of the largest photograph that is accepted: the configured limit, or less if the memory "
-            "limit of the container leaves no room for more. 0 until the engine is loaded.",
-        )
 
     def _register_worker_metrics(self) -> None:
         self.stage_duration_seconds = self._histogram(

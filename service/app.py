@@ -115,14 +115,13 @@ def create_app(
     platform = platform or Platform()
     metrics = Metrics(registry)
     lifecycle = lifecycle or Lifecycle(drain_timeout=settings.drain_timeout)
-    references = open_references(settings)
     parts = build_parts(
         settings,
         engine=engine,
         lifecycle=lifecycle,
         metrics=metrics,
         tracer=make_tracer(metrics),
-        references=references,
+        references=open_references(settings),
     )
     listen_to_each_other(parts)
     bind_metrics(parts)
@@ -149,7 +148,6 @@ def create_app(
         remote=remote,
         platform=platform,
     )
-    add_aliases(app, platform, parts)
     app.cleanup_ctx.append(run_parts)
     app.cleanup_ctx.append(remote.run)
     return app
@@ -296,6 +294,7 @@ def add_routes(
     for route in routes:
         route.kwargs.setdefault("expect_handler", _expect_later)
     app.router.add_routes(routes)
+    add_aliases(app, platform, parts)
 
 
 def add_picture_routes(

@@ -61,8 +61,6 @@ TESTED_ELSEWHERE = {
     "service/http/picture_request.py": "tests/behaviour/test_clients_that_leave.py, tests/behaviour/test_stuck.py",
     "service/http/platforms.py": "tests/behaviour/test_platforms.py",
     "service/http/process.py": "tests/behaviour/test_status_codes.py",
-    "service/http/removebg/account.py": "tests/behaviour/test_removebg.py",
-    "service/http/removebg/contract.py": "tests/behaviour/test_removebg.py, tests/behaviour/test_removebg_clients.py",
     "service/http/removebg/errors.py": "tests/behaviour/test_removebg.py",
     "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",

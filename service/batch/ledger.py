@@ -84,7 +84,7 @@ def read_shards(folder: Path) -> dict[str, Record]:
 def parse_records(lines: Iterable[bytes]) -> dict[str, Record]:
     """The last record of each output.
 
-    A line that is no record is passed over: a run that was killed may have left half a line.
+    A line that is no record is ignored: a run that was killed may have left half a line.
     """
     records = {}
     for line in lines:

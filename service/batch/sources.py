@@ -2,7 +2,7 @@
 
 The command calls ``find`` once, or again and again while it watches a folder. What is written down here is what users
 rely on: an argument that names nothing is a problem, and so is an explicit file that is no picture (the decoder will
-say so). In a folder, only pictures count, and everything else is counted as passed over. Results of this program are
+say so). In a folder, only pictures count, and everything else is counted as ignored. Results of this program are
 never inputs.
 """
 

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from service.http import openapi_contracts
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.measures import MOST_MARGIN_PIXELS
+from service.http.middleware import QUIET_PATHS
 from service.http.openapi_components import (
     BINARY,
     MADE_BY,
     PICTURE_ERRORS,
+    REQUEST_ID,
     SECURITY,
     SUBJECT,
     Node,
@@ -28,12 +30,14 @@ from service.imaging.encode import MAX_SIDE
 from service.imaging.formats.recognise import FORMATS
 from service.imaging.options import Format, Output
 
-_SUMMARY = """\
+_UNLOGGED = ", ".join(f"`{path}`" for path in sorted(QUIET_PATHS))
+_SUMMARY = f"""\
 `POST` a photo to `/process` and get the cut-out back.
 
-Errors are JSON: `{"error": {"code": ..., "message": ..., "request_id": ...}}`. An unknown path gets a 404; a
+Errors are JSON: `{{"error": {{"code": ..., "message": ..., "request_id": ...}}}}`. An unknown path gets a 404; a
 method that a path does not serve gets a 405 with `Allow`. Every answer carries `X-Request-Id`: the one that the
-request sent, or a new one.
+request sent, or a new one. The log has it too, except for what monitors ask every few seconds: {_UNLOGGED} and
+`GET /warmup`.
 
 `/process` waits while the service is still cold. `/warmup` says whether it is warm. It judges by the last probe: a
 real picture that went through the same path as a client's picture."""
@@ -50,7 +54,7 @@ def document(*, version: str, max_upload_bytes: int, aliases: Mapping[str, str] 
         aliases: other names of some paths.
     """
     shared = components()
-    paths = _paths(max_upload_bytes)
+    paths = _with_request_ids(_paths(max_upload_bytes))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -88,11 +92,7 @@ def _paths(max_upload_bytes: int) -> Node:
         "/readyz": {"get": _readyz()},
         "/livez": {"get": _livez()},
         "/metrics": {"get": _metrics()},
-        "/": {"get": _file("The web page", "page", "text/html", "string")},
-        "/docs": {"get": _file("This documentation for people", "docs", "text/html", "string")},
-        "/openapi.json": {
-            "get": _file("This documentation for machines", "openapi", "application/json", "object")
-        },
+        **_files(),
     }
 
 
@@ -107,6 +107,17 @@ def _alias(alias: str, path: str, operations: Node) -> Node:
         }
         for method, operation in operations.items()
     }
+
+
+def _with_request_ids(paths: Node) -> Node:
+    """The same paths; each operation takes an id, and each answer has one, as ``middleware`` sees to."""
+    for path in paths.values():
+        for operation in path.values():
+            operation["parameters"] = [*operation.get("parameters", []), REQUEST_ID]
+            for response in operation["responses"].values():
+                if "$ref" not in response:
+                    response["headers"] = header_refs("X-Request-Id") | response.get("headers", {})
+    return paths
 
 
 def _process(max_upload_bytes: int) -> Node:
@@ -132,15 +143,7 @@ def _process(max_upload_bytes: int) -> Node:
         "The bytes decide the format, not the file name. Send "
         "parameters in the query or, with `multipart/form-data`, as form fields; each at most once.",
         "security": SECURITY,
-        "parameters": [
-            *parameters,
-            {
-                "name": "X-Request-Id",
-                "in": "header",
-                "description": "The answer and the log use this id.",
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
-            },
-        ],
+        "parameters": parameters,
         "requestBody": {
             "required": True,
             "description": f"At most {max_upload_bytes} bytes of picture, or of both pictures together.",
@@ -285,7 +288,7 @@ def _warmup_responses(passed: str, failed: str, undecided: str) -> Node:
     return {
         status: {
             "description": description,
-            "headers": header_refs("X-Request-Id", *(["Retry-After"] if status == "503" else [])),
+            "headers": header_refs(*(["Retry-After"] if status == "503" else [])),
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
         }
         for status, description in descriptions.items()
@@ -301,7 +304,6 @@ def _status() -> Node:
         "responses": {
             "200": {
                 "description": "Whatever the state is.",
-                "headers": header_refs("X-Request-Id"),
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Warmup"}}},
             }
         },
@@ -350,7 +352,7 @@ def _health(
         "summary": summary,
         "description": description,
         "responses": {
-            status: {"description": text, "headers": header_refs("X-Request-Id", *extra), "content": content}
+            status: {"description": text, "headers": header_refs(*extra), "content": content}
             for status, text, extra in zip(("200", "503"), descriptions, ((), unavailable), strict=True)
         },
     }
@@ -371,13 +373,36 @@ def _metrics() -> Node:
     }
 
 
+def _files() -> Node:
+    return {
+        "/": {"get": _file("The web page", "page", "text/html", "string")},
+        "/docs": {"get": _file("This documentation for people", "docs", "text/html", "string")},
+        "/openapi.json": {
+            "get": _file("This documentation for machines", "openapi", "application/json", "object")
+        },
+        "/static/warm.js": {
+            "get": _file(
+                "A script that warms the service from a page", "warmScript", "text/javascript", "string"
+            )
+        },
+    }
+
+
 def _file(summary: str, name: str, content_type: str, kind: str) -> Node:
+    headers = header_refs("ETag")
     return {
         "tags": ["operation"],
         "operationId": name,
         "summary": summary,
         "responses": {
-            "200": {"description": "The file.", "content": {content_type: {"schema": {"type": kind}}}},
-            "304": {"description": "Unchanged since the `ETag` that the request sent."},
+            "200": {
+                "description": "The file.",
+                "headers": headers,
+                "content": {content_type: {"schema": {"type": kind}}},
+            },
+            "304": {
+                "description": "Unchanged since the `ETag` that the request sent as `If-None-Match`.",
+                "headers": headers,
+            },
         },
     }

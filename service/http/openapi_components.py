@@ -25,7 +25,16 @@ SECURITY: list[Node] = [{}, {"apiKey": []}, {"bearer": []}]
 PICTURE_ERRORS = (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
 """What every path that takes a picture may answer, but those that have errors of their own."""
 
-MADE_BY = ("X-Request-Id", "X-Engine", "X-Weights", "Server-Timing")
+REQUEST_ID: Node = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "An id of your own for this request. The answer has it again.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+}
+"""The header that every request may have. It is part of every operation also because openapi-python-client makes a
+module that cannot be imported of an operation with several types of body and no optional parameter."""
+
+MADE_BY = ("X-Engine", "X-Weights", "Server-Timing")
 SUBJECT = (
     "X-Foreground-Top",
     "X-Foreground-Left",
@@ -42,7 +51,8 @@ _WHEN = {
     405: "This path does not serve this method; `Allow` lists the methods that it serves.",
     408: "The body did not arrive in time.",
     413: "The picture is larger than the limit on uploads.",
-    415: "The bytes of the body are not a picture, or not one in an accepted format.",
+    415: "The bytes of the body are not a picture, or not one in an accepted format; or the body is compressed "
+    "(`Content-Encoding`).",
     422: "The picture cannot be decoded, is truncated, has too many pixels or none, has no subject although one is "
     "needed, is too large for the format of the answer, or is so large that the work on it alone would outlast the "
     "deadline.",
@@ -53,6 +63,17 @@ _WHEN = {
     504: "The deadline of the request passed.",
 }
 """Every error status, and when the service sends it."""
+
+
+ERROR_HEADERS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Encoding",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+    504: ("Retry-After",),
+}
+"""The headers that an error of each status may have, besides the request's id."""
 
 
 def components() -> Node:
@@ -78,11 +99,10 @@ def _codes() -> dict[int, list[str]]:
 
 
 def _error(status: int) -> Node:
-    extra = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
     codes = ", ".join(f"`{code}`" for code in _codes()[status])
     return {
         "description": f"{_WHEN[status]} `code`: {codes}.",
-        "headers": header_refs("X-Request-Id", *extra.get(status, [])),
+        "headers": header_refs("X-Request-Id", *ERROR_HEADERS.get(status, ())),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
 
@@ -105,7 +125,7 @@ def _error_schemas() -> Node:
         "properties": {
             "code": code,
             "message": text | {"description": "For people: what was wrong, and what to do."},
-            "request_id": text | {"description": "The same as in `X-Request-Id`; it is also in the log."},
+            "request_id": text | {"description": "The same as in `X-Request-Id`; the log has it too."},
         },
     }
     return {
@@ -149,7 +169,7 @@ def _headers() -> Node:
     text, whole = {"type": "string"}, {"type": "integer", "minimum": 1}
     pixels: Node = {"type": "integer", "minimum": 0}
     described = {
-        "X-Request-Id": ("The id of this request in the log.", text),
+        "X-Request-Id": ("The id of this request: the one that it sent, or a new one.", text),
         "X-Engine": ("The engine that made the mask: `inspyrenet` or `u2netp`.", text),
         "X-Weights": (
             "The weights that made the mask: the first 12 digits of their SHA-256.",
@@ -160,13 +180,16 @@ def _headers() -> Node:
         "X-Foreground-Width": ("Pixels of the input; 0 if there is no subject.", pixels),
         "X-Foreground-Height": ("Pixels of the input; 0 if there is no subject.", pixels),
         "X-Uncertainty": (
-            "The share of the input's pixels whose alpha is from 0.1 to 0.9: soft edges, hair, and doubts.",
+            "The share of the input's pixels whose alpha is from 0.1 to 0.9: soft edges, hair, and where the network "
+            "is not sure.",
             {"type": "number", "minimum": 0, "maximum": 1},
         ),
-        "Server-Timing": ("Milliseconds of `queue`, `decode`, `infer`, `compose`, `encode`.", text),
+        "Server-Timing": ("Milliseconds of `decode`, `queue`, `infer`, `compose`, `encode`.", text),
         "Retry-After": ("Seconds after which the client should try again.", whole),
         "WWW-Authenticate": ("How to send an API key.", text),
         "Allow": ("The methods that this path serves.", text),
+        "Accept-Encoding": ("`identity`, if the body was compressed: send it as it is.", text),
+        "ETag": ("For `If-None-Match`: the same file is not sent again.", text),
     }
     return {
         name: {"description": description, "schema": schema}

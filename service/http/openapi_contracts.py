@@ -9,6 +9,7 @@ from __future__ import annotations
 from service.http import rembg
 from service.http.openapi_components import (
     BINARY,
+    ERROR_HEADERS,
     MADE_BY,
     PICTURE_ERRORS,
     SECURITY,
@@ -24,7 +25,7 @@ from service.imaging.formats.recognise import FORMATS
 _TEXT: Node = {"type": "string"}
 _FLAG: Node = {"type": "boolean"}
 
-_REMOVEBG_ERRORS = {
+_REMOVEBG_ERRORS: dict[str, str] = {
     "400": "The request is wrong, or the picture cannot be served; `code` says why.",
     "403": "API keys are configured, and the key is missing or wrong (`auth_failed`).",
     "408": "The body did not arrive in time.",
@@ -34,6 +35,8 @@ _REMOVEBG_ERRORS = {
     "504": "The deadline of the request passed.",
 }
 _RATE_LIMIT = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_OURS = {"400": 415, "403": 401}
+"""The status that one of these errors has on ``/process``, where it is another one."""
 
 
 def paths(max_upload_bytes: int) -> Node:
@@ -79,7 +82,7 @@ def headers() -> Node:
         ),
         "X-Credits-Charged": ("Always 0.", {"type": "integer", "const": 0}),
         "X-RateLimit-Limit": ("Requests that may be under way at a time.", whole),
-        "X-RateLimit-Remaining": ("How many of them are not.", whole),
+        "X-RateLimit-Remaining": ("How many more may be sent now; 0 with a 429.", whole),
         "X-RateLimit-Reset": ("When there is room again: seconds since 1970.", whole),
         IGNORED_HEADER: ("Parameters that were accepted and not applied, separated by commas.", _TEXT),
     }
@@ -103,7 +106,7 @@ def _removebg(max_picture_bytes: int) -> Node:
         "description": f"Exactly one of `{reading.PICTURE}`, `{reading.BASE64}` and `{reading.ADDRESS}`; at most "
         f"{max_picture_bytes} bytes for each decoded picture. Accepted formats: "
         f"{', '.join(file_format.name for file_format in FORMATS)}. With `Accept: application/json` the picture comes "
-        "in base64. Empty fields count as absent, unknown ones are passed over.",
+        "in base64. Empty fields count as absent, unknown ones are ignored.",
         "security": SECURITY,
         "requestBody": {
             "required": True,
@@ -122,7 +125,7 @@ def _removebg(max_picture_bytes: int) -> Node:
                 "content": pictures
                 | {reading.JSON: {"schema": {"$ref": "#/components/schemas/RemoveBgResult"}}},
             },
-            **{status: _removebg_error(status) for status in _REMOVEBG_ERRORS},
+            **{status: _removebg_error(status, *_RATE_LIMIT) for status in _REMOVEBG_ERRORS},
         },
     }
 
@@ -152,15 +155,18 @@ def _removebg_fields() -> Node:
         "bg_color": ("A background: hexadecimal digits, or a colour's name in CSS.", _TEXT),
         reading.BACKGROUND_ADDRESS: ("The address of a picture for the background.", _TEXT),
     }
-    described |= dict.fromkeys(fields.NOT_APPLIED, ("Accepted, and not applied.", _TEXT))
+    described |= {
+        name: ("Accepted, and not applied.", _FLAG if name in fields.FLAGS_NOT_APPLIED else _TEXT)
+        for name in fields.NOT_APPLIED
+    }
     return {name: schema | {"description": text} for name, (text, schema) in described.items()}
 
 
-def _removebg_error(status: str) -> Node:
-    extra = {"429": ("Retry-After",), "503": ("Retry-After",)}.get(status, ())
+def _removebg_error(status: str, *headers: str) -> Node:
+    extra = ERROR_HEADERS.get(_OURS.get(status, int(status)), ())
     return {
         "description": _REMOVEBG_ERRORS[status],
-        "headers": header_refs("X-Request-Id", *extra),
+        "headers": header_refs(*extra, *headers),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RemoveBgErrors"}}},
     }
 
@@ -238,7 +244,7 @@ def _rembg(max_upload_bytes: int) -> Node:
         "tags": ["pictures"],
         "operationId": "rembg",
         "summary": "Remove a background by rembg's contract",
-        "description": "Parameters come in the query or as form fields; unknown ones are passed over.",
+        "description": "Parameters come in the query or as form fields; unknown ones are ignored.",
         "security": SECURITY,
         "parameters": _in_query(properties),
         "requestBody": {

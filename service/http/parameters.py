@@ -1,8 +1,9 @@
 """The parameters of ``/process``, read from the query and the form fields together.
 
 The handler of ``/process`` calls ``parse``. There is one spelling for each value: names and words are lower case, a
-colour is ``#`` and six hexadecimal digits, a flag is ``true`` or ``false``. The error for a wrong value says which
-values are right. No string that a client sent may leave this module: it returns enums, numbers and flags.
+colour is ``#`` and six hexadecimal digits. Only a flag, ``true`` or ``false``, may have capitals, as programs in Python
+send it. The error for a wrong value says which values are right. No string that a client sent may leave this module as
+a result: it returns enums, numbers and flags. Only a message may quote one, through ``quoting``.
 """
 
 from __future__ import annotations
@@ -182,6 +183,7 @@ def _whole_number(name: str, value: str, limit: int | None = None) -> int:
 
 
 def _flag(name: str, value: str) -> bool:
-    if value not in ("true", "false"):
+    flag = value.lower()
+    if flag not in ("true", "false"):
         raise BadParameter(f"{name} is {quote(value)}, but it must be true or false.")
-    return value == "true"
+    return flag == "true"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.code_blocks import KEY, named_blocks, run, write_blocks
+from tests.support.code_blocks import ADDRESS, KEY, named_blocks, run, write_blocks
 from tests.support.photos import encoded
 from tests.support.programs import ROOT, program
 from tests.support.service_process import Live, live
@@ -17,6 +17,38 @@ from tests.support.service_process import Live, live
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 BLOCKS = named_blocks("docs/generated-clients.md")
+
+EVERY_CONTRACT = """
+import sys
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+
+for path in sys.argv[1:]:
+    import_module(path.removesuffix(".py").replace("/", "."))
+print(len(sys.argv) - 1, "modules")
+
+from cutout_client import AuthenticatedClient
+from cutout_client.api.pictures import process, rembg, removebg
+from cutout_client.models import ProcessFilesBody, RembgFilesBody, RemovebgFilesBody
+from cutout_client.types import File
+
+client = AuthenticatedClient(base_url="http://localhost:8080", token="my-key", timeout=90)
+
+
+def picture():
+    return File(BytesIO(Path("photo.jpg").read_bytes()), file_name="photo.jpg")
+
+
+for called, body in (
+    (process, ProcessFilesBody(image=picture(), crop=True, reverse=False)),
+    (removebg, RemovebgFilesBody(image_file=picture(), crop=True, semitransparency=False)),
+    (rembg, RembgFilesBody(file=picture(), om=True)),
+):
+    answer = called.sync_detailed(client=client, body=body)
+    print(called.__name__.rpartition(".")[2], answer.status_code.value)
+"""
+"""Imports every module of the generated package, and sends flags to each contract, as Python spells them."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +75,10 @@ def test_a_generated_python_client_gets_pictures_typed_errors_and_the_state(
     prepare(tmp_path, service, "config.yml", "generate-python.sh", "client.py")
     run(["sh", "-e", "generate-python.sh"], tmp_path)
     check(tmp_path, run(["python", "client.py"], tmp_path))
+    (tmp_path / "every_contract.py").write_text(EVERY_CONTRACT.replace(ADDRESS, service.url))
+    modules = [str(path.relative_to(tmp_path)) for path in tmp_path.glob("cutout_client/api/**/*.py")]
+    said = run(["python", "every_contract.py", *modules], tmp_path)
+    assert said == f"{len(modules)} modules\nprocess 200\nremovebg 200\nrembg 200\n"
 
 
 def test_a_generated_typescript_client_gets_pictures_typed_errors_and_the_state(

@@ -23,13 +23,14 @@ from tests.support.service_process import Live, live
 pytestmark = pytest.mark.process
 
 BLOCKS = named_blocks("docs/recipes.md")
-FOLDER = {"cut-outs/it's one.jpg.png": "PNG RGBA", "cut-outs/two.jpg.png": "PNG RGBA"}
+PHOTOS = ("it's one.jpg", 'a "two"\\.jpg', "same.jpg", "same.png", "deeper/same.jpg")
+FOLDER = {f"cut-outs/{photo}.png": "PNG RGBA" for photo in PHOTOS}
 RESULTS: dict[str, dict[str, str]] = {
     "cutout.sh": {"cutout.png": "PNG RGBA"},
     "product.sh": {"product.jpg": "JPEG RGB"},
     "folder.sh": FOLDER,
     "with_requests.py": {"yellow.webp": "WEBP RGB"},
-    "with_httpx.py": {name.replace(".jpg", ""): kind for name, kind in FOLDER.items()},
+    "with_httpx.py": FOLDER,
     "with_node.mjs": {"white.jpg": "JPEG RGB"},
     "cutout.php": {"white.jpg": "JPEG RGB"},
     "warm.cron": {},
@@ -57,8 +58,8 @@ def test_a_recipe_waits_for_a_busy_service_and_gets_its_pictures(
     service: Live, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(encoded(60, 40, "JPEG"))
-    (tmp_path / "photos").mkdir()
-    for photo in ("it's one.jpg", "two.jpg"):
+    (tmp_path / "photos/deeper").mkdir(parents=True)
+    for photo in PHOTOS:
         (tmp_path / "photos" / photo).write_bytes(encoded(60, 40, "JPEG"))
     with busy_proxy(service.port) as proxy:
         write_blocks(BLOCKS, [name, "cutout.mjs"], tmp_path, proxy.url)
@@ -71,6 +72,21 @@ def test_a_recipe_waits_for_a_busy_service_and_gets_its_pictures(
     for result, kind in RESULTS[name].items():
         with Image.open(tmp_path / result) as image:
             assert f"{image.format} {image.mode}" == kind
+
+
+@pytest.mark.parametrize("name", ["folder.sh", "with_httpx.py"])
+def test_a_picture_that_fails_is_named_with_the_reason_and_stops_no_other(
+    service: Live, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/broken.jpg").write_text("no picture")
+    (tmp_path / "photos/good.jpg").write_bytes(encoded(60, 40, "JPEG"))
+    write_blocks(BLOCKS, [name], tmp_path, service.url)
+    said = run([*INTERPRETERS[name.rpartition(".")[2]], name], tmp_path, code=1)
+    assert said.count("\n") == 1
+    assert "photos/broken.jpg: " in said
+    assert "unsupported_type" in said
+    assert [path.name for path in (tmp_path / "cut-outs").iterdir()] == ["good.jpg.png"]
 
 
 async def test_a_picture_is_named_by_its_address_and_comes_in_base64(start: Start, tmp_path: Path) -> None:

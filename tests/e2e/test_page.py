@@ -188,6 +188,44 @@ async def test_the_documentation_sends_real_requests_and_shows_them_for_a_shell(
     assert Image.open(tmp_path / "answer").getpixel((4, 4)) == (0, 255, 0)
 
 
+async def test_a_form_of_the_documentation_shows_what_is_wrong_how_long_it_takes_and_what_came(
+    scripted: ScriptedPage, page: Page, tmp_path: Path
+) -> None:
+    async def bare(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=b"?", headers={"Content-Type": ""})
+
+    scripted.process = [never, bare]
+    form = 'form[aria-label="POST /process"]'
+    await page.open(f"{scripted.url}docs")
+    await page.until(f"document.querySelector('{form}')")
+    assert await page.run(f"document.querySelector('{form} label span').textContent") == "image (required)"
+    await page.run(f"window.fold = document.querySelector('{form} details'); fold.open = true")
+    await page.run(
+        "window.quality = fold.querySelector('[max=\"100\"]'); quality.value = 500; fold.open = false"
+    )
+    await page.choose(f"{form} input[type=file]", photo(tmp_path, "photo.png"))
+    await page.press(f"{form} button")
+    await page.until("fold.open && document.activeElement === quality")
+    assert scripted.seen["/process"] == 0
+    await page.run("quality.value = 90")
+    await page.press(f"{form} button")
+    await page.until(f"document.querySelector('{form} .buttons .quiet').textContent === '1 s'")
+    await page.press(f"{form} button.plain")
+    await page.until(f"document.querySelector('{form} .said').textContent === 'Cancelled.'")
+    assert await page.run(f"document.querySelector('{form} .buttons .quiet').textContent") == ""
+    await page.press(f"{form} button")
+    await page.until(f"document.querySelector('{form} a[download]')?.download === 'answer.bin'")
+
+
+async def test_the_documentation_says_so_if_it_has_nothing_to_show(
+    scripted: ScriptedPage, page: Page
+) -> None:
+    scripted.lost = {"/openapi.json"}
+    await page.open(f"{scripted.url}docs")
+    await page.until("document.querySelector('[role=alert]')?.textContent.includes('openapi.json')")
+
+
 async def test_a_busy_service_is_waited_out_and_no_option_jumps_the_countdown(
     scripted: ScriptedPage, page: Page, tmp_path: Path, axe: str
 ) -> None:

@@ -37,8 +37,8 @@ def write_blocks(blocks: dict[str, str], names: Iterable[str], folder: Path, add
         (folder / name).write_text(blocks[name].replace(ADDRESS, address))
 
 
-def run(command: Sequence[str], folder: Path, *, seconds: float = 100) -> str:
-    """Run a program in a folder, to its end; what it printed, if all went well.
+def run(command: Sequence[str], folder: Path, *, seconds: float = 100, code: int = 0) -> str:
+    """Run a program in a folder, to its end; what it printed, if it ended with this exit code.
 
     The programs of this interpreter's environment come first in the path.
     """
@@ -52,5 +52,5 @@ def run(command: Sequence[str], folder: Path, *, seconds: float = 100) -> str:
         timeout=seconds,
         check=False,
     )
-    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+    assert done.returncode == code, f"{command}:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -28,6 +28,7 @@ from service.inference.admission import Admission
 from service.inference.device_thread import DeviceThread
 from service.server import start as run
 from service.settings import Settings
+from tests.support.documented import undocumented
 from tests.support.photos import encoded
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import until
@@ -139,7 +140,11 @@ def nothing_blocks_the_loop() -> Iterator[BlockBuster]:
 
 @pytest.fixture
 async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterator[Start]:
-    """A function that starts services; they end with the test."""
+    """A function that starts services; they end with the test. Every answer must be as the OpenAPI document says."""
+    problems: set[str] = set()
+
+    async def hold_against_the_document(request: web.Request, response: web.StreamResponse) -> None:
+        problems.update(undocumented(request, response))
 
     async def start(
         engine: Engine | None = None,
@@ -163,6 +168,7 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
                 platform=platform,
             )
         )
+        application.on_response_prepare.append(hold_against_the_document)
         server = OurServer(application)
         await server.start_server()
         # Without a limit on simultaneous connections.
@@ -172,7 +178,8 @@ async def start(aiohttp_client: Callable[..., Awaitable[Client]]) -> AsyncIterat
             await service.ready()
         return service
 
-    return start
+    yield start
+    assert not problems, problems
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ class ScriptedPage:
         status_answer: replaces the whole answer.
         seen: how often each path was asked for.
         keys: the API keys that came with pictures.
+        lost: paths that get a 503.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class ScriptedPage:
         self.seen: Counter[str] = Counter()
         self.keys: list[str | None] = []
         self.html: dict[str, str] = {}
+        self.lost: set[str] = set()
         app = web.Application(middlewares=[self._count])
         app.add_routes(pages.routes(version="1.2.3", max_upload_bytes=1_000_000))
         app.router.add_get("/status", self._status)
@@ -98,6 +100,8 @@ class ScriptedPage:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.seen[request.path] += 1
+        if request.path in self.lost:
+            raise web.HTTPServiceUnavailable
         return await handler(request)
 
     async def _status(self, request: web.Request) -> web.Response:

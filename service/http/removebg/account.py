@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from service.http.api_keys import ApiKeys
 from service.http.json_answer import json_answer
@@ -55,8 +56,11 @@ def rate_limit_headers(admission: Admission, clock: Callable[[], float] = time.t
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
         if request.path != contract.PATH:
             return
+        remaining, wait = max(0, admission.capacity - admission.taken), max(1.0, admission.expected_wait)
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:  # places may be free, but not for this client now
+            remaining, wait = 0, float(response.headers.get(hdrs.RETRY_AFTER, wait))
         response.headers["X-RateLimit-Limit"] = str(admission.capacity)
-        response.headers["X-RateLimit-Remaining"] = str(max(0, admission.capacity - admission.taken))
-        response.headers["X-RateLimit-Reset"] = str(math.ceil(clock() + max(1.0, admission.expected_wait)))
+        response.headers["X-RateLimit-Remaining"] = str(remaining)
+        response.headers["X-RateLimit-Reset"] = str(math.ceil(clock() + wait))
 
     return on_prepare

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 
 from aiohttp import hdrs, web
@@ -27,6 +28,9 @@ MAX_PICTURE_BYTES = 22 * 1024 * 1024
 
 KIND = web.RequestKey("removebg_kind", str)
 """The kind of subject that the client named."""
+
+
+_ZERO = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 
 
 class RemoveBg:
@@ -94,7 +98,7 @@ class RemoveBg:
 
     async def render(self, request: PictureRequest, cut_out: CutOut) -> web.Response:
         """The picture itself, or JSON with the picture in base64 if the client accepts JSON."""
-        response = await self._json(request, cut_out) if _wants_json(request.http) else None
+        response = await self._json(request, cut_out) if wants_json(request.http) else None
         if response is None:
             response = await picture_response(request, cut_out)
         width, height = cut_out.size
@@ -136,6 +140,10 @@ def _check_sources(received: Received, given: Mapping[str, str]) -> None:
         raise reading.more_than_one(reading.BACKGROUND)
 
 
-def _wants_json(http: web.Request) -> bool:
-    accepted = http.headers.get(hdrs.ACCEPT, "").lower().split(",")
-    return any(media_range.partition(";")[0].strip() == "application/json" for media_range in accepted)
+def wants_json(http: web.Request) -> bool:
+    """Whether the client names JSON among what it accepts; with the weight 0 it names what it does not accept."""
+    for media_range in ",".join(http.headers.getall(hdrs.ACCEPT, [])).lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name == reading.JSON and not any(_ZERO.fullmatch(parameter) for parameter in parameters):
+            return True
+    return False

@@ -1,7 +1,8 @@
 """The fields of remove.bg's contract that say what the answer looks like, and what they mean here.
 
-``contract`` calls ``parse`` with what ``reading`` found. An empty field counts as absent, an unknown one is passed
-over, and a wrong value is refused with the code that clients know. No string that a client sent may leave this module.
+``contract`` calls ``parse`` with what ``reading`` found. An empty field counts as absent, an unknown one is ignored,
+and a wrong value is refused with the code that clients know. No string that a client sent may leave this module as a
+result: ``parse`` returns enums, numbers and flags. Only a message may quote one, through ``quoting``.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ TYPES: Final = (
 NOT_APPLIED: Final = ("type", "type_level", "semitransparency", "shadow_type", "shadow_opacity", "add_shadow")
 """Fields that are accepted, and change nothing."""
 
+FLAGS_NOT_APPLIED: Final = ("semitransparency", "add_shadow")
+"""Those of them that must be flags."""
+
 _HEX = re.compile(r"#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 _YES, _NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
@@ -80,14 +84,14 @@ def parse(fields: Mapping[str, str], *, with_background: bool) -> Wanted:
     """Read the fields.
 
     Args:
-        fields: name -> value; those that name pictures are passed over.
+        fields: name -> value; those that name pictures are ignored.
         with_background: whether a picture for the background came along.
 
     Raises:
         RemoveBgError: a value is wrong, or two do not go together.
     """
     given = {name: value.strip() for name, value in fields.items() if value.strip()}
-    for name in ("semitransparency", "add_shadow"):
+    for name in FLAGS_NOT_APPLIED:
         _flag(given, name)
     most_pixels = SIZES[_choice(given, "size", tuple(SIZES))]
     colour = _colour(given["bg_color"]) if "bg_color" in given else None

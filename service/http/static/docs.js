@@ -4,7 +4,7 @@ import { tryIt } from "./try.js";
 
 const byId = (id) => document.getElementById(id);
 
-const api = await (await fetch("openapi.json")).json();
+const api = await described();
 byId("title").textContent = api.info.title;
 byId("version").textContent = `Version ${api.info.version}`;
 byId("about").append(...prose(api.info.description));
@@ -14,6 +14,20 @@ byId("key").addEventListener("input", () => {
   for (const form of document.forms) form.dispatchEvent(new Event("key"));
 });
 byId("schemas").append(...Object.entries(api.components.schemas).map(schemaArticle));
+
+async function described() {
+  try {
+    const answer = await fetch("openapi.json");
+    if (!answer.ok) throw new Error(`openapi.json: ${answer.status}`);
+    return await answer.json();
+  } catch (error) {
+    const text = "This page could not read openapi.json from the service, so it has nothing to show. Reload it to try again.";
+    const said = element("p", text, "banner bad");
+    said.setAttribute("role", "alert");
+    byId("about").append(said);
+    throw error;
+  }
+}
 
 function examples(base) {
   return [

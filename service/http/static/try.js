@@ -2,15 +2,18 @@
 
 import { bytes, element, sentence, setText } from "./words.js";
 
-// The fields of an operation that a form can fill in: { name, where, schema }. where: query or form.
+// The fields of an operation that a form can fill in: { name, where, schema, required }. where: query or form.
 // A parameter that can come in the query or in the form is sent in the form; of several names for one field, the first.
+// A field with several names is the picture, without which nothing can be done.
 function fieldsOf({ parameters = [], requestBody }) {
-  const form = Object.entries(requestBody?.content["multipart/form-data"].schema.properties ?? {})
+  const { properties = {}, required = [] } = requestBody?.content["multipart/form-data"].schema ?? {};
+  const needed = new Set([...required, ...Object.values(properties).map((schema) => schema["x-alias-of"])]);
+  const form = Object.entries(properties)
     .filter(([, schema]) => !schema["x-alias-of"])
-    .map(([name, schema]) => ({ name, where: "form", schema }));
+    .map(([name, schema]) => ({ name, where: "form", schema, required: needed.has(name) }));
   const inForm = new Set(form.map(({ name }) => name));
   const inQuery = parameters.filter((parameter) => parameter.in === "query" && !inForm.has(parameter.name));
-  return [...form, ...inQuery.map(({ name, schema }) => ({ name, where: "query", schema }))];
+  return [...form, ...inQuery.map(({ name, schema, required = false }) => ({ name, where: "query", schema, required }))];
 }
 
 const isFile = ({ schema }) => schema.format === "binary";
@@ -23,6 +26,7 @@ export function tryIt(path, method, operation, key) {
   const send = element("button", { type: "submit", textContent: "Send" });
   const cancel = element("button", { type: "button", textContent: "Cancel", className: "plain", hidden: true });
   const said = element("p", { className: "said" });
+  const waited = element("span", { className: "quiet", ariaHidden: "true" }); // a screen reader would read every second
   said.setAttribute("role", "status");
   const shown = element("div");
   const form = element("form", { autocomplete: "off" }, ...files.map(labelled));
@@ -32,7 +36,8 @@ export function tryIt(path, method, operation, key) {
     form.append(files.length ? element("details", {}, element("summary", { textContent: "Options" }), options) : options);
   }
   const shell = scrolling("The same request in a shell", command);
-  form.append(shell, element("p", { className: "buttons" }, send, cancel), said, shown);
+  form.append(shell, element("p", { className: "buttons" }, send, cancel, waited), said, shown);
+  form.addEventListener("invalid", openFold, true); // or the browser could not show what is wrong
 
   const given = () => inputs.flatMap((field) => valueOf(field).map((value) => ({ ...field, value })));
   const refresh = () => setText(command, curl(path, method, given(), operation.security && key()));
@@ -51,8 +56,10 @@ export function tryIt(path, method, operation, key) {
     shown.replaceChildren();
     URL.revokeObjectURL(url);
     setText(said, "Waiting for the answer.");
+    const started = performance.now();
+    const tick = () => setText(waited, `${Math.round((performance.now() - started) / 1000)} s`);
+    const ticking = setInterval(tick, 1000);
     try {
-      const started = performance.now();
       const response = await fetch(request(path, method, given(), operation.security && key()), { signal: abort.signal });
       const body = await response.blob();
       setText(said, summary(response, body, performance.now() - started));
@@ -61,6 +68,8 @@ export function tryIt(path, method, operation, key) {
     } catch (error) {
       setText(said, error.name === "AbortError" ? "Cancelled." : "No answer came. The service cannot be reached, or the key cannot be sent.");
     } finally {
+      clearInterval(ticking);
+      setText(waited, "");
       cancel.removeEventListener("click", onCancel);
       send.disabled = false;
       if (document.activeElement === cancel) send.focus();
@@ -90,8 +99,13 @@ function inputFor({ schema, name }) {
   return input;
 }
 
-function labelled({ name, input }) {
-  const label = element("label", {}, element("span", { textContent: name }), input);
+function openFold({ target }) {
+  target.closest("details").open = true;
+}
+
+function labelled({ name, input, required }) {
+  input.required = required;
+  const label = element("label", {}, element("span", { textContent: required ? `${name} (required)` : name }), input);
   if (input.type === "checkbox") label.className = "check";
   return label;
 }
@@ -142,7 +156,7 @@ function summary(response, body, milliseconds) {
 
 async function answer(response, body, url) {
   const parts = [];
-  const ending = { "image/jpeg": "jpg", "application/zip": "zip" }[body.type] ?? body.type.split("/")[1]?.split(";")[0];
+  const ending = { "image/jpeg": "jpg", "application/zip": "zip" }[body.type] ?? (body.type.split("/")[1]?.split(";")[0] || "bin");
   if (body.type.startsWith("image/")) parts.push(element("img", { src: url, alt: "The picture in the answer" }));
   if (/json|text/.test(body.type)) {
     const text = await body.text();

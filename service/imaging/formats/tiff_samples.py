@@ -40,7 +40,7 @@ _KNOWN_BITS = {UNSIGNED: {*range(1, 17), 32}, SIGNED: {8, 16, 32}, FLOAT: {16, 3
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
 """Predictors."""
 _PREMULTIPLIED, _SEPARATE = 1, 2
-"""ExtraSamples: two kinds of transparency. Any other extra sample is passed over."""
+"""ExtraSamples: two kinds of transparency. Any other extra sample is ignored."""
 
 LUMA = (0.299, 0.587, 0.114)
 REFERENCE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)

@@ -1,7 +1,7 @@
 """A set of references that was accepted earlier, as the service uses it: it is checked, read and judged against.
 
 The composition root opens the set at the start, the target verifies it beside the load, and asks for one reference at a
-time. A set that does not fit its files must end the start, in words. No pixels are kept: there may be fifty pictures of
+time. A set that does not fit its files must stop start-up, in words. No pixels are kept: there may be fifty pictures of
 twelve megapixels. So files are read when they are needed, and their hashes are checked each time, because a file can
 change while the service runs.
 

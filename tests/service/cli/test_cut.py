@@ -96,7 +96,7 @@ def test_a_folder_is_cut_out_with_its_structure_and_the_broken_picture_is_named(
     assert out == ""
     *_, problem, summary = err.splitlines()
     assert problem.startswith("error: in/broken.jpg: The JPEG file is damaged")
-    assert summary == "3 cut out, 1 failed. Passed over: 1 .txt."
+    assert summary == "3 cut out, 1 failed. Ignored: 1 .txt."
     expected = np.round(disc(pixels("in/a.jpg")) * 255)
     assert np.abs(pixels("out/a.png")[..., 3] - expected).max() <= 1
 
@@ -185,7 +185,7 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(capsys: pytest.Capt
     ]
     assert err.splitlines() == [
         "error: gone.jpg: There is no such file or folder.",
-        "Passed over: 1 .txt.",
+        "Ignored: 1 .txt.",
     ]
     assert Path("out", ledger.FILE_NAME).read_bytes() == before
     Run("in", "--to", "elsewhere", "--dry-run")

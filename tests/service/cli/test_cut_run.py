@@ -127,7 +127,7 @@ def test_a_watched_folder_is_worked_on_until_a_signal_comes(capsys: pytest.Captu
 
 
 def test_what_was_passed_over_is_a_sentence_or_nothing() -> None:
-    assert passed_over_in_words({".txt": 2, "hidden": 1, ".gone": 0}) == "Passed over: 2 .txt, 1 hidden."
+    assert passed_over_in_words({".txt": 2, "hidden": 1, ".gone": 0}) == "Ignored: 2 .txt, 1 hidden."
     assert passed_over_in_words({}) == ""
 
 

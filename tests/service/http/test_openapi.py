@@ -13,6 +13,8 @@ from service import errors
 from service.http.body import BACKGROUND_FIELD, IMAGE_FIELDS
 from service.http.openapi import document
 from service.http.parameters import NAMES, parse
+from service.http.removebg import fields
+from service.http.removebg.errors import RemoveBgError
 
 Node = dict[str, Any]
 
@@ -37,6 +39,7 @@ TABLE = {
     ("/ping", "get"): {200, 503},
     ("/v2/health/ready", "get"): {200, 503},
     ("/v2/health/live", "get"): {200, 503},
+    ("/static/warm.js", "get"): {200, 304},
 }
 
 
@@ -172,11 +175,36 @@ def test_every_schema_names_its_type(api: Node) -> None:
 
 @pytest.mark.parametrize(
     ("status", "header"),
-    [(401, "WWW-Authenticate"), (429, "Retry-After"), (503, "Retry-After"), (405, "Allow")],
+    [
+        (401, "WWW-Authenticate"),
+        (405, "Allow"),
+        (415, "Accept-Encoding"),
+        (429, "Retry-After"),
+        (503, "Retry-After"),
+        (504, "Retry-After"),
+    ],
 )
 def test_the_headers_that_come_with_an_error_are_documented(api: Node, status: int, header: str) -> None:
     response = api["components"]["responses"][f"Error{status}"]
     assert {"X-Request-Id", header} <= set(response["headers"])
+
+
+def test_every_request_takes_an_id_and_every_answer_has_one(api: Node) -> None:
+    for operation in (operation for path in api["paths"].values() for operation in path.values()):
+        assert "X-Request-Id" in {p["name"] for p in operation["parameters"] if p["in"] == "header"}
+        for response in operation["responses"].values():
+            assert "X-Request-Id" in resolve(api, response)["headers"]
+
+
+def test_a_field_of_removebg_that_must_be_a_flag_is_documented_as_one(api: Node) -> None:
+    for body in api["paths"]["/v1.0/removebg"]["post"]["requestBody"]["content"].values():
+        for name, field in body["schema"]["properties"].items():
+            message = ""
+            try:
+                fields.parse({name: "maybe"}, with_background=False)
+            except RemoveBgError as error:
+                message = error.message
+            assert (field["type"] == "boolean") == message.endswith("must be true or false."), name
 
 
 def test_the_documented_limit_on_uploads_is_the_configured_one(api: Node) -> None:

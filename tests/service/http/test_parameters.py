@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -84,12 +85,13 @@ def test_every_accepted_threshold_is_finite_and_in_range(text: str) -> None:
     assert 0 <= value <= 1
 
 
-def test_reverse_is_true_or_false() -> None:
-    assert parse([("reverse", "true")]).reverse is True
-    assert parse([("reverse", "false")]).reverse is False
+@pytest.mark.parametrize("spell", [str.lower, str.title, str.upper])
+def test_a_flag_is_true_or_false_in_any_case(spell: Callable[[str], str]) -> None:
+    for name in ("reverse", "crop"):
+        assert parse([(name, spell("true"))]) != parse([]) == parse([(name, spell("false"))])
 
 
-@pytest.mark.parametrize("text", ["", "1", "0", "yes", "True", "TRUE", "on", "true "])
+@pytest.mark.parametrize("text", ["", "1", "0", "yes", "t", "on", "true "])
 def test_a_flag_that_is_neither_true_nor_false_is_refused(text: str) -> None:
     with pytest.raises(BadParameter, match="true or false"):
         parse([("reverse", text)])
