@@ -126,6 +126,8 @@ def create_app(
     listen_to_each_other(parts)
     bind_metrics(parts)
     cors = Cors(settings.cors_origins)
+    remote = remote_pictures or RemotePictures(settings.url_hosts)
+    slow_clients = slow_clients or SlowClients()
     app = web.Application(
         middlewares=[
             follow_connection(lifecycle),
@@ -136,20 +138,13 @@ def create_app(
         client_max_size=settings.max_upload_bytes + MULTIPART_OVERHEAD,
     )
     app[PARTS] = parts
-    app.on_response_prepare.append(common_headers(lifecycle))
-    app.on_response_prepare.append(account.rate_limit_headers(parts.admission))
-    app.on_response_prepare.append(cors.on_prepare)
-    remote = remote_pictures or RemotePictures(settings.url_hosts)
-    add_routes(
-        app,
-        settings=settings,
-        parts=parts,
-        slow_clients=slow_clients or SlowClients(),
-        remote=remote,
-        platform=platform,
+    app.on_response_prepare.extend(
+        (common_headers(lifecycle), account.rate_limit_headers(parts.admission), cors.on_prepare)
     )
-    app.cleanup_ctx.append(run_parts)
-    app.cleanup_ctx.append(remote.run)
+    add_routes(
+        app, settings=settings, parts=parts, slow_clients=slow_clients, remote=remote, platform=platform
+    )
+    app.cleanup_ctx.extend((run_parts, remote.run))
     return app
 
 
