@@ -1,8 +1,8 @@
 """Simulates many replicas: arrivals, places, refusals, cold starts, and KEDA's lag.
 
 ``python -m benchmarks.fleet`` prints what a fleet does with a load that nobody here can run. ``--measure`` first runs
-one real service with an engine that takes a known time (as ``benchmarks.goodput``), simulates the same, and prints
-both.
+one real service and three with an engine that takes a known time (as ``benchmarks.goodput``), simulates the same, and
+prints both.
 
 A replica is one server with places: a picture is let in if a place is free and if its wait and its own time stay within
 the share of the deadline that admission allows. What a refused client is told is decided by the service's own code
@@ -18,14 +18,19 @@ import heapq
 import logging
 import math
 import random
+import subprocess
+import sys
 import time
+import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from statistics import fmean, median, quantiles
 
 import structlog
+from yarl import URL
 
 from service.inference.admission import HEADROOM
 from service.inference.return_times import ReturnTimes
@@ -331,27 +336,61 @@ def varied(median: float, spread: float = 0.5) -> Callable[[random.Random], floa
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def compare_with_a_real_service(seconds: float, rounds: int) -> Iterator[str]:
-    """Measure one service under 5 and under 200 clients, simulate the same, and say the medians of both."""
+def compare_with_real_services(seconds: float, rounds: int) -> Iterator[str]:
+    """Measure one service and three, saturated and overloaded, simulate the same, and say the medians of both.
+
+    A picture's time is measured by a single saturated service, which does one after another.
+    """
     from benchmarks.goodput import QUEUE, load
 
-    few, many = QUEUE + 1, 200
-    rows: dict[tuple[int, str], list[tuple[float, ...]]] = {}
-    a_picture = []
+    few = QUEUE + 1
+    rows: dict[tuple[int, int, str], list[tuple[float, ...]]] = {}
+    times = []
     for _ in range(rounds):
-        real = {clients: asyncio.run(load(clients, seconds)) for clients in (few, many)}
-        a_picture.append(seconds / real[few].served)  # a saturated service does one after another
-        for clients, measured in real.items():
-            fleet = Fleet(seconds_a_picture=constant(a_picture[-1]), rules=Rules(queue_size=QUEUE))
-            simulated = fleet.closed_load(clients, seconds)
-            for name, seen in (("measured", measured), ("simulated", simulated)):
+        for replicas, clients in ((1, few), (1, 200), (3, 3 * few), (3, 200)):
+            with replicas_here(replicas) as addresses:  # new ones, which have sent nobody away yet
+                measured = asyncio.run(load(clients, seconds, addresses))
+            if (replicas, clients) == (1, few):
+                times.append(seconds / measured.served)
+            fleet = Fleet(
+                seconds_a_picture=constant(times[-1]),
+                replicas=replicas,
+                rules=Rules(queue_size=QUEUE),
+                route=at_random,
+            )
+            for name, seen in (("measured", measured), ("simulated", fleet.closed_load(clients, seconds))):
                 figures = (seen.served / seconds, seen.refused / seconds, seen.latency(50), seen.latency(95))
-                rows.setdefault((clients, name), []).append(figures)
-    yield f"one service, {few} places, {rounds} rounds; a picture takes {median(a_picture) * 1000:.1f} ms"
-    yield f"{'clients':>8} {'':>10} {'served/s':>9} {'429/s':>8} {'p50 s':>8} {'p95 s':>8}"
-    for (clients, name), figures in rows.items():
-        served, refused, p50, p95 = (median(column) for column in zip(*figures, strict=True))
-        yield f"{clients:>8} {name:>10} {served:>9.1f} {refused:>8.1f} {p50:>8.3f} {p95:>8.3f}"
+                rows.setdefault((replicas, clients, name), []).append(figures)
+    yield f"{few} places each, {rounds} rounds; a picture takes {median(times) * 1000:.1f} ms"
+    yield f"{'replicas':>9} {'clients':>8} {'':>10} {'served/s':>9} {'429/s':>8} {'p50 s':>8} {'p95 s':>8}"
+    for (replicas, clients, name), of_one in rows.items():
+        served, refused, p50, p95 = (median(column) for column in zip(*of_one, strict=True))
+        yield f"{replicas:>9} {clients:>8} {name:>10} {served:>9.1f} {refused:>8.1f} {p50:>8.3f} {p95:>8.3f}"
+
+
+@contextmanager
+def replicas_here(number: int) -> Iterator[list[URL]]:
+    """Real services in processes of their own, all ready; their addresses for pictures."""
+    from tests.support.ports import free_port
+
+    ports = [free_port() for _ in range(number)]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "benchmarks._replica", str(port)], stdout=subprocess.DEVNULL)
+        for port in ports
+    ]
+    try:
+        for port in ports:
+            until = time.monotonic() + 120
+            while time.monotonic() < until:
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                    break
+                time.sleep(0.1)
+        yield [URL(f"http://127.0.0.1:{port}/process") for port in ports]
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
 
 
 def sizes(a_picture: float, seconds: float) -> Iterator[str]:
@@ -403,15 +442,15 @@ def steps(a_picture: float) -> Iterator[str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--measure", action="store_true", help="run a real service too, and compare")
+    parser.add_argument("--measure", action="store_true", help="run real services too, and compare")
     parser.add_argument("--seconds-a-picture", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of a measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each load")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of a measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each load")
     given = parser.parse_args()
     tables = [sizes(given.seconds_a_picture, 300), steps(given.seconds_a_picture)]
     if given.measure:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-        tables.insert(0, compare_with_a_real_service(given.seconds, given.rounds))
+        tables.insert(0, compare_with_real_services(given.seconds, given.rounds))
     started = time.monotonic()
     for table in tables:
         for line in table:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import quantiles
 
 import structlog
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from benchmarks._harness import Report, Row, alternate, bars, options, ratio
 from service.app import PARTS, create_app
@@ -44,28 +47,26 @@ class Load:
         return quantiles(self.latencies, n=100)[percent - 1]
 
 
-async def load(clients: int, seconds: float) -> Load:
-    """Let clients send pictures for so many seconds, each its next one when it has an answer."""
-    configure_libraries()
-    engine = ScriptedEngine()
-    app = create_app(Settings(queue_size=QUEUE), engine=engine)
-    async with TestServer(app) as server, ClientSession(connector=TCPConnector(limit=0)) as session:
-        url = server.make_url("/process")
-        async with asyncio.timeout(60):
-            while not app[PARTS].supervisor.ready:
-                await asyncio.sleep(0.01)
-        engine.on_infer = taking(SECONDS_A_PICTURE)
-        picture, seen = encoded(), Load()
-        end = time.monotonic() + seconds
+async def load(clients: int, seconds: float, addresses: Sequence[URL]) -> Load:
+    """Let clients send pictures for so many seconds, each its next one when it has an answer.
+
+    Each attempt goes to one of the addresses at random. A client that gets 429 obeys ``Retry-After``.
+    """
+    picture, seen = encoded(), Load()
+    end = time.monotonic() + seconds
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
 
         async def client() -> None:
             first = time.monotonic()
             while time.monotonic() < end:
+                url = random.choice(addresses)
                 async with session.post(url, data=picture, headers=HEADERS) as response:
                     await response.read()
                     if response.status == 429:
                         seen.refused += 1
-                        await asyncio.sleep(float(response.headers["Retry-After"]))
+                        await asyncio.sleep(
+                            min(float(response.headers["Retry-After"]), max(0.0, end - time.monotonic()))
+                        )
                         continue
                     seen.served += response.status == 200
                     now = time.monotonic()
@@ -73,12 +74,20 @@ async def load(clients: int, seconds: float) -> Load:
                     first = now
 
         await asyncio.gather(*(client() for _ in range(clients)))
-        return seen
+    return seen
 
 
 async def goodput(clients: int, seconds: float) -> float:
     """Return the pictures served per second."""
-    return (await load(clients, seconds)).served / seconds
+    configure_libraries()
+    engine = ScriptedEngine()
+    app = create_app(Settings(queue_size=QUEUE), engine=engine)
+    async with TestServer(app) as server:
+        async with asyncio.timeout(60):
+            while not app[PARTS].supervisor.ready:
+                await asyncio.sleep(0.01)
+        engine.on_infer = taking(SECONDS_A_PICTURE)
+        return (await load(clients, seconds, [server.make_url("/process")])).served / seconds
 
 
 def main() -> None:
