@@ -68,7 +68,7 @@ test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray" $(ARGS)
 
 .PHONY: test-ray
-test-ray: setup ## install Ray and an S3 server for tests (170 MB to download, 500 MB of disk), and test cut --ray on a cluster here
+test-ray: setup ## install Ray and an S3 server for tests (200 MB to download, 500 MB of disk), and test cut --ray on a cluster here
 	$(PIP) install --quiet --constraint constraints.txt --group ray
 	REQUIRE_E2E=1 $(BIN)/python -m pytest -n 0 -m ray tests/service/cli/test_cluster_run.py $(ARGS)
 

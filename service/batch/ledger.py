@@ -161,13 +161,17 @@ class Ledger:
         shards = self._folder / SHARDS
         if not shards.is_dir():
             return
-        for shard in _shards(self._folder):
+        for marker in shards.glob(f"*{_RUN}"):
+            marker.unlink()  # first: from here on no process of that run brings a result to its name
+        taken = _shards(self._folder)
+        for shard in taken:
             if data := shard.read_bytes():
                 _append(self._file, data if data.endswith(b"\n") else data + b"\n")
         os.fsync(self._file)
-        for file in shards.iterdir():
-            file.unlink()
-        shards.rmdir()
+        for shard in taken:
+            shard.unlink()
+        with suppress(OSError):  # a process that has just begun has a file there; the next run takes it in
+            shards.rmdir()
 
 
 class Shard:
@@ -184,7 +188,8 @@ class Shard:
 
     def __init__(self, folder: Path, run: str) -> None:
         shards = folder / SHARDS
-        (shards / f"{run}{_RUN}").stat()
+        self._marker = shards / f"{run}{_RUN}"
+        self._marker.stat()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.open(shards / f"{uuid.uuid4().hex}.jsonl", flags, 0o666)
 
@@ -192,10 +197,11 @@ class Shard:
         """Note a result that is about to get its final name. Threads may call it at the same time.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or the run has ended.
         """
         _append(self._file, record.to_line().encode())
         os.fsync(self._file)  # other machines read it
+        self._marker.stat()  # only a run that goes on reads it: after its end there must be no result without a record
 
     def close(self) -> None:
         """Nothing more will be noted."""

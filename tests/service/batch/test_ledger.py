@@ -90,3 +90,13 @@ def test_what_processes_noted_before_all_were_killed_is_taken_in_by_the_next_run
 def test_a_machine_that_does_not_see_the_folder_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Shard(tmp_path, "another run")
+
+
+def test_a_process_that_outlives_its_run_brings_no_result_to_its_name(tmp_path: Path) -> None:
+    opened = Ledger(tmp_path)
+    shard = Shard(tmp_path, opened.share())
+    shard.add(record("a"))
+    opened.close()
+    with pytest.raises(FileNotFoundError):
+        shard.add(record("b"))
+    assert set(read_records(tmp_path)) == {"a"}
