@@ -24,8 +24,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _NONE, _UP, _PAETH = 0, 2, 4
 _DISTANCES = np.minimum(np.arange(256), 256 - np.arange(256))
-_BITS = np.rint(16 * (2 + np.log2(1 + _DISTANCES))).astype(np.uint8)
-"""Of each filtered byte: about how many sixteenths of a bit it costs, by its distance to 0."""
+_BITS = np.where(_DISTANCES > 0, np.rint(16 * (2 + np.log2(1 + _DISTANCES))), 0).astype(np.uint8)
+"""Of each filtered byte: about how many sixteenths of a bit it costs, by its distance to 0, which costs nothing."""
 _STRIP_BYTES = 1 << 17  # a strip and what is computed of it fit into a core's cache
 
 
@@ -38,7 +38,7 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     _write_chunk(file, b"IHDR", struct.pack(">2I5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
     if icc is not None:
         _write_chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
-    stream = deflate.for_cut_outs() if channels == 4 else deflate.for_pictures()
+    stream = {1: deflate.for_masks, 3: deflate.for_pictures, 4: deflate.for_cut_outs}[channels]()
     rows = max(1, _STRIP_BYTES // (width * channels))
     filter_rows = _Filter(rows, width, channels)
     for top in range(0, height, rows):
@@ -105,14 +105,11 @@ def _filter_grey(padded: Pixels, filtered: Pixels) -> None:
 
 
 def _cost(rows: Pixels) -> npt.NDArray[np.int32]:
-    """About how long each row becomes: a byte like the one before it costs nothing, another one by its bits."""
+    """About how long each row becomes."""
     import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
 
-    if rows.shape[1] < 2:
-        return np.zeros(len(rows), np.int32)
-    differs = cv2.compare(rows[:, 1:], rows[:, :-1], cv2.CMP_NE).reshape(len(rows), -1)
-    differs &= cv2.LUT(rows[:, 1:], _BITS).reshape(differs.shape)
-    costs: npt.NDArray[np.int32] = cv2.reduce(differs, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
+    bits = cv2.LUT(rows, _BITS).reshape(rows.shape)
+    costs: npt.NDArray[np.int32] = cv2.reduce(bits, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
     return costs
 
 
