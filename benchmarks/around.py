@@ -12,6 +12,7 @@ waiting, it is the time that a request takes on a machine of its own.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -98,7 +99,8 @@ class Side:
 
 
 def main() -> None:
-    given = _harness.options(__doc__, rounds=7)
+    given = _harness.options(__doc__, rounds=7, add=add_options)
+    chosen = [kind for kind in KINDS if (given.more.only or "") in kind.name]
     report = _harness.Report("around", given)
     with _sides.scratch() as folder, ExitStack() as stack:
         before = older_tree(folder)
@@ -111,15 +113,23 @@ def main() -> None:
         held = []
         for size, (width, height) in sizes.items():
             pictures = list(make_pictures(folder, width, height))
-            for kind in KINDS:
+            for kind in chosen:
                 held += measure(report, sides, kind, size, pictures)
-        held += throughput(report, trees, folder, pictures_of_1_mp(folder, quick=given.quick))
+        if given.more.only is None:
+            held += throughput(report, trees, folder, pictures_of_1_mp(folder, quick=given.quick))
     report.extra["held"] = held
     report.finish()
     for bar in held:
         print(f"  {'held' if bar['held'] else 'MISSED'}: {bar['bar']} ({bar['figure']:.3g})")
     shown = [row for row in report.rows if row.unit in ("ms", "pictures/s and core")]
     _harness.bars(report, "The work around the network, processor time on one core", shown)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only this benchmark has."""
+    parser.add_argument(
+        "--only", help="measure the kinds of answers with this in their name, and no throughput"
+    )
 
 
 def older_tree(folder: Path) -> Path | None:
