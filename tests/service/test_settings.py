@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from service.environment_variables import SettingsError
 from service.settings import Settings, variable
 from service.settings_reader import load_settings
+from tests.support.programs import ROOT
 
 DEFAULTS = {
     "INSPYRENET_ENGINE": "inspyrenet",
@@ -58,6 +60,12 @@ def test_the_defaults_are_the_documented_ones() -> None:
     settings, notes = load_settings({}, {})
     assert {variable(field): value for field, value in settings} == DEFAULTS
     assert notes == ()
+
+
+def test_every_setting_is_documented() -> None:
+    assert set(re.findall(r"`(INSPYRENET_\w+)`", (ROOT / "docs" / "settings.md").read_text())) == set(
+        DEFAULTS
+    )
 
 
 def test_the_constructor_never_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
