@@ -52,7 +52,7 @@ class Deflate(Protocol):
 def for_cut_outs() -> Deflate:
     """For rows of which a part is constant: as fast as possible."""
     if isal_zlib is None:
-        return _by_runs()
+        return _by_runs(memory=8)
     stream: Deflate = isal_zlib.compressobj(_LEVEL, zlib.DEFLATED, _SMALL_WINDOW)
     return stream
 
