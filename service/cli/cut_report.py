@@ -90,4 +90,4 @@ class CutReport:
 def passed_over_in_words(passed_over: Mapping[str, int]) -> str:
     """What was in the folders beside pictures, as a sentence; empty if there was nothing."""
     kinds = [f"{count} {kind}" for kind, count in sorted(passed_over.items()) if count]
-    return f"Passed over: {', '.join(kinds)}." if kinds else ""
+    return f"Ignored: {', '.join(kinds)}." if kinds else ""

@@ -22,13 +22,24 @@ LEAST_SOLID = np.float32(254 / 255)
 """From it on, what is behind the foreground changes a pixel by less than a level of 255."""
 
 
+def shape_of(side: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The height and width in pixels of the blocks of a picture of that shape.
+
+    They are squares of that side. In a picture that is narrower, they are as much longer, because each costs the same
+    few calls, however small it is.
+    """
+    height, width = shape[:2]
+    return side * max(1, side // width), side * max(1, side // height)
+
+
 def kinds(alpha: Alpha, side: int) -> tuple[Blocks, Blocks]:
-    """Which blocks of side x side pixels have something that can be seen, and which of those are not solid."""
+    """Which blocks have something that can be seen, and which of those are not solid; ``side`` as for ``shape_of``."""
     height, width = alpha.shape
-    across = np.arange(0, width, side)
-    visible, soft = np.empty((2, -(-height // side), len(across)), bool)
+    down, right = shape_of(side, alpha.shape)
+    across = np.arange(0, width, right)
+    visible, soft = np.empty((2, -(-height // down), len(across)), bool)
     for row in range(len(visible)):
-        strip = alpha[row * side : (row + 1) * side]
+        strip = alpha[row * down : (row + 1) * down]
         visible[row] = np.maximum.reduceat(strip.max(axis=0), across) >= LEAST_VISIBLE
         soft[row] = np.minimum.reduceat(strip.min(axis=0), across) < LEAST_SOLID
     return visible, visible & soft
@@ -48,9 +59,10 @@ LONGEST_RUN = 16
 
 def parts(chosen: Blocks, side: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """The rows and columns of pixels of each run of chosen blocks in a row, in a picture of that shape."""
+    down, right = shape_of(side, shape)
     padded = np.pad(chosen, ((0, 0), (1, 1)))
     edges = np.argwhere(padded[:, 1:] != padded[:, :-1])  # in each row a start, a stop, a start ...
     for (row, start), (_, stop) in edges.reshape(-1, 2, 2).tolist():
-        rows = slice(row * side, min((row + 1) * side, shape[0]))
+        rows = slice(row * down, min((row + 1) * down, shape[0]))
         for first in range(start, stop, LONGEST_RUN):
-            yield rows, slice(first * side, min(min(first + LONGEST_RUN, stop) * side, shape[1]))
+            yield rows, slice(first * right, min(min(first + LONGEST_RUN, stop) * right, shape[1]))

@@ -134,7 +134,7 @@ def _solve(colours: Planes, alpha: Planes, chosen: Blocks) -> tuple[Planes, Plan
     for colours, alpha, needed in reversed(grids):
         sweeps = _SWEEPS if max(alpha.shape) > _COARSE_SIDE else _COARSE_SWEEPS
         solution = _enlarge(solution, alpha.shape)
-        if alpha.size <= _WHOLE_GRID or sweeps >= _MARGIN:
+        if alpha.size <= _WHOLE_GRID or sweeps >= _MARGIN or min(alpha.shape) <= _BLOCK:
             solution = _relax(solution[:, :, None], colours[:, None], alpha[None], sweeps)[:, :, 0]
         else:
             _relax_blocks(solution, colours, alpha, needed, sweeps)

@@ -98,9 +98,16 @@ def _paths(max_upload_bytes: int) -> Node:
 
 def _alias(alias: str, path: str, operations: Node) -> Node:
     """The operations of a path under another name."""
+    starting: Node = {}
+    if alias == "/ping":
+        starting["204"] = {
+            "description": "On RunPod only: the service is starting.",
+            "headers": header_refs("X-Request-Id"),
+        }
     return {
         method: operation
         | {
+            "responses": operation["responses"] | starting,
             "operationId": f"{operation['operationId']}{alias.title().replace('/', '')}",
             "summary": f"The same as `{path}`, under the name that some platforms ask for",
             "description": f"See `{path}`.",

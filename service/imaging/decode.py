@@ -164,7 +164,11 @@ def _upright_picture(image: Opened, orientation: int) -> Picture:
 def _drop_fourth(rgbx: Pixels, target: Pixels) -> None:
     import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
 
-    if target.flags.c_contiguous:
+    if target.strides == (
+        3 * target.shape[1],
+        3,
+        1,
+    ):  # NumPy calls some turned arrays of one column contiguous
         cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB, dst=target)
     else:  # the picture is stored turned
         target[...] = cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB).reshape(target.shape)

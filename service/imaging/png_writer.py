@@ -49,6 +49,14 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     return file.getvalue()
 
 
+def _is_mostly_empty(pixels: Pixels) -> bool:
+    """Whether at least a third of a cut-out is transparent black, judged by one row in eight."""
+    if pixels.ndim < 3 or pixels.shape[2] < 4:
+        return False
+    some = np.ascontiguousarray(pixels[::8]).view(np.uint32)
+    return bool(3 * np.count_nonzero(some == 0) >= some.size)
+
+
 def _write_data(file: BytesIO, data: bytes) -> None:
     if data:
         _write_chunk(file, b"IDAT", data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,28 +21,35 @@ MASKS = arrays.arrays(
 
 @given(MASKS)
 def test_a_block_is_visible_or_soft_if_any_of_its_pixels_is(alpha: Alpha) -> None:
+    down, right = blocks.shape_of(SIDE, alpha.shape)
     visible, soft = blocks.kinds(alpha, SIDE)
     for row, column in np.ndindex(visible.shape):
-        block = alpha[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
+        block = alpha[row * down : (row + 1) * down, column * right : (column + 1) * right]
         assert visible[row, column] == (block >= np.float32(1 / 255)).any()
         assert soft[row, column] == (visible[row, column] and (block < np.float32(254 / 255)).any())
 
 
-@given(
-    arrays.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 40))),
-    st.integers(0, 3),
-    st.integers(0, 3),
-)
+@given(st.integers(1, 20), st.integers(1, 160), st.booleans(), st.randoms(use_true_random=False))
 def test_parts_hold_every_pixel_of_the_chosen_blocks_once(
-    chosen: blocks.Blocks, missing: int, cut: int
+    height: int, width: int, upright: bool, random: Random
 ) -> None:
-    shape = chosen.shape[0] * SIDE - missing, chosen.shape[1] * SIDE - cut
+    shape = (width, height) if upright else (height, width)
+    down, right = blocks.shape_of(SIDE, shape)
+    chosen = np.array(
+        [[random.random() < 0.7 for _ in range(0, shape[1], right)] for _ in range(0, shape[0], down)]
+    )
     found = np.zeros(shape, int)
     for rows, columns in blocks.parts(chosen, SIDE, shape):
         found[rows, columns] += 1
-        assert columns.stop - columns.start <= blocks.LONGEST_RUN * SIDE
-    expected = chosen.repeat(SIDE, axis=0).repeat(SIDE, axis=1)[: shape[0], : shape[1]]
+        assert columns.stop - columns.start <= blocks.LONGEST_RUN * right
+    expected = chosen.repeat(down, axis=0).repeat(right, axis=1)[: shape[0], : shape[1]]
     assert np.array_equal(found, expected)
+
+
+def test_a_narrow_picture_has_no_more_blocks_than_a_square_one_of_its_size() -> None:
+    for shape in ((1, 1 << 20), (1 << 20, 1), (1 << 18, 4)):
+        visible, _ = blocks.kinds(np.ones(shape, np.float32), 32)
+        assert visible.size <= (1 << 20) / 32**2
 
 
 @given(arrays.arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))

@@ -111,6 +111,14 @@ def test_every_exif_orientation_is_turned_upright(name: str, orientation: int) -
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(1, 1), (9, 1), (1, 9)])
+def test_a_jpeg_of_one_row_or_column_is_turned_upright(shape: tuple[int, int], orientation: int) -> None:
+    grey = np.full((*shape, 3), 90, np.uint8)
+    stored = photos.save(photos.orient(grey, orientation), "JPEG", exif=photos.exif(orientation).tobytes())
+    assert error(read(stored).rgb, grey) < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_alpha_is_turned_with_its_picture(orientation: int) -> None:
     rgba = np.dstack([SCENE, GREY])
     stored = photos.orient(rgba, orientation)
