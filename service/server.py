@@ -53,12 +53,12 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
     """
     try:
         listener = listen(settings.host, settings.port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have this name
         _log.critical(
             "cannot listen",
             host=settings.host,
             port=settings.port,
-            error=error.strerror or str(error),
+            error=getattr(error, "strerror", None) or str(error),
             advice=advice(error),
         )
         return 2
@@ -115,12 +115,12 @@ def start_tracing(metrics: Metrics) -> Tracer:
     Raises:
         ConfigurationError: they do not fit each other.
     """
-    from service.tracing import otlp  # noqa: PLC0415 - OpenTelemetry is imported only if it is used
-
     try:
+        from service.tracing import otlp  # noqa: PLC0415 - OpenTelemetry is imported only if it is used
+
         return otlp.start(version=__version__, count=metrics.count_spans)
     except ValueError as error:
-        raise ConfigurationError(f"the OTEL_BSP_* variables cannot be used: {error}") from error
+        raise ConfigurationError(f"the OTEL_* variables cannot be used: {error}") from error
 
 
 def requested_engine(settings: Settings) -> Engine:

@@ -99,9 +99,11 @@ def explained_seconds() -> Callable[[], float]:
     def explained() -> float:
         usage = resource.getrusage(thread)
         for_lock = 2 * sys.getswitchinterval() * usage.ru_nvcsw
+        ran = usage.ru_utime + usage.ru_stime
         if schedstat is None:
-            return for_lock + usage.ru_utime + usage.ru_stime
-        return for_lock + sum(map(int, os.pread(schedstat, 128, 0).split()[:2])) / 1e9
+            return for_lock + ran
+        # Kernels that do not count these things say 0.
+        return for_lock + max(ran, sum(map(int, os.pread(schedstat, 128, 0).split()[:2])) / 1e9)
 
     return explained
 

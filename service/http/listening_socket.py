@@ -29,6 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         OSError: the address is taken, or not this machine's, or the file cannot be created.
+        UnicodeError: no host can have this name.
     """
     if host.startswith(UNIX_SOCKET):
         return _listen_at_file(host.removeprefix(UNIX_SOCKET))
@@ -64,9 +65,9 @@ def remove_socket_file(host: str) -> None:
             _remove_unused(host.removeprefix(UNIX_SOCKET))
 
 
-def advice(error: OSError) -> str:
+def advice(error: OSError | UnicodeError) -> str:
     """What to do about an error of ``listen``."""
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
         return "INSPYRENET_HOST must be an address of this machine; 0.0.0.0 is every IPv4 address, :: is every address"
     if error.errno == errno.EADDRINUSE:
         return "stop the program that listens there, or choose another port with --port or INSPYRENET_PORT"
