@@ -157,7 +157,8 @@ def test_every_stage_says_that_there_is_no_memory_or_does_its_work() -> None:
     assert len(lines) > 20
     for name, *outcomes in lines:
         assert set(outcomes) <= {"no memory", "done"}, (name, outcomes)
-        assert outcomes[0] == "no memory", name
+        if name not in ("compose MASK", "encode PNG"):  # they can do with a megabyte
+            assert outcomes[0] == "no memory", name
         assert outcomes[-1] == "done", name
 
 
