@@ -59,13 +59,3 @@ def test_a_suspension_longer_than_every_limit_costs_no_client_its_answer_and_end
         assert service.metric("suspended_seconds_total") == pytest.approx(4, abs=1)
         assert service.metric('rejections_total{reason="timeout"}') == 0
         assert any("did not run for a while" in line for line in service.log_messages("WARNING"))
-
-
-def test_evidence_ages_while_suspended_and_the_next_probe_comes_at_once(tmp_path: Path) -> None:
-    with live(tmp_path, warmup_interval=0.2, warmup_timeout=0.3) as service:
-        service.set_faults(probe="raise")
-        service.until(lambda: service.metric("warmup_consecutive_failures") >= 1)
-        suspend(service, seconds=2)
-        assert service.status("/readyz") == 503, "the last success is older than evidence may be"
-        service.set_faults()
-        service.until_ready(seconds=3)
