@@ -200,7 +200,7 @@ def connected(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")
     import ray  # noqa: PLC0415 - takes seconds
-    import ray.data  # noqa: PLC0415
+    import ray.data  # noqa: PLC0415 - as above
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:

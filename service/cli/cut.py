@@ -247,7 +247,7 @@ def _cut_one(
     task = SingleTask(
         name,
         _reader(name, settings.max_upload_bytes),
-        _writer(args.to or STANDARD, wanted.options, args.overwrite),
+        _writer(args.to or STANDARD, wanted.options, overwrite=args.overwrite),
     )
     if args.dry_run:
         print_line(printable(f"to do: {name} -> {args.to or STANDARD}"))
@@ -267,7 +267,7 @@ def _reader(name: str, max_bytes: int) -> Callable[[], bytes]:
     return lambda: check_bytes(sys.stdin.buffer.read(max_bytes + 1), max_bytes=max_bytes)
 
 
-def _writer(name: str, options: Options, overwrite: bool) -> Callable[[bytes], None]:  # noqa: FBT001
+def _writer(name: str, options: Options, *, overwrite: bool) -> Callable[[bytes], None]:
     if name == STANDARD:
         if sys.stdout is None or sys.stdout.isatty():
             raise CannotStart("Standard output is a terminal. Send the result to a file: ... > cutout.png")

@@ -92,8 +92,8 @@ def serve(
         traces: whether that one is traced.
     """
     # Imported late, so that --help and wrong settings are answered without the web server and the codecs.
-    from service.server import build_app  # noqa: PLC0415
-    from service.server import serve as serve_until_stopped  # noqa: PLC0415
+    from service.server import build_app  # noqa: PLC0415 - see above
+    from service.server import serve as serve_until_stopped  # noqa: PLC0415 - see above
 
     startup.configure_libraries()
     notice_suspensions()

@@ -29,10 +29,11 @@ def test_a_service_listens_at_every_kind_of_address_and_names_the_port_that_was_
             pass
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70])
 async def test_an_address_that_is_not_this_machines_ends_the_start(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    assert await serve(Settings(host="192.0.2.1")) == 2
+    assert await serve(Settings(host=host)) == 2
     assert "must be an address of this machine" in capsys.readouterr().out
 
 
