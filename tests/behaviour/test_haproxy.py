@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
+from yarl import URL
 
 from tests.support import haproxy
 from tests.support.photos import encoded
@@ -61,8 +62,17 @@ async def test_clients_reach_process_and_the_pages_but_no_operator_route(
             assert "Server" not in response.headers
         async with session.get("/") as response:
             assert response.status == 200
-        for path in ("/metrics", "/readyz", "/ready", "/livez", "/live", "/ping", "/v2/health/ready"):
-            async with session.get(path) as response:
+        for path in (
+            "/metrics",
+            "/readyz",
+            "/ready",
+            "/livez",
+            "/live",
+            "/ping",
+            "/v2/health/ready",
+            "/%6detrics",
+        ):
+            async with session.get(URL(path, encoded=True)) as response:
                 assert response.status == 404, path
 
 
