@@ -10,9 +10,13 @@ import signal
 import sys
 
 from service.cli.commands import main
+from service.cli.process_end import end_process
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:], os.environ))
+        code = main(sys.argv[1:], os.environ)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        code = 128 + signal.SIGINT
+    except SystemExit as ended:  # argparse, or SIGTERM; always with a number
+        code = int(ended.code or 0)
+    end_process(code)

@@ -24,7 +24,7 @@ from service.batch.output_folder import Results
 from service.batch.plan import Job
 from service.batch.survey import Survey
 from service.cli.cluster_worker import ClusterWorker, Done, ToDo, Work
-from service.cli.cut_report import CutReport, Ended
+from service.cli.cut_report import CutReport
 from service.cli.printing import print_error, print_note
 from service.engines.protocol import Engine
 from service.imaging.options import Options
@@ -95,7 +95,7 @@ class ClusterRun:
         """Count what a look has found beside the pictures to be done."""
         self._report.note(seen)
 
-    def run(self, jobs: Sequence[Job], results: Results) -> Ended:
+    def run(self, jobs: Sequence[Job], results: Results) -> int:
         """Cut these pictures out.
 
         Args:
@@ -129,7 +129,7 @@ class ClusterRun:
                 self._report.signal = signal.Signals(interrupted.args[0])
         if self._cannot_start and not self._report.made:
             print_error(self._report.cannot_go_on)
-            return Ended(2)
+            return 2
         return self._report.end()
 
     def _send_all(self, ray: Any, work: Work, to_do: dict[int, ToDo], workers: Workers) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import glob
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from service import logs, startup
 from service.batch.addresses import Address, is_address
@@ -29,7 +28,7 @@ from service.batch.sources import PICTURE_ENDINGS
 from service.batch.survey import Survey, survey
 from service.batch.tasks import FolderTask, NotCutOut, SingleTask, Task, check_bytes, read_file
 from service.cli.cluster_run import CannotUseCluster, ClusterRun, check_installed
-from service.cli.cut_report import Ended, passed_over_in_words
+from service.cli.cut_report import passed_over_in_words
 from service.cli.cut_run import CutRun
 from service.cli.option_flags import add_option_flags, given_options
 from service.cli.printing import print_error, print_line, print_note
@@ -148,7 +147,6 @@ def run(
     *,
     make_engine: Callable[[Settings], Engine] = requested_engine,
     settle_seconds: float = SETTLE_SECONDS,
-    leave: Callable[[int], object] | None = None,
 ) -> int:
     """Cut the pictures out; return the exit code.
 
@@ -157,7 +155,6 @@ def run(
         environ: environment variables.
         make_engine: makes the engine, if it is not the one that the settings ask for.
         settle_seconds: how long a picture must stand still in a watched folder.
-        leave: ends the process while threads may still work.
     """
     settings, notes = load_settings(given(args), environ)
     logs.configure("console")
@@ -176,16 +173,13 @@ def run(
                 address=args.ray,
                 most_workers=args.ray_workers,
             )
-            return _cut_on_cluster(args, settings, wanted, new_cluster_run).code
+            return _cut_on_cluster(args, settings, wanted, new_cluster_run)
         new_run = partial(CutRun, settings, *wanted, make_engine=make_engine, settle_seconds=settle_seconds)
         one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
-        ended = (_cut_one if one else _cut_many)(args, settings, wanted, new_run)
+        return (_cut_one if one else _cut_many)(args, settings, wanted, new_run)
     except (CannotStart, CannotUseCluster, BadParameter) as error:
         print_error(printable(str(error)))
         return 2
-    if ended.dropped:
-        (leave or _leave)(ended.code)
-    return ended.code
 
 
 def _check_cluster(args: argparse.Namespace) -> None:
@@ -236,7 +230,7 @@ def _names_one_file(args: argparse.Namespace) -> bool:
 
 def _cut_one(
     args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
-) -> Ended:
+) -> int:
     if len(args.inputs) > 1:
         raise CannotStart(
             "Standard input and output carry one picture. Name one input, or a folder with --to."
@@ -251,7 +245,7 @@ def _cut_one(
     )
     if args.dry_run:
         print_line(printable(f"to do: {name} -> {args.to or STANDARD}"))
-        return Ended(0)
+        return 0
     return new_run(total=1).run([task])
 
 
@@ -301,7 +295,7 @@ def _write_standard(data: bytes) -> None:
 
 def _cut_many(
     args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
-) -> Ended:
+) -> int:
     folder, look = _folder_and_look(args, settings, wanted)
     if args.dry_run:
         return _list(_something(look(), args), folder)
@@ -321,7 +315,7 @@ def _cut_many(
 
 def _cut_on_cluster(
     args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., ClusterRun]
-) -> Ended:
+) -> int:
     folder, look = _folder_and_look(args, settings, wanted)
     if args.dry_run:
         return _list(_something(look(), args), folder)
@@ -395,19 +389,11 @@ def _task(folder: Results, max_bytes: int, job: Job) -> Task:
     return FolderTask(job, folder, max_bytes=max_bytes)
 
 
-def _list(seen: Survey, folder: Results) -> Ended:
+def _list(seen: Survey, folder: Results) -> int:
     for state, jobs in (("done", seen.done), ("to do", seen.to_do)):
         for job in jobs:
             print_line(printable(f"{state}: {job.source.path} -> {folder.root / job.output}"))
     for problem in seen.problems:
         print_error(str(problem))
     print_note(passed_over_in_words(seen.passed_over))
-    return Ended(1 if seen.problems else 0)
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process although threads still work: the interpreter's own end could crash under them."""
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
+    return 1 if seen.problems else 0

@@ -8,21 +8,11 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from service.batch.problem import Problem
 from service.batch.survey import Survey
 from service.cli.printing import print_error, print_note
 from service.cli.progress import ProgressDisplay
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the command ends."""
-
-    code: int
-    dropped: bool = False
-    """Whether threads may still work for pictures that were dropped."""
 
 
 class CutReport:
@@ -63,8 +53,8 @@ class CutReport:
             self.made += 1
         self.display.picture(name, problem)
 
-    def end(self, *, dropped: bool = False) -> Ended:
-        """Say what was done, and with which code the command ends.
+    def end(self, *, dropped: bool = False) -> int:
+        """Say what was done; return the code with which the command ends.
 
         Args:
             dropped: whether pictures under way were dropped.
@@ -77,7 +67,7 @@ class CutReport:
         words += [f"{self._skipped} done before"] if self._skipped else []
         words += [f"{len(self._problems)} failed"] if self._problems else []
         print_note(f"{', '.join(words)}. {passed_over_in_words(self._passed_over)}".rstrip())
-        return Ended(self._code(dropped=dropped), dropped)
+        return self._code(dropped=dropped)
 
     def _code(self, *, dropped: bool) -> int:
         if self.cannot_go_on:

@@ -21,7 +21,7 @@ from service.batch.plan import Job
 from service.batch.run import at_once, run
 from service.batch.survey import Survey
 from service.batch.tasks import NotCutOut, Task
-from service.cli.cut_report import CutReport, Ended
+from service.cli.cut_report import CutReport
 from service.cli.offline import loaded, offline_parts
 from service.cli.printing import print_error, print_note
 from service.engines.protocol import Engine, EngineError
@@ -68,7 +68,7 @@ class CutRun:
         """Count what a look has found beside the pictures to be done."""
         self._report.note(seen)
 
-    def run(self, tasks: Iterable[Task]) -> Ended:
+    def run(self, tasks: Iterable[Task]) -> int:
         """Cut these pictures out."""
         waiting = list(tasks)
 
@@ -78,7 +78,7 @@ class CutRun:
 
         return self._run(each) if waiting else self._report.end(dropped=False)
 
-    def watch(self, look: Look, make_task: Callable[[Job], Task]) -> Ended:
+    def watch(self, look: Look, make_task: Callable[[Job], Task]) -> int:
         """Cut out what arrives, until a signal comes."""
         arrivals = Arrivals(settle_seconds=self._settle_seconds)
 
@@ -101,7 +101,7 @@ class CutRun:
 
         return self._run(arriving)
 
-    def _run(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]]) -> Ended:
+    def _run(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]]) -> int:
         try:
             parts = offline_parts(self._settings, self._make_engine(self._settings))
             with asyncio.Runner() as runner:
@@ -110,7 +110,7 @@ class CutRun:
             if self._loaded:
                 raise
             print_error(str(error))
-            return Ended(2)
+            return 2
         return self._report.end(dropped=dropped)
 
     async def _until_ended(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]], parts: Parts) -> bool:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from service import logs, startup
+from service.cli.process_end import end_process
 from service.cli.setting_flags import add_flags, given
 from service.host.running_time import RunningTimeLoop, notice_suspensions
 from service.settings import Settings
@@ -108,9 +107,5 @@ def serve(
     except BaseException:
         logging.getLogger(__name__).critical("The server ended unexpectedly", exc_info=True)
         code = 1
-    # Do not close the runner, and do not let the interpreter finish: both join every thread, and one that is stuck in a
-    # driver never ends. The server has closed everything that it opened, so only the log is left to be written.
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
+    # The runner is not closed, because that would join every thread. The server has closed everything that it opened.
+    end_process(code)

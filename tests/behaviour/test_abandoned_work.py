@@ -34,7 +34,8 @@ async def test_the_duration_of_an_inference_that_outlasts_its_client_is_recorded
     hold.release.set()
     await service.until(lambda: service.admission.taken == 0)
     assert service.value("stage_duration_seconds_count", stage="infer") == 1
-    assert service.value("stage_duration_seconds_sum", stage="infer") >= 0.2
+    # The client waited for 0.2 s, of which a part was over before the inference began.
+    assert service.value("stage_duration_seconds_sum", stage="infer") > 0.1
     for stage in ("queue", "decode"):
         assert service.value("stage_duration_seconds_count", stage=stage) == 1
 

@@ -56,6 +56,9 @@ def test_a_suspension_longer_than_every_limit_costs_no_client_its_answer_and_end
         assert (answer.status, running.result().status) == (200, 200)
         service.until_ready(seconds=3)
         assert not service.ended
+        service.until(lambda: service.metric("suspended_seconds_total"))  # reported soon after the thaw
         assert service.metric("suspended_seconds_total") == pytest.approx(4, abs=1)
         assert service.metric('rejections_total{reason="timeout"}') == 0
-        assert any("did not run for a while" in line for line in service.log_messages("WARNING"))
+        service.until(
+            lambda: any("did not run for a while" in line for line in service.log_messages("WARNING"))
+        )

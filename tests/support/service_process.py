@@ -27,7 +27,10 @@ class Answer:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.headers = response.headers
-        self.body = response.read()
+        with (
+            response
+        ):  # the last answer of a connection owns the socket, also if it cannot be read to its end
+            self.body = response.read()
 
     @property
     def code(self) -> str:

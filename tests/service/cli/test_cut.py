@@ -310,11 +310,10 @@ def test_an_unusable_mask_is_an_error_of_its_picture(capsys: pytest.CaptureFixtu
 
 
 def test_a_device_that_is_lost_ends_the_run_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    left: list[int] = []
     args = commands.parse(["cut", "in", "--to", "out"])
     engine = ScriptedEngine()
     engine.on_infer = raising(DeviceError("it is gone", sticky=True))  # type: ignore[assignment]
-    code = cut.run(args, {}, make_engine=lambda _: engine, leave=left.append)
+    code = cut.run(args, {}, make_engine=lambda _: engine)
     assert code == 1
     assert len(engine.seen) <= 2  # the device thread may have begun the next one
     assert "error: stopped early: the device has failed for good" in capsys.readouterr().err

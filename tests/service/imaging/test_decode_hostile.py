@@ -220,7 +220,7 @@ def test_decoding_memory_is_within_the_bound_that_decode_states(
     path = tmp_path / "picture"
     path.write_bytes(large(name, width, height))
     code = (
-        "import sys, re, pathlib\n"
+        "import sys, re, pathlib, cv2\n"  # the service has imported it before the first picture
         "from service.imaging.decode import configure_pillow, decode\n"
         "configure_pillow()\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
