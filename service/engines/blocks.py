@@ -45,6 +45,22 @@ def kinds(alpha: Alpha, side: int) -> tuple[Blocks, Blocks]:
     return visible, visible & soft
 
 
+def joined(visible: Blocks, soft: Blocks, count: int) -> tuple[Blocks, Blocks]:
+    """What ``kinds`` finds in blocks whose sides are ``count`` times as long."""
+    if count == 1:
+        return visible, soft
+
+    def any_of(blocks: Blocks) -> Blocks:
+        height, width = (-(-length // count) for length in blocks.shape)
+        whole = np.zeros((height * count, width * count), bool)
+        whole[: blocks.shape[0], : blocks.shape[1]] = blocks
+        some: Blocks = np.logical_or.reduce(whole.reshape(height, count, width, count), axis=(1, 3))
+        return some
+
+    larger = any_of(visible)
+    return larger, larger & any_of(~visible | soft)
+
+
 def grown(blocks: Blocks) -> Blocks:
     """The blocks and those around them."""
     padded = np.pad(blocks, 1)

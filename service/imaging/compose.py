@@ -178,8 +178,10 @@ def _cut_out(
     target = _at(answer, placement.target)
     colours = _colours(picture, alpha, options, foreground)
     for rows in strips(*alpha.shape):
-        channels = *cv2.split(colours[rows]), _eight_bits(mask_rows(picture, alpha, options, rows))
-        target[rows] = cv2.merge(channels).reshape(target[rows].shape)
+        strip = np.ascontiguousarray(target[rows])
+        cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=strip)
+        cv2.insertChannel(_eight_bits(mask_rows(picture, alpha, options, rows)), strip, 3)
+        target[rows] = strip
     _restore_own_colours(target, picture)
     return answer
 

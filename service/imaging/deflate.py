@@ -4,9 +4,9 @@
 must give files that any PNG decoder reads, and the same bytes on every call.
 
 Measured on filtered rows of twelve cut-outs (``benchmarks.around`` has whole answers): ISA-L at level 1 takes 0.4 times
-as long as zlib-ng with runs only, and its files of photographs are 5 % larger, those of masks 13 %. The clear part of a
-cut-out makes up for that. With a window of 512 bytes its files are 4 % smaller than with the usual one, because far
-matches of a few noisy bytes save nothing.
+as long as zlib-ng with runs only, and its files of photographs are up to 5 % larger, those of masks 13 %. That the far
+parts of a cut-out are black makes up for that. With a window of 512 bytes its files are 4 % smaller than with the usual
+one, because far matches of a few noisy bytes save nothing.
 """
 
 from __future__ import annotations

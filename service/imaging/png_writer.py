@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from service.imaging import deflate
-from service.imaging.deflate import Deflate
 from service.imaging.picture import Pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+_STREAMS = {1: deflate.for_masks, 3: deflate.for_pictures, 4: deflate.for_cut_outs}
 _NONE, _UP, _PAETH = 0, 2, 4
 _DISTANCES = np.minimum(np.arange(256), 256 - np.arange(256))
 _BITS = np.where(_DISTANCES > 0, np.rint(16 * (2 + np.log2(1 + _DISTANCES))), 0).astype(np.uint8)
@@ -39,7 +39,7 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     _write_chunk(file, b"IHDR", struct.pack(">2I5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
     if icc is not None:
         _write_chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
-    stream = _stream_for(pixels, channels)
+    stream = _STREAMS[channels]()
     rows = max(1, _STRIP_BYTES // (width * channels))
     filter_rows = _Filter(rows, width, channels)
     for top in range(0, height, rows):
@@ -48,18 +48,6 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     _write_data(file, stream.flush())
     _write_chunk(file, b"IEND", b"")
     return file.getvalue()
-
-
-def _stream_for(pixels: Pixels, channels: int) -> Deflate:
-    """What compresses such a picture. The fastest makes small files only where much is transparent black."""
-    if channels == 1:
-        return deflate.for_masks()
-    if channels == 4:
-        rows = pixels[:: max(1, len(pixels) // 64)]  # some tell enough
-        some = np.ascontiguousarray(rows).view(np.uint32)
-        if 3 * np.count_nonzero(some == 0) >= some.size:
-            return deflate.for_cut_outs()
-    return deflate.for_pictures()
 
 
 def _write_data(file: BytesIO, data: bytes) -> None:

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,7 +111,7 @@ def test_clear_pixels_continue_the_foreground_instead_of_showing_the_background(
     alpha = np.zeros((128, 128), np.float32)
     alpha[32:96, 32:96] = 1
     image[alpha == 1] = (10, 60, 20)
-    assert np.abs(estimate_foreground(image, alpha)[:24].astype(int) - (10, 60, 20)).max() <= 2
+    assert np.abs(estimate_foreground(image, alpha)[16:32, 16:112].astype(int) - (10, 60, 20)).max() <= 2
 
 
 def test_what_is_far_from_everything_that_can_be_seen_is_black() -> None:
@@ -118,9 +119,23 @@ def test_what_is_far_from_everything_that_can_be_seen_is_black() -> None:
     alpha[:] = 0.9 / 255
     alpha[250:300, 250:300] = 0.5
     result = estimate_foreground(image, alpha)
-    assert not result[:120].any()
-    assert not result[:, 400:].any()
+    assert not result[:200].any()
+    assert not result[:, 350:].any()
     assert result[240:310, 240:310].any(axis=-1).all()
+
+
+@pytest.mark.parametrize("size", [(300, 200), (1152, 864), (4096, 300)])
+def test_a_thumbnail_made_without_regard_to_the_mask_has_no_dark_edges(size: tuple[int, int]) -> None:
+    """Where a disc of one colour shows in a picture scaled to 128 pixels, its edge has that colour."""
+    width, height = size
+    y, x = np.ogrid[:height, :width]
+    alpha = np.clip(height / 4 - np.hypot(y - height / 2, x - width / 2), 0, 1).astype(np.float32)
+    image = np.where(alpha[..., None] > 0, np.uint8(200), np.uint8(0)).repeat(3, axis=2)
+    scale = 128 / max(size)
+    small = round(width * scale), round(height * scale)
+    colours = cv2.resize(estimate_foreground(image, alpha), small, interpolation=cv2.INTER_AREA)
+    shown = cv2.resize(alpha, small, interpolation=cv2.INTER_AREA) > 0.02
+    assert colours[shown].min() >= 195
 
 
 def test_pixels_that_an_eight_bit_mask_calls_solid_keep_their_colours() -> None:

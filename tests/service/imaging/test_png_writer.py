@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from service.imaging import deflate
 from service.imaging.picture import Pixels
 from service.imaging.png_writer import write_png
 from tests.support import photos
@@ -82,13 +81,3 @@ def test_the_memory_beside_pixels_and_file_is_a_strip(channels: int) -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 << 20
     finally:
         tracemalloc.stop()
-
-
-def test_a_photograph_that_is_mostly_opaque_is_compressed_as_one() -> None:
-    opaque = np.dstack([photos.photograph(400, 300), np.full((300, 400), 255, np.uint8)])
-    clear = opaque.copy()
-    clear[:200] = 0
-    for pixels, wanted in ((opaque, deflate.for_pictures()), (clear, deflate.for_cut_outs())):
-        header = (wanted.compress(memoryview(bytes(100_000))) + wanted.flush())[:2]
-        file = write_png(pixels)
-        assert file[file.index(b"IDAT") + 4 :][:2] == header
