@@ -54,7 +54,14 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+        for name in (
+            "PATH",
+            "LANG",
+            "LD_LIBRARY_PATH",
+            "OMP_NUM_THREADS",
+            "OMP_WAIT_POLICY",
+            "CUDA_VISIBLE_DEVICES",
+        )
         if name in os.environ
     }
     return {

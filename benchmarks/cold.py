@@ -19,10 +19,13 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import _anatomy, _harness, _isolated, _sides
+from service.host.cpu import available_cpus
 
 LATER = slice(1, 4)
 """Of the pictures after the first one, those that are measured: the third to the fifth picture."""
@@ -102,6 +105,19 @@ class Starts:
         self.caches[side] = found
 
 
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """Other programs that never rest, one for each core."""
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(available_cpus())]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def main() -> None:
     given = _harness.options(__doc__)
     report = _harness.Report("cold", given)
@@ -117,6 +133,11 @@ def main() -> None:
         sides = {"ours": starts.ours_again, "stock": starts.stock_again}
         again = _harness.alternate(sides, given.rounds)
         report.add(_harness.Row("every cache present", "s", again["ours"], again["stock"], aim="2 x, 3 x"))
+        with busy_cores():
+            busy = _harness.alternate(
+                {"ours": starts.ours_again, "stock": starts.stock_fresh}, min(given.rounds, 3)
+            )
+        report.add(_harness.Row("fresh disk, every core busy", "s", busy["ours"], busy["stock"], aim="8 x"))
         read_only(report, starts, given)
         report.add(to_livez(starts, given))
     report.add(

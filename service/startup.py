@@ -8,6 +8,7 @@ only the standard library, ``environment_variables`` and ``service.host``, becau
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from service.environment_variables import PREFIX
 from service.host.allocator import reexec_with_malloc_settings
 from service.host.descriptors import raise_descriptor_limit
 from service.host.garbage_collection import defer_garbage_collection
+from service.host.waiting_threads import sleep_while_waiting
 
 
 def prepare_to_serve(argv: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -27,6 +29,7 @@ def prepare_to_serve(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """
     if not _malloc_tuning_is_off(argv, environ):
         reexec_with_malloc_settings()  # first, because it starts the program again
+    sleep_while_waiting(os.environ)
     exit_on_sigterm()
     raise_descriptor_limit()
     defer_garbage_collection()  # before the imports, which make most of the objects that stay

@@ -78,7 +78,7 @@ COMMANDS: Mapping[str, Command] = {
             "accept",
             "make pictures the references of a service",
             "service.cli.accept",
-            lambda *_: startup.exit_on_sigterm(),
+            startup.prepare_to_serve,
         ),
         Command("check", "ask a running service whether it is alive or ready", "service.cli.check"),
         Command("probe", "test from outside that a running service works", "service.cli.probe"),
