@@ -75,6 +75,15 @@ DEPLOYMENT = of("kubernetes", "base", "deployment.yaml")
 CLOUD_RUN = of("cloudrun", "service.yaml")
 KNATIVE = of("cloudrun", "knative.yaml")
 PODS = {"kubernetes": DEPLOYMENT, "cloudrun": CLOUD_RUN, "knative": KNATIVE}
+KNATIVE_PORT = "user-port"
+"""What Knative calls the port of the container, whatever the manifest calls it."""
+SELECTORS = {
+    ("kubernetes", "base", "deployment.yaml"): "selector",
+    ("kubernetes", "base", "poddisruptionbudget.yaml"): "selector",
+    ("kubernetes", "base", "networkpolicy.yaml"): "podSelector",
+    ("kubernetes", "monitoring", "podmonitor.yaml"): "selector",
+    ("cloudrun", "knative-podmonitor.yaml"): "selector",
+}
 
 
 @pytest.fixture(scope="module")
@@ -159,23 +168,31 @@ def test_the_named_port_of_services_policies_and_monitors_is_that_of_the_contain
     assert [rule["ports"] for rule in policy["ingress"]] == [[{"port": port["name"]}]]
     [endpoint] = of("kubernetes", "monitoring", "podmonitor.yaml")["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == port["name"]
+    [endpoint] = of("cloudrun", "knative-podmonitor.yaml")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == KNATIVE_PORT
 
 
-def test_every_selector_finds_the_pods() -> None:
-    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
-    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
-    assert of("kubernetes", "base", "service.yaml")["spec"]["selector"] == labels
-    for parts, key in {
-        ("base", "poddisruptionbudget.yaml"): "selector",
-        ("base", "networkpolicy.yaml"): "podSelector",
-        ("monitoring", "podmonitor.yaml"): "selector",
-    }.items():
-        assert of("kubernetes", *parts)["spec"][key]["matchLabels"] == labels
+def test_every_selector_finds_its_own_pods_and_no_others() -> None:
+    ours, knative = (each["spec"]["template"]["metadata"]["labels"] for each in (DEPLOYMENT, KNATIVE))
+    selectors = {parts: of(*parts)["spec"][key]["matchLabels"] for parts, key in SELECTORS.items()}
+    selectors["kubernetes", "base", "service.yaml"] = of("kubernetes", "base", "service.yaml")["spec"][
+        "selector"
+    ]
+    for parts, selector in selectors.items():
+        found_pods = [
+            name
+            for name, labels in (("ours", ours), ("knative", knative))
+            if selector.items() <= labels.items()
+        ]
+        assert found_pods == ["ours" if parts[0] == "kubernetes" else "knative"], parts
 
 
-def test_the_job_that_the_pod_monitor_makes_is_one_that_the_rules_look_for() -> None:
-    monitor = of("kubernetes", "monitoring", "podmonitor.yaml")
-    job = f"inspyrenet/{monitor['metadata']['name']}"  # the operator's: namespace/name
+@pytest.mark.parametrize(
+    "file", ["kubernetes/monitoring/podmonitor.yaml", "cloudrun/knative-podmonitor.yaml"]
+)
+def test_the_job_that_a_pod_monitor_makes_is_one_that_the_rules_look_for(file: str) -> None:
+    monitor = of(*file.split("/"))
+    job = f"any/{monitor['metadata']['name']}"  # the operator's: namespace/name
     patterns = set(re.findall(r'up\{job=~"([^"]+)"', (ROOT / "metrics/alerts.yml").read_text()))
     assert patterns
     assert all(re.fullmatch(pattern, job) for pattern in patterns)
@@ -219,15 +236,40 @@ def test_cloud_run_and_compose_kill_after_the_drain_has_ended() -> None:
 
 
 @pytest.mark.parametrize("manifest", [CLOUD_RUN, KNATIVE], ids=["cloudrun", "knative"])
-def test_a_platform_sends_as_many_requests_as_the_service_has_places(manifest: Any) -> None:
+def test_a_platform_sends_as_many_requests_as_the_service_has_places_and_waits_for_start_and_answer(
+    manifest: Any,
+) -> None:
     assert pod(manifest)["containerConcurrency"] == setting(manifest, "queue_size") + 1
-    longest = setting(manifest, "read_timeout") + setting(manifest, "request_timeout")
+    longest = startup_budget() + setting(manifest, "read_timeout") + setting(manifest, "request_timeout")
     assert longest < pod(manifest)["timeoutSeconds"] < longest + 30
 
 
-def test_the_startup_budget_of_cloud_run_is_one_that_it_allows() -> None:
+def startup_budget() -> float:
+    """The longest start that Cloud Run allows; the request that woke the instance waits meanwhile."""
     probe = pod(CLOUD_RUN)["containers"][0]["startupProbe"]
-    assert 60 <= probe["periodSeconds"] * probe["failureThreshold"] <= 240
+    return float(probe["periodSeconds"] * probe["failureThreshold"])
+
+
+def test_the_startup_budget_of_cloud_run_is_one_that_it_allows() -> None:
+    assert 60 <= startup_budget() <= 240
+
+
+@pytest.mark.parametrize("document", ["deploy/cloudrun/scheduler.md", "docs/recipes.md"])
+def test_a_scheduled_warmup_waits_for_a_cold_start_and_gives_up_before_the_platform(document: str) -> None:
+    [deadline] = re.findall(r"--attempt-deadline[ =](\d+)s", (ROOT / document).read_text())
+    assert startup_budget() < int(deadline) < pod(CLOUD_RUN)["timeoutSeconds"]
+
+
+def test_no_manifest_names_a_registry_and_the_rollout_fills_every_placeholder() -> None:
+    images = {str(image) for path in MANIFESTS for image in found(documents(path), "image")}
+    hosts = {name.partition("/")[0] for name in images if "/" in name}
+    assert {host for host in hosts if re.search(r"[.:]", host)} == {"registry.example"}
+    commands = (DEPLOY / "cloudrun" / "README.md").read_text()
+    assert set(re.findall(r"s\|([^|]+)\|\$", commands)) == set(found(CLOUD_RUN, "image"))
+
+
+def test_a_rollout_by_replace_gives_all_traffic_to_the_new_revision_as_its_document_says() -> None:
+    assert CLOUD_RUN["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
 
 
 def test_the_proxy_waits_as_long_as_the_service_and_lets_its_largest_body_in() -> None:
