@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,19 +38,35 @@ raise SystemExit(main(sys.argv[1:], os.environ))
 """
 
 
+def names(requirements: Iterable[str]) -> set[str]:
+    """The packages that are required, except by extras."""
+    return {re.split(r"[^\w-]", line)[0].lower() for line in requirements if "extra ==" not in line}
+
+
+@cache
+def installed() -> set[str]:
+    """The packages that the Dockerfile itself asks for, beside torch and transparent-background."""
+    [program] = re.findall(r"python -c '(import tomllib.*)' ", DOCKERFILE)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return names(done.stdout.splitlines())
+
+
 def left_out() -> set[str]:
     """The modules that an image does not have and a full installation has."""
-    kept = {
-        re.split(r"[^\w-]", line)[0].lower()
-        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-        if not line.startswith(("transparent-background", "torchvision"))
-    }
     [uninstalled] = re.findall(r"pip uninstall --yes ([\w ]+)", DOCKERFILE)
-    required = importlib.metadata.requires("transparent-background") or []
-    names = {re.split(r"[^\w-]", line)[0].lower() for line in required if "extra ==" not in line}
+    required = names(importlib.metadata.requires("transparent-background") or [])
     assert "--no-deps --no-build-isolation transparent-background" in DOCKERFILE
-    absent = names - kept | set(uninstalled.split()) | {"torchvision"} | OF_NO_REQUIREMENT
+    absent = required - installed() | set(uninstalled.split()) | {"torchvision"} | OF_NO_REQUIREMENT
     return {name.replace("-", "_") for name in absent} - {"pip", "opencv_python"}
+
+
+def test_the_image_can_send_traces_because_a_platform_may_ask_for_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    traces = names(project["optional-dependencies"]["traces"])
+    assert traces <= installed()
+    needed = set().union(*(names(importlib.metadata.requires(name) or []) for name in traces))
+    assert {name.replace("-", "_") for name in needed} & left_out() == set()
 
 
 def test_what_is_left_out_is_what_the_document_lists() -> None:
