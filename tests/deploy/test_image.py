@@ -114,3 +114,54 @@ def test_every_action_of_the_workflow_names_a_version_and_every_script_exists() 
     scripts = {name for step in steps for name in re.findall(r"\.ci/[\w-]+", step.get("run", ""))}
     assert scripts
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+def test_the_workflow_names_the_image_in_lower_case_and_asks_the_registry_for_its_digest(
+    tmp_path: Path,
+) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())["jobs"]
+    for job in jobs.values():
+        [naming] = [step for step in job["steps"] if step.get("name") == "Name the image"]
+        given = {"REGISTRY": "registry.example", "GITHUB_REPOSITORY_OWNER": "Some-Owner", "GITHUB_ENV": "env"}
+        subprocess.run(["bash", "-e", "-c", naming["run"]], cwd=tmp_path, env=os.environ | given, check=True)
+    assert set((tmp_path / "env").read_text().splitlines()) == {
+        "IMAGE=registry.example/some-owner/inspyrenet-api"
+    }
+    commands = "\n".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
+    assert "RepoDigests" not in commands
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+  run*) echo container ;;
+  *" python -v "*) echo "$SAID" >&2; exit "$IMPORT_CODE" ;;
+  inspect*) echo "$EXIT_CODE" ;;
+esac
+"""
+"""A container engine that runs nothing."""
+
+
+@pytest.mark.parametrize(
+    ("said", "import_code", "exit_code", "passes"),
+    [
+        ("import torch", 0, 0, True),
+        ("# could not create '/app/service/__pycache__'", 0, 0, False),
+        ("ModuleNotFoundError: No module named 'cv2'", 1, 0, False),
+        ("import torch", 0, 137, False),
+    ],
+)
+def test_the_smoke_test_of_an_image_fails_for_each_fault_that_it_looks_for(
+    said: str, import_code: int, exit_code: int, passes: bool, tmp_path: Path
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    given = {"SAID": said, "IMPORT_CODE": str(import_code), "EXIT_CODE": str(exit_code)}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [ROOT / ".ci" / "image-smoke", "image"],
+        env=os.environ | given | {"PATH": path},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is passes, done.stderr
