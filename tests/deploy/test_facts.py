@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from metrics.catalogue import Metrics
 from service.app import create_app
+from service.http.body import MULTIPART_OVERHEAD
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings, variable
 from tests.metrics.promql import selectors
@@ -292,3 +293,27 @@ def test_the_user_and_the_writable_folder_are_those_of_the_image() -> None:
         container = pod(manifest)["containers"][0]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == [cache]
+
+
+MEGABYTES = {"MB": 10**6, "MiB": 2**20}
+PNG_BYTES_A_PIXEL = 1.14  # docs/scaling.md
+
+
+def test_the_limits_for_each_platform_are_below_its_own_and_the_commands_set_them() -> None:
+    text = (ROOT / "docs" / "platforms.md").read_text()
+    rows = [
+        ([float(number) * MEGABYTES[unit] for number, unit in re.findall(r"\| ([\d.]+) (Mi?B)\b", row)], row)
+        for row in re.findall(r"^\| .*INSPYRENET_MAX_PIXELS.*\|$", text, re.MULTILINE)
+    ]
+    assert len(rows) == 5
+    [cloud_run] = [row for _, row in rows if row.startswith("| [Cloud Run]")]
+    assert f"INSPYRENET_MAX_PIXELS={setting(CLOUD_RUN, 'max_pixels'):.0f}" in cloud_run
+    for (body, answer), row in rows:
+        limits = {name: int(value) for name, value in re.findall(r"INSPYRENET_(\w+)=(\d+)", row)}
+        assert limits.get("MAX_UPLOAD_BYTES", DEFAULTS.max_upload_bytes) + MULTIPART_OVERHEAD <= body
+        assert limits["MAX_PIXELS"] * PNG_BYTES_A_PIXEL <= answer
+        assert ("60 s" in row) == (limits.get("REQUEST_TIMEOUT", DEFAULTS.request_timeout) < 60)
+    sections = {section.partition("\n")[0]: section for section in text.split("\n## ")}
+    for title, name in (("Vertex AI", "Vertex AI, shared"), ("SageMaker", "SageMaker, [real time]")):
+        [row] = [row for _, row in rows if row.startswith(f"| {name}")]
+        assert all(given in sections[title] for given in re.findall(r"INSPYRENET_\w+=\d+", row))
