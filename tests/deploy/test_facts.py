@@ -20,6 +20,7 @@ from service.http.body import MULTIPART_OVERHEAD
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings, variable
 from tests.metrics.promql import selectors
+from tests.metrics.sources import documents as markdown
 from tests.support.programs import ROOT
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -101,7 +102,7 @@ def exported() -> set[str]:
     return {family.name for family in families} | {s.name for family in families for s in family.samples}
 
 
-@pytest.mark.parametrize("path", TEXTS, **ids)
+@pytest.mark.parametrize("path", dict.fromkeys([*TEXTS, *markdown()]), **ids)
 def test_every_variable_is_that_of_a_setting(path: Path) -> None:
     known = {variable(field) for field in Settings.model_fields}
     assert set(re.findall(r"\bINSPYRENET_[A-Z0-9_]+", path.read_text())) <= known
@@ -142,13 +143,6 @@ def test_only_liveness_may_restart_and_readiness_asks_for_readiness() -> None:
     assert pod(DEPLOYMENT)["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert pod(KNATIVE)["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert pod(CLOUD_RUN)["containers"][0]["startupProbe"]["httpGet"]["path"] == "/readyz"
-
-
-def test_every_path_in_the_proxy_is_a_path_of_the_service(routes: set[str]) -> None:
-    text = (DEPLOY / "haproxy.cfg").read_text()
-    named = {path for paths in re.findall(r"\bpath((?: /[\w./]+)+)", text) for path in paths.split()}
-    assert named
-    assert named <= routes
 
 
 def test_the_port_is_the_default_of_the_service() -> None:
@@ -263,6 +257,9 @@ def test_a_scheduled_warmup_waits_for_a_cold_start_and_gives_up_before_the_platf
 
 def test_no_manifest_names_a_registry_and_the_rollout_fills_every_placeholder() -> None:
     images = {str(image) for path in MANIFESTS for image in found(documents(path), "image")}
+    images |= set(
+        re.findall(r"(?:^FROM |base\.name=\")([^\s\"]+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    )
     hosts = {name.partition("/")[0] for name in images if "/" in name}
     assert {host for host in hosts if re.search(r"[.:]", host)} == {"registry.example"}
     commands = (DEPLOY / "cloudrun" / "README.md").read_text()
@@ -271,14 +268,6 @@ def test_no_manifest_names_a_registry_and_the_rollout_fills_every_placeholder() 
 
 def test_a_rollout_by_replace_gives_all_traffic_to_the_new_revision_as_its_document_says() -> None:
     assert CLOUD_RUN["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
-
-
-def test_the_proxy_waits_as_long_as_the_service_and_lets_its_largest_body_in() -> None:
-    text = (DEPLOY / "haproxy.cfg").read_text()
-    waits = [float(seconds) for seconds in re.findall(r"timeout server (\d+)s", text)]
-    assert waits
-    assert min(waits) > DEFAULTS.request_timeout  # from the end of the body on
-    assert int(re.findall(r"req\.body_size gt (\d+)", text)[0]) >= DEFAULTS.max_upload_bytes
 
 
 def test_the_user_and_the_writable_folder_are_those_of_the_image() -> None:
