@@ -16,7 +16,7 @@
 
 ARG WEIGHTS=none
 
-FROM docker.io/library/python:3.11-slim-bookworm AS base
+FROM python:3.11-slim-bookworm AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     # where libraries keep their caches and temporary files
@@ -38,14 +38,15 @@ ARG PIP_ARGS=""
 ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY pyproject.toml constraints.txt ./
 COPY deploy/fetch_u2netp.py deploy/
-# What is needed to serve, and no more. docs/image.md says what is left out, and why nothing misses it:
+# What is needed to serve, traces included, and no more: a platform may set OTEL_* variables by itself, and the service does not
+# start without what they ask for. docs/image.md says what is left out, and why nothing misses it:
 # - transparent-background is installed without its requirements, because only the modules of its network are imported;
 # - torch comes without those that only its compilers import, and without its own tests, headers and tools.
 # Bytecode is compiled here, in a form that does not depend on the modification time of the source: a layer keeps whole seconds
 # only, and some builders round them up. Python would take such bytecode for stale, and compile half of torch at every start,
 # because it cannot store the result in a read-only file system. (compileall fails if one file of a package is no Python.)
 RUN python3 -m venv /opt/venv \
-    && python -c 'import tomllib; print(*(line for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if not line.startswith(("transparent-background", "torchvision"))), sep="\n")' \
+    && python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*(line for line in project["dependencies"] + project["optional-dependencies"]["traces"] if not line.startswith(("transparent-background", "torchvision"))), sep="\n")' \
        > requirements.txt \
     && python -m pip install --constraint constraints.txt pip setuptools wheel \
     && python -m pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} ${PIP_ARGS} torch \
@@ -125,7 +126,7 @@ ARG VERSION="" REVISION=""
 LABEL org.opencontainers.image.title="inspyrenet-api" \
       org.opencontainers.image.description="Background removal as an HTTP service that never lies about being warm" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm" \
+      org.opencontainers.image.base.name="python:3.11-slim-bookworm" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 

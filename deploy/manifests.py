@@ -28,7 +28,7 @@ import yaml
 DEPLOY = Path(__file__).parent
 RENDERED = tuple(f"kubernetes/{name}" for name in ("cpu", "gpu", "monitoring", "keda", "hpa"))
 """What people apply with ``kubectl apply -k``."""
-PLAIN = ("cloudrun/service.yaml", "cloudrun/knative.yaml")
+PLAIN = ("cloudrun/service.yaml", "cloudrun/knative.yaml", "cloudrun/knative-podmonitor.yaml")
 
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 

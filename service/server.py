@@ -113,13 +113,13 @@ def start_tracing(metrics: Metrics) -> Tracer:
     """Begin to send traces as the ``OTEL_*`` variables say.
 
     Raises:
-        ConfigurationError: they do not fit each other.
+        ConfigurationError: they do not fit each other, or name what is not installed.
     """
     try:
         from service.tracing import otlp  # noqa: PLC0415 - OpenTelemetry is imported only if it is used
 
         return otlp.start(version=__version__, count=metrics.count_spans)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise ConfigurationError(f"the OTEL_* variables cannot be used: {error}") from error
 
 

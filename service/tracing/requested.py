@@ -1,13 +1,18 @@
 """Whether the standard ``OTEL_*`` variables ask for traces, and whether they can be had.
 
-``service.cli.serve`` calls ``traces_requested`` before it listens. It must import nothing of OpenTelemetry. Values that
-OpenTelemetry itself would replace by others after a warning are refused here, as those of our own variables are.
+``service.cli.serve`` calls ``traces_requested`` before it listens. It must import nothing of OpenTelemetry. Values with
+which nothing would be sent, or something else than was asked for, are refused here in one line each. OpenTelemetry
+itself would start, and lose every span. Where it warns and goes on with its default, as its specification says for
+numbers that are none, that is left to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from service.environment_variables import SettingsError
 
@@ -24,6 +29,9 @@ _SAMPLERS = (
     "parentbased_always_off",
     *_RATIO_SAMPLERS,
 )
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+[ \t]*=[ \t]*[ !#-+\-./0-:<-\[\]-~]*", re.ASCII)
+"""A pair of ``OTEL_EXPORTER_OTLP_HEADERS``; OpenTelemetry's own parser drops whatever does not match."""
+_FILES = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
 _NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -63,36 +71,74 @@ def traces_requested(environ: Mapping[str, str], *, find: Callable[[str], object
 
 
 def _problems(given: Mapping[str, str]) -> list[str]:
+    protocol = _of_exporter(given, "PROTOCOL")
+    choices = [
+        ("OTEL_TRACES_EXPORTER", _EXPORTERS, " or ".join(_EXPORTERS)),
+        ("OTEL_TRACES_SAMPLER", _SAMPLERS, ", ".join(_SAMPLERS)),
+        *((name, (_PROTOCOL,), _PROTOCOL) for name in protocol),
+    ]
     problems = [
         f"{name}: got {given[name]!r}; takes {takes}"
-        for name, allowed, takes in (
-            ("OTEL_TRACES_EXPORTER", _EXPORTERS, " or ".join(_EXPORTERS)),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", (_PROTOCOL,), _PROTOCOL),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", (_PROTOCOL,), _PROTOCOL),
-            ("OTEL_TRACES_SAMPLER", _SAMPLERS, ", ".join(_SAMPLERS)),
-        )
+        for name, allowed, takes in choices
         if name in given and given[name] not in allowed
-    ]
-    if (
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" in given
-    ):  # it beats the general one, which may be for other signals
-        problems = [problem for problem in problems if not problem.startswith("OTEL_EXPORTER_OTLP_PROTOCOL:")]
-    problems += [
-        f"{name}: takes an address that begins with http:// or https://"  # not what it got, which may hold a password
-        for name in ENDPOINTS
-        if name in given and not given[name].startswith(("http://", "https://"))
     ]
     ratio = given.get("OTEL_TRACES_SAMPLER_ARG")
     if ratio is not None and given.get("OTEL_TRACES_SAMPLER") in _RATIO_SAMPLERS and not _is_share(ratio):
         problems.append(f"OTEL_TRACES_SAMPLER_ARG: got {ratio!r}; takes a number from 0 to 1")
-    return problems
+    return [*problems, *_problems_of_exporter(given)]
+
+
+def _problems_of_exporter(given: Mapping[str, str]) -> Iterator[str]:
+    """What would keep every span from its receiver. Addresses and headers are not repeated: they may hold secrets."""
+    for name, value in _of_exporter(given, "ENDPOINT").items():
+        if not _is_address(value, base=name == ENDPOINTS[1]):
+            yield (
+                f"{name}: takes an address that begins with http:// or https:// and has a host, such as "
+                "http://collector:4318"
+            )
+    for name, value in _of_exporter(given, "HEADERS").items():
+        if not all(_HEADER.fullmatch(pair.strip()) for pair in value.split(",") if pair.strip()):
+            yield f"{name}: takes pairs name=value with commas between them, and the values URL-encoded"
+    for name, value in _of_exporter(given, "TIMEOUT").items():
+        if _is_number(value) and not float(value) > 0:
+            yield f"{name}: got {value!r}; takes a number of seconds above 0"
+    for what in _FILES:
+        for name, value in _of_exporter(given, what).items():
+            if not Path(value).is_file():
+                yield f"{name}: got {value!r}; takes the path of a file, and there is none"
+
+
+def _of_exporter(given: Mapping[str, str], what: str) -> dict[str, str]:
+    """The variable that counts for traces, with its value: their own, else the one for all signals, else none."""
+    names = (f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}")
+    return next(({name: given[name]} for name in names if name in given), {})
+
+
+def _is_address(text: str, *, base: bool) -> bool:
+    """Whether it can be the address of a receiver; a base address gets a path behind it, so it may have no query."""
+    try:
+        url = urlsplit(text)
+        _ = url.port  # raises if it is none
+    except ValueError:
+        return False
+    return (
+        url.scheme in ("http", "https")
+        and bool(url.hostname)
+        and not re.search(r"\s", text)
+        and not (base and (url.query or url.fragment))
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_share(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False
+    return _is_number(text) and 0 <= float(text) <= 1
 
 
 def _is_installed(module: str, find: Callable[[str], object | None]) -> bool:

@@ -76,6 +76,53 @@ async def test_clients_reach_process_and_the_pages_but_no_operator_route(
                 assert response.status == 404, path
 
 
+async def test_a_head_or_a_body_that_no_path_takes_is_refused_before_the_service(
+    start: Start, tmp_path: Path
+) -> None:
+    service = await start()
+    long = "a" * 20_000
+    async with proxy(service, tmp_path) as port, ClientSession(f"http://127.0.0.1:{port}") as session:
+        for sent in ({"params": {"q": long}}, {"headers": {"X-Long": long}}):
+            async with session.post("/process", data=encoded(), **sent) as response:
+                assert response.status == 431
+                assert "16 kB" in (await response.json())["error"]["message"]
+        async with session.post("/warmup", data=bytes(70_000)) as response:
+            assert response.status == 413
+        assert service.value("http_requests_total", route="/process", method="POST", code="400") == 0
+        assert service.value("http_requests_total", route="/warmup", method="POST", code="200") == 0
+
+
+async def test_one_failed_check_of_a_replica_costs_no_client_an_answer(tmp_path: Path) -> None:
+    asked_again, client_has_asked = asyncio.Event(), asyncio.Event()
+    next_check = "passes"
+
+    async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal next_check
+        status = 200
+        if b" /readyz " in await reader.readuntil(b"\r\n\r\n"):
+            if next_check == "fails":
+                next_check, status = "waits", 500
+            elif next_check == "waits":
+                asked_again.set()
+                await client_has_asked.wait()
+        writer.write(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+        writer.close()
+
+    server = await asyncio.start_server(replica, "127.0.0.1", 0)
+    changes = [("timeout check 2s", "timeout check 60s")]
+    async with server, haproxy.proxy(tmp_path, [server.sockets[0].getsockname()[1]], changes) as port:
+        next_check = "fails"
+        await asyncio.wait_for(asked_again.wait(), 30)
+        try:
+            async with (
+                ClientSession(f"http://127.0.0.1:{port}") as session,
+                session.get("/warmup") as response,
+            ):
+                assert response.status == 200
+        finally:
+            client_has_asked.set()
+
+
 async def test_slow_heads_and_idle_connections_never_reach_the_service(start: Start, tmp_path: Path) -> None:
     service = await start()
     runner = service.client.server.runner

@@ -16,9 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from metrics.catalogue import Metrics
 from service.app import create_app
+from service.http.body import MULTIPART_OVERHEAD
 from service.lifecycle import CLOSING_SECONDS
 from service.settings import Settings, variable
 from tests.metrics.promql import selectors
+from tests.metrics.sources import documents as markdown
 from tests.support.programs import ROOT
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -75,6 +77,15 @@ DEPLOYMENT = of("kubernetes", "base", "deployment.yaml")
 CLOUD_RUN = of("cloudrun", "service.yaml")
 KNATIVE = of("cloudrun", "knative.yaml")
 PODS = {"kubernetes": DEPLOYMENT, "cloudrun": CLOUD_RUN, "knative": KNATIVE}
+KNATIVE_PORT = "user-port"
+"""What Knative calls the port of the container, whatever the manifest calls it."""
+SELECTORS = {
+    ("kubernetes", "base", "deployment.yaml"): "selector",
+    ("kubernetes", "base", "poddisruptionbudget.yaml"): "selector",
+    ("kubernetes", "base", "networkpolicy.yaml"): "podSelector",
+    ("kubernetes", "monitoring", "podmonitor.yaml"): "selector",
+    ("cloudrun", "knative-podmonitor.yaml"): "selector",
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +102,7 @@ def exported() -> set[str]:
     return {family.name for family in families} | {s.name for family in families for s in family.samples}
 
 
-@pytest.mark.parametrize("path", TEXTS, **ids)
+@pytest.mark.parametrize("path", dict.fromkeys([*TEXTS, *markdown()]), **ids)
 def test_every_variable_is_that_of_a_setting(path: Path) -> None:
     known = {variable(field) for field in Settings.model_fields}
     assert set(re.findall(r"\bINSPYRENET_[A-Z0-9_]+", path.read_text())) <= known
@@ -134,13 +145,6 @@ def test_only_liveness_may_restart_and_readiness_asks_for_readiness() -> None:
     assert pod(CLOUD_RUN)["containers"][0]["startupProbe"]["httpGet"]["path"] == "/readyz"
 
 
-def test_every_path_in_the_proxy_is_a_path_of_the_service(routes: set[str]) -> None:
-    text = (DEPLOY / "haproxy.cfg").read_text()
-    named = {path for paths in re.findall(r"\bpath((?: /[\w./]+)+)", text) for path in paths.split()}
-    assert named
-    assert named <= routes
-
-
 def test_the_port_is_the_default_of_the_service() -> None:
     for manifest in PODS.values():
         [port] = pod(manifest)["containers"][0]["ports"]
@@ -159,23 +163,31 @@ def test_the_named_port_of_services_policies_and_monitors_is_that_of_the_contain
     assert [rule["ports"] for rule in policy["ingress"]] == [[{"port": port["name"]}]]
     [endpoint] = of("kubernetes", "monitoring", "podmonitor.yaml")["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == port["name"]
+    [endpoint] = of("cloudrun", "knative-podmonitor.yaml")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == KNATIVE_PORT
 
 
-def test_every_selector_finds_the_pods() -> None:
-    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
-    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
-    assert of("kubernetes", "base", "service.yaml")["spec"]["selector"] == labels
-    for parts, key in {
-        ("base", "poddisruptionbudget.yaml"): "selector",
-        ("base", "networkpolicy.yaml"): "podSelector",
-        ("monitoring", "podmonitor.yaml"): "selector",
-    }.items():
-        assert of("kubernetes", *parts)["spec"][key]["matchLabels"] == labels
+def test_every_selector_finds_its_own_pods_and_no_others() -> None:
+    ours, knative = (each["spec"]["template"]["metadata"]["labels"] for each in (DEPLOYMENT, KNATIVE))
+    selectors = {parts: of(*parts)["spec"][key]["matchLabels"] for parts, key in SELECTORS.items()}
+    selectors["kubernetes", "base", "service.yaml"] = of("kubernetes", "base", "service.yaml")["spec"][
+        "selector"
+    ]
+    for parts, selector in selectors.items():
+        found_pods = [
+            name
+            for name, labels in (("ours", ours), ("knative", knative))
+            if selector.items() <= labels.items()
+        ]
+        assert found_pods == ["ours" if parts[0] == "kubernetes" else "knative"], parts
 
 
-def test_the_job_that_the_pod_monitor_makes_is_one_that_the_rules_look_for() -> None:
-    monitor = of("kubernetes", "monitoring", "podmonitor.yaml")
-    job = f"inspyrenet/{monitor['metadata']['name']}"  # the operator's: namespace/name
+@pytest.mark.parametrize(
+    "file", ["kubernetes/monitoring/podmonitor.yaml", "cloudrun/knative-podmonitor.yaml"]
+)
+def test_the_job_that_a_pod_monitor_makes_is_one_that_the_rules_look_for(file: str) -> None:
+    monitor = of(*file.split("/"))
+    job = f"any/{monitor['metadata']['name']}"  # the operator's: namespace/name
     patterns = set(re.findall(r'up\{job=~"([^"]+)"', (ROOT / "metrics/alerts.yml").read_text()))
     assert patterns
     assert all(re.fullmatch(pattern, job) for pattern in patterns)
@@ -219,23 +231,43 @@ def test_cloud_run_and_compose_kill_after_the_drain_has_ended() -> None:
 
 
 @pytest.mark.parametrize("manifest", [CLOUD_RUN, KNATIVE], ids=["cloudrun", "knative"])
-def test_a_platform_sends_as_many_requests_as_the_service_has_places(manifest: Any) -> None:
+def test_a_platform_sends_as_many_requests_as_the_service_has_places_and_waits_for_start_and_answer(
+    manifest: Any,
+) -> None:
     assert pod(manifest)["containerConcurrency"] == setting(manifest, "queue_size") + 1
-    longest = setting(manifest, "read_timeout") + setting(manifest, "request_timeout")
+    longest = startup_budget() + setting(manifest, "read_timeout") + setting(manifest, "request_timeout")
     assert longest < pod(manifest)["timeoutSeconds"] < longest + 30
 
 
-def test_the_startup_budget_of_cloud_run_is_one_that_it_allows() -> None:
+def startup_budget() -> float:
+    """The longest start that Cloud Run allows; the request that woke the instance waits meanwhile."""
     probe = pod(CLOUD_RUN)["containers"][0]["startupProbe"]
-    assert 60 <= probe["periodSeconds"] * probe["failureThreshold"] <= 240
+    return float(probe["periodSeconds"] * probe["failureThreshold"])
 
 
-def test_the_proxy_waits_as_long_as_the_service_and_lets_its_largest_body_in() -> None:
-    text = (DEPLOY / "haproxy.cfg").read_text()
-    waits = [float(seconds) for seconds in re.findall(r"timeout server (\d+)s", text)]
-    assert waits
-    assert min(waits) > DEFAULTS.request_timeout  # from the end of the body on
-    assert int(re.findall(r"req\.body_size gt (\d+)", text)[0]) >= DEFAULTS.max_upload_bytes
+def test_the_startup_budget_of_cloud_run_is_one_that_it_allows() -> None:
+    assert 60 <= startup_budget() <= 240
+
+
+@pytest.mark.parametrize("document", ["deploy/cloudrun/scheduler.md", "docs/recipes.md"])
+def test_a_scheduled_warmup_waits_for_a_cold_start_and_gives_up_before_the_platform(document: str) -> None:
+    [deadline] = re.findall(r"--attempt-deadline[ =](\d+)s", (ROOT / document).read_text())
+    assert startup_budget() < int(deadline) < pod(CLOUD_RUN)["timeoutSeconds"]
+
+
+def test_no_manifest_names_a_registry_and_the_rollout_fills_every_placeholder() -> None:
+    images = {str(image) for path in MANIFESTS for image in found(documents(path), "image")}
+    images |= set(
+        re.findall(r"(?:^FROM |base\.name=\")([^\s\"]+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    hosts = {name.partition("/")[0] for name in images if "/" in name}
+    assert {host for host in hosts if re.search(r"[.:]", host)} == {"registry.example"}
+    commands = (DEPLOY / "cloudrun" / "README.md").read_text()
+    assert set(re.findall(r"s\|([^|]+)\|\$", commands)) == set(found(CLOUD_RUN, "image"))
+
+
+def test_a_rollout_by_replace_gives_all_traffic_to_the_new_revision_as_its_document_says() -> None:
+    assert CLOUD_RUN["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
 
 
 def test_the_user_and_the_writable_folder_are_those_of_the_image() -> None:
@@ -250,3 +282,27 @@ def test_the_user_and_the_writable_folder_are_those_of_the_image() -> None:
         container = pod(manifest)["containers"][0]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == [cache]
+
+
+MEGABYTES = {"MB": 10**6, "MiB": 2**20}
+PNG_BYTES_A_PIXEL = 1.14  # docs/scaling.md
+
+
+def test_the_limits_for_each_platform_are_below_its_own_and_the_commands_set_them() -> None:
+    text = (ROOT / "docs" / "platforms.md").read_text()
+    rows = [
+        ([float(number) * MEGABYTES[unit] for number, unit in re.findall(r"\| ([\d.]+) (Mi?B)\b", row)], row)
+        for row in re.findall(r"^\| .*INSPYRENET_MAX_PIXELS.*\|$", text, re.MULTILINE)
+    ]
+    assert len(rows) == 5
+    [cloud_run] = [row for _, row in rows if row.startswith("| [Cloud Run]")]
+    assert f"INSPYRENET_MAX_PIXELS={setting(CLOUD_RUN, 'max_pixels'):.0f}" in cloud_run
+    for (body, answer), row in rows:
+        limits = {name: int(value) for name, value in re.findall(r"INSPYRENET_(\w+)=(\d+)", row)}
+        assert limits.get("MAX_UPLOAD_BYTES", DEFAULTS.max_upload_bytes) + MULTIPART_OVERHEAD <= body
+        assert limits["MAX_PIXELS"] * PNG_BYTES_A_PIXEL <= answer
+        assert ("60 s" in row) == (limits.get("REQUEST_TIMEOUT", DEFAULTS.request_timeout) < 60)
+    sections = {section.partition("\n")[0]: section for section in text.split("\n## ")}
+    for title, name in (("Vertex AI", "Vertex AI, shared"), ("SageMaker", "SageMaker, [real time]")):
+        [row] = [row for _, row in rows if row.startswith(f"| {name}")]
+        assert all(given in sections[title] for given in re.findall(r"INSPYRENET_\w+=\d+", row))

@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,19 +38,35 @@ raise SystemExit(main(sys.argv[1:], os.environ))
 """
 
 
+def names(requirements: Iterable[str]) -> set[str]:
+    """The packages that are required, except by extras."""
+    return {re.split(r"[^\w-]", line)[0].lower() for line in requirements if "extra ==" not in line}
+
+
+@cache
+def installed() -> set[str]:
+    """The packages that the Dockerfile itself asks for, beside torch and transparent-background."""
+    [program] = re.findall(r"python -c '(import tomllib.*)' ", DOCKERFILE)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return names(done.stdout.splitlines())
+
+
 def left_out() -> set[str]:
     """The modules that an image does not have and a full installation has."""
-    kept = {
-        re.split(r"[^\w-]", line)[0].lower()
-        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-        if not line.startswith(("transparent-background", "torchvision"))
-    }
     [uninstalled] = re.findall(r"pip uninstall --yes ([\w ]+)", DOCKERFILE)
-    required = importlib.metadata.requires("transparent-background") or []
-    names = {re.split(r"[^\w-]", line)[0].lower() for line in required if "extra ==" not in line}
+    required = names(importlib.metadata.requires("transparent-background") or [])
     assert "--no-deps --no-build-isolation transparent-background" in DOCKERFILE
-    absent = names - kept | set(uninstalled.split()) | {"torchvision"} | OF_NO_REQUIREMENT
+    absent = required - installed() | set(uninstalled.split()) | {"torchvision"} | OF_NO_REQUIREMENT
     return {name.replace("-", "_") for name in absent} - {"pip", "opencv_python"}
+
+
+def test_the_image_can_send_traces_because_a_platform_may_ask_for_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    traces = names(project["optional-dependencies"]["traces"])
+    assert traces <= installed()
+    needed = set().union(*(names(importlib.metadata.requires(name) or []) for name in traces))
+    assert {name.replace("-", "_") for name in needed} & left_out() == set()
 
 
 def test_what_is_left_out_is_what_the_document_lists() -> None:
@@ -96,3 +114,54 @@ def test_every_action_of_the_workflow_names_a_version_and_every_script_exists() 
     scripts = {name for step in steps for name in re.findall(r"\.ci/[\w-]+", step.get("run", ""))}
     assert scripts
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+def test_the_workflow_names_the_image_in_lower_case_and_asks_the_registry_for_its_digest(
+    tmp_path: Path,
+) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())["jobs"]
+    for job in jobs.values():
+        [naming] = [step for step in job["steps"] if step.get("name") == "Name the image"]
+        given = {"REGISTRY": "registry.example", "GITHUB_REPOSITORY_OWNER": "Some-Owner", "GITHUB_ENV": "env"}
+        subprocess.run(["bash", "-e", "-c", naming["run"]], cwd=tmp_path, env=os.environ | given, check=True)
+    assert set((tmp_path / "env").read_text().splitlines()) == {
+        "IMAGE=registry.example/some-owner/inspyrenet-api"
+    }
+    commands = "\n".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
+    assert "RepoDigests" not in commands
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+  run*) echo container ;;
+  *" python -v "*) echo "$SAID" >&2; exit "$IMPORT_CODE" ;;
+  inspect*) echo "$EXIT_CODE" ;;
+esac
+"""
+"""A container engine that runs nothing."""
+
+
+@pytest.mark.parametrize(
+    ("said", "import_code", "exit_code", "passes"),
+    [
+        ("import torch", 0, 0, True),
+        ("# could not create '/app/service/__pycache__'", 0, 0, False),
+        ("ModuleNotFoundError: No module named 'cv2'", 1, 0, False),
+        ("import torch", 0, 137, False),
+    ],
+)
+def test_the_smoke_test_of_an_image_fails_for_each_fault_that_it_looks_for(
+    said: str, import_code: int, exit_code: int, passes: bool, tmp_path: Path
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    given = {"SAID": said, "IMPORT_CODE": str(import_code), "EXIT_CODE": str(exit_code)}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [ROOT / ".ci" / "image-smoke", "image"],
+        env=os.environ | given | {"PATH": path},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is passes, done.stderr

@@ -36,7 +36,6 @@ PATIENCE = 120
 
 CHANGES = [
     ("timeout server 65s", "timeout server 6s"),
-    ("timeout check 2s", "timeout check 4s"),
     ("timeout queue 5s", "timeout queue 60s"),
 ]
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from prometheus_client import CollectorRegistry
 
+from metrics.catalogue import Metrics
+from service.engines.protocol import ConfigurationError
+from service.server import start_tracing
 from service.tracing import otlp
 from service.tracing.spans import Span, Tracer
 from tests.support.otlp_receiver import OtlpReceiver, receiving
+from tests.support.programs import ROOT
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "a=1", "baggage": "user=me"}
@@ -115,6 +122,49 @@ def test_a_span_that_is_not_sampled_has_ids_for_the_log_and_no_exemplar(
     assert span.exemplar is None
 
 
+@pytest.mark.parametrize(
+    ("sampler", "chosen", "recorded"),
+    [
+        ("parentbased_traceidratio", TRACE, True),
+        ("traceidratio", TRACE, False),
+        ("traceidratio", f"{TRACE[:16]}{1:016x}", True),  # the standard's ratio is one of trace ids
+    ],
+)
+def test_a_sender_that_sets_the_sampled_flag_is_followed_by_parent_based_samplers_only(
+    sampler: str, chosen: str, recorded: bool, receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.000001")
+    tracer = otlp.start(version="1.2.3", count=lambda *_: None)
+    span = begin(tracer, {"traceparent": f"00-{chosen}-00f067aa0ba902b7-01"})
+    assert (span.exemplar is not None) is recorded
+
+
+def test_without_propagators_what_a_sender_says_of_its_trace_is_passed_over(receiver: OtlpReceiver) -> None:
+    code = f"""
+from multidict import CIMultiDict, CIMultiDictProxy
+from service.tracing import otlp
+tracer = otlp.start(version="1.2.3", count=lambda *_: None)
+headers = CIMultiDictProxy(CIMultiDict({PARENT!r}))
+for quiet in False, True:
+    span = tracer.request(
+        headers, method="GET", route="/", path="/", scheme="http", version="1.1", quiet=quiet
+    )
+    assert span.exemplar is None
+    assert "{TRACE}" not in repr(span.ids)
+"""
+    # In a process of its own: OpenTelemetry reads this variable when it is imported.
+    ignoring = {
+        "OTEL_PROPAGATORS": "none",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | ignoring, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_names_that_the_operator_gives_win(
     receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +189,17 @@ def test_what_was_sent_and_what_was_lost_is_counted(receiver: OtlpReceiver, refu
     assert counted == [("exported" if refused == 200 else "lost", 1)]
 
 
-def test_batches_that_cannot_be_are_refused(receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
-    with pytest.raises(ValueError, match="max_export_batch_size"):
-        otlp.start(version="1.2.3", count=lambda *_: None)
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1", "max_export_batch_size"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "-1", "OTEL_SPAN_EVENT_COUNT_LIMIT must be"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "mine", "'mine' not found"),
+    ],
+)
+def test_variables_with_which_opentelemetry_itself_does_not_start_are_an_error_of_the_configuration(
+    name: str, value: str, words: str, receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=words):
+        start_tracing(Metrics(CollectorRegistry()))

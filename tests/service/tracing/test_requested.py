@@ -33,6 +33,17 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
             },
             True,
         ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://[::1]:4318/traces?tenant=1",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "none for traces",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer a=b, x-tenant = 1,",
+                "OTEL_EXPORTER_OTLP_HEADERS": "for metrics",
+                "OTEL_EXPORTER_OTLP_TIMEOUT": "soon",
+                "OTEL_EXPORTER_OTLP_CERTIFICATE": __file__,
+            },
+            True,
+        ),
     ],
 )
 def test_traces_are_on_only_if_an_exporter_or_an_endpoint_is_named(
@@ -58,9 +69,45 @@ def test_traces_are_on_only_if_an_exporter_or_an_endpoint_is_named(
             {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5%"},
             "OTEL_TRACES_SAMPLER_ARG: got '5%'; takes a number from 0 to 1",
         ),
+        *(
+            (
+                {"OTEL_EXPORTER_OTLP_ENDPOINT": address},
+                "OTEL_EXPORTER_OTLP_ENDPOINT: takes an address that begins with http:// or https:// and has a host, "
+                "such as http://collector:4318",
+            )
+            for address in (
+                "me:secret@collector:4318",
+                "http://",
+                "http://collector:99999",
+                "http://the collector",
+                "http://[::1",
+                "http://collector:4318?tenant=1",
+            )
+        ),
+        *(
+            (
+                {"OTEL_EXPORTER_OTLP_HEADERS": headers},
+                "OTEL_EXPORTER_OTLP_HEADERS: takes pairs name=value with commas between them, and the values "
+                "URL-encoded",
+            )
+            for headers in (
+                "authorization: Bearer secret",
+                "a=b,secret",
+                "my key=secret",
+                "a=b;c=d",
+                "a=\u00fc",
+            )
+        ),
+        *(
+            (
+                {"OTEL_EXPORTER_OTLP_TIMEOUT": seconds},
+                f"OTEL_EXPORTER_OTLP_TIMEOUT: got {seconds!r}; takes a number of seconds above 0",
+            )
+            for seconds in ("0", "-1", "nan")
+        ),
         (
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": "me:secret@collector:4318"},
-            "OTEL_EXPORTER_OTLP_ENDPOINT: takes an address that begins with http:// or https://",
+            {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY": "/run/no.key"},
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: got '/run/no.key'; takes the path of a file, and there is none",
         ),
     ],
 )
