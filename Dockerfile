@@ -16,7 +16,7 @@
 
 ARG WEIGHTS=none
 
-FROM python:3.11-slim-bookworm AS base
+FROM docker.io/library/python:3.11-slim-bookworm AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     # where libraries keep their caches and temporary files
@@ -126,7 +126,7 @@ ARG VERSION="" REVISION=""
 LABEL org.opencontainers.image.title="inspyrenet-api" \
       org.opencontainers.image.description="Background removal as an HTTP service that never lies about being warm" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.base.name="python:3.11-slim-bookworm" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
