@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from metrics.catalogue import Metrics
@@ -27,9 +29,18 @@ PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "a=1",
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
+    started: list[TracerProvider] = []
+
+    def noted(**options: Any) -> TracerProvider:
+        started.append(TracerProvider(**options))
+        return started[-1]
+
+    monkeypatch.setattr(otlp, "TracerProvider", noted)
     with receiving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         yield receiver
+        for provider in started:
+            provider.shutdown()  # or its thread would go on sending, and drawing random numbers, in later tests
 
 
 @pytest.fixture
