@@ -20,10 +20,12 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from service.batch.addresses import INSTALL, Address
-from service.batch.output_folder import Results
+from service.batch.ledger import parse_records
 from service.batch.plan import Job
+from service.batch.problem import system_reason
+from service.batch.results import CannotWrite, Results
 from service.batch.survey import Survey
-from service.cli.cluster_worker import ClusterWorker, Done, ToDo, Work
+from service.cli.cluster_worker import ClusterWorker, Done, ToDo, Work, for_worker
 from service.cli.cut_report import CutReport
 from service.cli.printing import print_error, print_note
 from service.engines.protocol import Engine
@@ -89,7 +91,10 @@ class ClusterRun:
         self._most_workers = most_workers
         self._report = CutReport(total)
         self._jobs: Sequence[Job] = ()
+        self._results: Results
         self._cannot_start = False
+        self.complete = False
+        """Whether every picture has ended, so that no worker writes any more."""
 
     def note(self, seen: Survey) -> None:
         """Count what a look has found beside the pictures to be done."""
@@ -106,18 +111,19 @@ class ClusterRun:
             CannotUseCluster: there is no cluster, or nothing that could do the work in it.
         """
         if not jobs:
+            self.complete = True
             return self._report.end()
-        self._jobs = jobs
+        self._jobs, self._results = jobs, results
         work = Work(
             version=__version__,
-            settings=self._settings,
+            settings=for_worker(self._settings),
             options=self._options,
             background=self._background,
             results=results.share(),
             make_engine=self._make_engine,
         )
         to_do = {
-            number: ToDo(number, _everywhere(job), results.record_of(job)) for number, job in enumerate(jobs)
+            number: ToDo(number, _everywhere(job), results.records_of(job)) for number, job in enumerate(jobs)
         }
         with connected(self._address) as ray:
             workers = workers_for(ray, self._settings, most=self._most_workers)
@@ -130,6 +136,7 @@ class ClusterRun:
         if self._cannot_start and not self._report.made:
             print_error(self._report.cannot_go_on)
             return 2
+        self.complete = not self._report.cannot_go_on and self._report.signal is None
         return self._report.end()
 
     def _send_all(self, ray: Any, work: Work, to_do: dict[int, ToDo], workers: Workers) -> None:
@@ -143,6 +150,19 @@ class ClusterRun:
 
     def _ended(self, number: int, problem: str) -> None:
         self._report.picture(str(self._jobs[number].source.path), problem)
+
+    def _note(self, line: str) -> str:
+        """Note a result that a worker has written; return why that failed, if it did.
+
+        Raises:
+            CannotWrite: it failed for many in a row.
+        """
+        try:
+            for record in parse_records([line.encode()]):
+                self._results.take_in(record)
+        except OSError as error:
+            return f"It is written, but cannot be noted: {system_reason(error)}"
+        return ""
 
     def _send(self, ray: Any, work: Work, to_do: dict[int, ToDo], workers: Workers, *, group: int) -> None:
         """Send these pictures, and take out of ``to_do`` those that have ended."""
@@ -171,7 +191,9 @@ class ClusterRun:
                     self._report.cannot_go_on = reason
                     return
                 if to_do.pop(done.number, None) is not None:
-                    self._ended(done.number, done.problem)
+                    self._ended(done.number, done.problem or self._note(done.record))
+        except CannotWrite as error:
+            self._report.cannot_go_on = str(error)
         except ray.exceptions.RayError as error:
             self._report.cannot_go_on = f"The cluster failed: {' '.join(str(error).split())[-300:]}"
 
