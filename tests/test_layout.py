@@ -47,7 +47,6 @@ TESTED_ELSEWHERE = {
     "service/batch/cutter.py": "tests/service/cli/test_cut.py",
     "service/batch/survey.py": "tests/service/cli/test_cut.py",
     "service/cli/asking.py": "tests/behaviour/test_addresses.py, tests/service/cli/test_probe.py",
-    "service/cli/cut_many.py": "tests/service/cli/test_cut.py",
     "service/cli/cut_report.py": "tests/service/cli/test_cut_run.py",
     "service/cli/offline.py": "tests/service/cli/test_accept.py and tests/service/cli/test_cut.py",
     "service/cli/printing.py": "two calls of print; the tests of every command read what they print",

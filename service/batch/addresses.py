@@ -27,6 +27,9 @@ INSTALL = ".venv/bin/pip install --constraint constraints.txt '.[ray]'"
 SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "file", "memory")
 """Those that list and write, and whose addresses are a place and a path. http is none of them."""
 
+_FOLDERS = ("hdfs", "sftp", "file")
+"""File systems: they have folders, which must be made, and may show a part of what is being written."""
+
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
 _PASSWORD = re.compile(r"(://)[^/\s]*:[^/\s]*@")
 _PARAMETERS = re.compile(r"(://[^\s?]*\?)[^\s?]*=[^\s'\"]*")
@@ -160,12 +163,24 @@ class ObjectStore:
             return [bytes(data[path]) for path in paths]
 
     def write(self, address: Address, data: bytes) -> None:
-        """Write an object. Stores show it whole or not at all; file systems (``hdfs``, ``sftp``, ``file``) may not.
+        """Write an object. Stores show it whole or not at all; file systems may not.
 
         Raises:
             OSError: it cannot be written, or the answer was lost after it was.
         """
-        self._call(address, lambda path: self._fs.pipe_file(path, data))
+
+        def write_at(path: str) -> None:
+            try:
+                self._fs.pipe_file(path, data)
+            except FileNotFoundError:
+                if (
+                    _scheme(address) not in _FOLDERS
+                ):  # there is no such bucket, and it is not for us to make one
+                    raise
+                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._fs.pipe_file(path, data)
+
+        self._call(address, write_at)
 
     def remove_all(self, addresses: Sequence[Address]) -> None:
         """Remove these objects, many with one request where the store can do that.
@@ -197,9 +212,13 @@ class ObjectStore:
         return str(self._fs._strip_protocol(address.text))
 
 
+def _scheme(address: Address) -> str:
+    return address.text.partition("://")[0]
+
+
 def _check(address: Address) -> None:
     """Refuse what would lead elsewhere than its text says."""
-    scheme = address.text.partition("://")[0]
+    scheme = _scheme(address)
     if scheme not in SCHEMES:
         others = ", ".join(f"{each}://" for each in SCHEMES)
         raise OSError(errno.EINVAL, f"{scheme}:// is not supported. Those that are: {others}")
@@ -226,10 +245,10 @@ def _as_os_errors(address: Address) -> Iterator[None]:
         words = error.strerror if error.errno is not None and error.strerror else _words(error)
         raise type(error)(error.errno or errno.EIO, _without_password(words, address)) from error
     except ImportError as error:
-        scheme = address.text.partition("://")[0]
         raise OSError(
             errno.ENOPKG,
-            f"{scheme}:// needs a package that is not installed: {INSTALL} brings those for s3 and gs",
+            f"{_scheme(address)}:// needs a package that is not installed ({_words(error)}). {INSTALL} brings those for s3 "
+            "and gs",
         ) from error
     except Exception as error:
         raise OSError(errno.EIO, _without_password(_words(error), address)) from error

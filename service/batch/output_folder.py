@@ -138,9 +138,12 @@ class OutputFolder:
         root = os.path.realpath(self.root)
         return frozenset(os.path.join(root, output) for output in tuple(self._records.outputs))
 
-    def begin(self, to_do: Iterable[Job], done: Iterable[Job]) -> None:
+    def claim(self, jobs: Iterable[Job]) -> None:
+        """Nothing: a result is noted before it gets its name."""
+
+    def remove_unfinished(self, jobs: Iterable[Job]) -> None:
         """Remove what a run that was killed has left in the folders of these results."""
-        for folder in {(self.root / job.output).parent for job in (*to_do, *done)}:
+        for folder in {(self.root / job.output).parent for job in jobs}:
             for left in folder.glob(f"{_UNFINISHED}*.part"):
                 with suppress(OSError):  # a write into that folder will say what is wrong
                     left.unlink(missing_ok=True)

@@ -125,14 +125,16 @@ class RemoteFolder:
         """
         self._ledger.merge()
 
-    def begin(self, to_do: Iterable[Job], done: Iterable[Job]) -> None:  # noqa: ARG002 - nothing is left beside results
-        """Claim the names of these results.
+    def remove_unfinished(self, jobs: Iterable[Job]) -> None:
+        """Nothing: what was not written to its end has a claim and no record, and is made again."""
+
+    def claim(self, jobs: Iterable[Job]) -> None:
+        """Say that these results are about to be written.
 
         Raises:
             OSError: the store cannot be written.
         """
-        outputs = [job.output.as_posix() for job in to_do]
-        if outputs:
+        if outputs := [job.output.as_posix() for job in jobs]:
             self._ledger.claim({output: self._there.get(output) for output in outputs})
 
     def close(self, *, complete: bool) -> None:

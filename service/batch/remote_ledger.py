@@ -34,7 +34,7 @@ _LINES = 10_000
 _AT_ONCE = 50
 """Objects that are read together."""
 
-_RECORDS, _CLAIMS = ".jsonl", ".claims"
+_RECORDS, CLAIMS = ".jsonl", ".claims"
 
 Claims = dict[str, tuple[Stamp | None, ...]]
 """Names of results that runs are about to write: what was there when they said so."""
@@ -93,7 +93,7 @@ class RemoteLedger:
             OSError: one cannot be read.
         """
         for address, lines in _read([each for each in addresses if each not in self._seen]):
-            if address.name.endswith(_CLAIMS):
+            if address.name.endswith(CLAIMS):
                 for output, was in _parse_claims(lines):
                     self._claims[output] = (*self._claims.get(output, ()), was)
             else:
@@ -137,7 +137,7 @@ class RemoteLedger:
             self._own |= outputs
             own = tuple(self._own.items())
         self.flush()  # what is noted, but not for good, must not lose its claim
-        before, self._own_claims = self._own_claims, self._write(_CLAIMS, _claim_lines(own))
+        before, self._own_claims = self._own_claims, self._write(CLAIMS, _claim_lines(own))
         self._remove(before)
 
     def disclaim(self, output: str) -> None:
@@ -183,7 +183,7 @@ class RemoteLedger:
     @property
     def has_claims(self) -> bool:
         """Whether there is anything to settle."""
-        return any(each.name.endswith(_CLAIMS) for each in self._seen)
+        return any(each.name.endswith(CLAIMS) for each in self._seen)
 
     def settle(self, there: Mapping[str, Stamp]) -> None:
         """Remove the claims, because no process writes any more; except for what is there and has no record.
@@ -194,7 +194,7 @@ class RemoteLedger:
         Raises:
             OSError: they cannot be removed.
         """
-        old = [each for each in self._seen if each.name.endswith(_CLAIMS)]
+        old = [each for each in self._seen if each.name.endswith(CLAIMS)]
         claims = [(output, was) for output, each in self._claims.items() for was in each] + [
             *self._own.items()
         ]
@@ -205,7 +205,7 @@ class RemoteLedger:
             and now != was
             and all(record.written != now for record in self.records.of(output))
         ]
-        self._write(_CLAIMS, _claim_lines(unsettled))
+        self._write(CLAIMS, _claim_lines(unsettled))
         self._remove(old)
 
     def _write(self, kind: str, lines: Sequence[str]) -> list[Address]:

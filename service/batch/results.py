@@ -86,15 +86,15 @@ class Results(Protocol):
         """
         ...
 
-    def begin(self, to_do: Iterable[Job], done: Iterable[Job]) -> None:
-        """Prepare for results of these pictures.
+    def remove_unfinished(self, jobs: Iterable[Job]) -> None:
+        """Remove what a run that was killed has left beside these results. Call it before the first result."""
+        ...
 
-        Args:
-            to_do: what will be written.
-            done: what else belongs to the run.
+    def claim(self, jobs: Iterable[Job]) -> None:
+        """Say that the results of these pictures are about to be written.
 
         Raises:
-            OSError: nothing can be written.
+            OSError: it cannot be said.
         """
         ...
 

@@ -87,11 +87,12 @@ def cut_many(
     with _open(folder) as opened:
         make_task = partial(_task, folder, settings.max_upload_bytes)
         if args.watch:
-            folder.begin((), look().done)
+            seen = look()
+            folder.remove_unfinished([*seen.to_do, *seen.done])
             opened.run = watch_run = new_run(total=None)
-            opened.code = watch_run.watch(partial(_look_and_begin, folder, look), make_task)
+            opened.code = watch_run.watch(partial(_look_and_claim, folder, look), make_task)
         else:
-            seen = _begin(folder, _something(look(), args))
+            seen = _prepare(folder, _something(look(), args))
             opened.run = cut_run = new_run(total=len(seen.to_do))
             cut_run.note(seen)
             opened.code = cut_run.run([make_task(job) for job in seen.to_do])
@@ -106,7 +107,7 @@ def cut_on_cluster(
     if args.dry_run:
         return _list(_something(look(), args), folder)
     with _open(folder) as opened:
-        seen = _begin(folder, _something(look(), args))
+        seen = _prepare(folder, _something(look(), args))
         opened.run = cluster_run = new_run(total=len(seen.to_do))
         cluster_run.note(seen)
         opened.code = cluster_run.run(seen.to_do, folder)
@@ -161,21 +162,22 @@ def _open(folder: Results) -> Iterator[_Opened]:
         opened.close()
 
 
-def _begin(folder: Results, seen: Survey) -> Survey:
+def _prepare(folder: Results, seen: Survey) -> Survey:
+    folder.remove_unfinished([*seen.to_do, *seen.done])
     try:
-        folder.begin(seen.to_do, seen.done)
+        folder.claim(seen.to_do)
     except OSError as error:
         raise CannotStart(f"--to {folder.root} cannot be written: {system_reason(error)}") from None
     return seen
 
 
-def _look_and_begin(
+def _look_and_claim(
     folder: Results, look: Callable[..., Survey], choose: Callable[[Sequence[Job]], Sequence[Job]]
 ) -> Survey:
-    """One look of a run that watches: what cannot be begun is reported, and the watch goes on."""
+    """One look of a run that watches: what cannot be claimed is reported, and the watch goes on."""
     seen = look(choose=choose)
     try:
-        folder.begin(seen.to_do, ())
+        folder.claim(seen.to_do)
     except OSError as error:
         reason = f"Its result cannot be written: {system_reason(error)}"
         seen.problems += [Problem(str(job.source.path), reason) for job in seen.to_do]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import fsspec
@@ -117,6 +117,14 @@ def test_what_is_found_is_on_the_host_that_was_named(place: str, argument: str) 
         del _registry[scheme]
 
 
+def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: Path) -> None:
+    root = Address(f"file://{tmp_path}/out")
+    ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
+    (source,) = find([str(root)]).sources
+    assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
+    assert ObjectStore(root).stamp_of(source.path) == source.stamp
+
+
 def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     """Every way out: what was named, what was found, the ledger, problems, a package's own words."""
     where = "memory://me:hush@shop"
@@ -152,5 +160,5 @@ def test_a_scheme_whose_package_is_missing_says_what_to_install(monkeypatch: pyt
         raise ImportError("Install gcsfs")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
-    with pytest.raises(OSError, match=r"gs:// needs a package that is not installed: .*'\.\[ray\]'"):
+    with pytest.raises(OSError, match=r"gs:// needs .* not installed \(.*Install gcsfs\)\. .*'\.\[ray\]'"):
         ObjectStore(Address("gs://bucket"))

@@ -152,7 +152,7 @@ def test_what_a_killed_run_left_is_removed(root: Path) -> None:
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a res")
     folder = opened(root)
-    folder.begin([job(root)], [])
+    folder.remove_unfinished([job(root)])
     folder.close()
     assert list(left.parent.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_a_leftover_that_cannot_be_removed_does_not_end_the_run(root: Path) -> N
     left = root / "sub" / f"{output_folder._UNFINISHED}17-0.part"
     left.mkdir(parents=True)  # unlink fails: it is a directory
     folder = opened(root)
-    folder.begin([job(root)], [])
+    folder.remove_unfinished([job(root)])
     folder.close()
 
 

@@ -103,7 +103,7 @@ def run(*, through: str = "itself") -> tuple[list[str], list[str]]:
     try:
         seen = survey([str(INPUTS)], folder, ending=".png", full_names=False)
         problems += [str(problem) for problem in seen.problems]
-        folder.begin(seen.to_do, seen.done)
+        folder.claim(seen.to_do)
         writer = folder.share().join()
         for job in seen.to_do:
             try:
@@ -197,7 +197,7 @@ def test_a_picture_is_done_when_its_result_is_there_as_it_was_written_and_was_ma
 def test_what_this_program_did_not_write_is_not_replaced() -> None:
     put(INPUTS / "a.jpg", b"the only a")
     folder, (job,) = opened(), jobs()
-    folder.begin([job], ())
+    folder.claim([job])
     put(ROOT / "a.png", b"of somebody")  # after the look
     with pytest.raises(WouldReplace, match=r"memory://shop/out/a.png is there already"):
         folder.write(job, b"result", job.source.stamp)
@@ -213,7 +213,7 @@ def test_once_a_run_has_ended_what_users_put_under_its_names_is_theirs() -> None
     for name in ("a.jpg", "b.jpg"):
         put(INPUTS / name, name.encode())
     first, (a, b) = opened(), jobs()
-    first.begin([a, b], ())
+    first.claim([a, b])
     first.write(a, b"result", a.source.stamp)
     first.close(complete=True)  # b could not be decoded
     for name in ("a.png", "b.png"):
@@ -226,7 +226,7 @@ def test_once_a_run_has_ended_what_users_put_under_its_names_is_theirs() -> None
 def test_what_reaches_the_store_after_a_run_was_dropped_is_made_again_and_not_in_the_way() -> None:
     put(INPUTS / "a.jpg", b"the only a")
     dropped, (job,) = opened(), jobs()
-    dropped.begin([job], ())
+    dropped.claim([job])
     dropped.close(complete=False)
     put(ROOT / "a.png", b"result of a thread or worker that was left alone")
     assert opened().judge(job) is State.TO_DO
@@ -237,7 +237,7 @@ def test_a_thousand_results_are_noted_in_few_objects_which_are_read_and_removed_
     (job,) = jobs()
     many = [Job(job.source, PurePath(f"{number}.png")) for number in range(1000)]
     folder = opened()
-    folder.begin(many, ())
+    folder.claim(many)
     threads = [
         threading.Thread(
             target=lambda some=some: [folder.write(each, b"result", each.source.stamp) for each in some]
@@ -310,7 +310,7 @@ def test_results_are_never_inputs_also_while_a_run_is_under_way() -> None:
     for name in ("a.jpg", "b.jpg"):
         put(INPUTS / name, name.encode())
     folder, (a, b) = opened(), jobs()
-    folder.begin([a, b], ())
+    folder.claim([a, b])
     folder.write(a, b"result", a.source.stamp)  # not noted yet
     for argument in ("memory://shop", "memory://shop/**"):
         found = find([argument])
