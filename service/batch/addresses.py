@@ -247,8 +247,8 @@ def _as_os_errors(address: Address) -> Iterator[None]:
     except ImportError as error:
         raise OSError(
             errno.ENOPKG,
-            f"{_scheme(address)}:// needs a package that is not installed ({_words(error)}). {INSTALL} brings those for s3 "
-            "and gs",
+            f"{_scheme(address)}:// needs a package that is not installed ({_words(error)}). {INSTALL} brings those "
+            "for s3 and gs",
         ) from error
     except Exception as error:
         raise OSError(errno.EIO, _without_password(_words(error), address)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.batch import ledger
@@ -97,7 +97,7 @@ class RemoteFolder:
         overwrite: do everything again, and replace objects that are in the way.
 
     Raises:
-        OSError: the store cannot be asked, or the address is a pattern.
+        OSError: the store cannot be asked, or the address is a pattern or an object.
     """
 
     def __init__(self, root: Address, *, made_with: Mapping[str, Any], overwrite: bool) -> None:
@@ -164,7 +164,8 @@ class RemoteFolder:
             CannotWrite: nor could many before.
         """
         with self._writer.failures.in_a_row():
-            self._take_in(record)
+            # a worker's copy of how it is made would be kept for each of a million results
+            self._take_in(replace(record, made_with=self._made_with))
 
     def judge(self, job: Job) -> State:
         """What is to be done about a picture, as far as was seen when this object was made.
@@ -212,6 +213,8 @@ class RemoteFolder:
 
     def _look(self) -> None:
         listed = list(self._store.find(self.root))
+        if any(each.named for each in listed):
+            raise OSError(None, "this is an object, so it cannot hold results")
         self._there = {each.below.as_posix(): each.stamp for each in listed}
         self._ledger.read(each.address for each in listed if each.below.parts[0] == ledger.SHARDS)
 

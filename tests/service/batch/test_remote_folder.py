@@ -209,6 +209,15 @@ def test_what_this_program_did_not_write_is_not_replaced() -> None:
     assert content("a.png") == b"result"
 
 
+@pytest.mark.parametrize(
+    ("root", "words"), [("memory://shop/out/*", "none of"), ("memory://shop/a.png", "an object")]
+)
+def test_results_go_to_a_folder(root: str, words: str) -> None:
+    put(Address("memory://shop/a.png"), b"of somebody else")
+    with pytest.raises(OSError, match=words):
+        RemoteFolder(Address(root), made_with=MADE, overwrite=True)
+
+
 def test_once_a_run_has_ended_what_users_put_under_its_names_is_theirs() -> None:
     for name in ("a.jpg", "b.jpg"):
         put(INPUTS / name, name.encode())

@@ -188,17 +188,24 @@ def test_object_store_in_and_out_and_again(
 
 @ray
 def test_a_picture_at_which_every_worker_dies_is_named_and_costs_no_other_one(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Any,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster_run, "TRIES", 1)  # each further one starts a process
     pictures(Path("in"), 9)
     width, height = cluster_engine.DEADLY
     Path("in/deadly.png").write_bytes(photos.save(photos.photograph(width, height), "PNG"))
-    assert run(cluster, "in", "--to", "out", engine=cluster_engine.mortal) == 1
+    assert run(cluster, "in", "--to", f"{store}/cut", engine=cluster_engine.mortal) == 1
     *_, problem, summary = capsys.readouterr().err.splitlines()
     assert problem.startswith("error: in/deadly.png: Each of the 1 workers")
     assert summary == "9 cut out, 1 failed."
+    Path("in/deadly.png").unlink()
+    assert cut.run(commands.parse(["cut", "in", "--to", f"{store}/cut", "--dry-run"]), {}) == 0
+    assert capsys.readouterr().out.count("done: ") == 9
 
 
 class OneProcess:
