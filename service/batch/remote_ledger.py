@@ -1,10 +1,10 @@
 """The ledger of results on an object store: few large objects in a folder beside them, none of which ever changes.
 
 ``remote_folder`` writes it, ``sources`` asks it what is no input. An object cannot get its final name after its record,
-as a file does, so two kinds of notes take turns. Before a run makes results it *claims* their names. After a result is
+as a file does, so there are two kinds of notes. Before a run makes results it *claims* their names. After a result is
 there, a record says so, with the version that the store has given it; records are collected and written many at once.
-What has a claim and no record when a run has died is made again. At the end of a run that died not, its claims are
-removed. Nothing here is ordered by time: a record counts if what it names is there.
+What has a claim and no record when a run has died is made again. At the end of a run its claims are removed. Nothing
+here is ordered by time: a record counts if what it names is there.
 """
 
 from __future__ import annotations
