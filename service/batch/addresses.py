@@ -1,8 +1,8 @@
-"""Pictures and results on object stores, such as ``s3://bucket/photos``: every scheme that fsspec has a package for.
+"""Pictures and results on object stores, such as ``s3://bucket/photos``: the schemes of ``SCHEMES``, by fsspec.
 
 ``sources`` lists them, ``tasks`` reads them, ``remote_folder`` writes them. fsspec and the package of a scheme are
-imported when an address is used. Every failure must leave this module as an ``OSError``, because that is what callers
-expect of files.
+imported when an address is used. Two things must stay true: every failure leaves this module as an ``OSError``, because
+that is what callers expect of files, and no password leaves it (``redact``).
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath, PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from service.batch.ledger import Stamp
 
@@ -23,33 +24,61 @@ T = TypeVar("T")
 
 INSTALL = ".venv/bin/pip install --constraint constraints.txt '.[ray]'"
 
+SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "file", "memory")
+"""Those that list and write, and whose addresses are a place and a path. http is none of them."""
+
+_FOLDERS = ("hdfs", "sftp", "file")
+"""File systems: they have folders, which must be made, and may show a part of what is being written."""
+
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
-_TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")
-"""Where the packages of fsspec say when an object was changed last."""
+_PASSWORD = re.compile(r"(://)[^/\s]*:[^/\s]*@")
+_PARAMETERS = re.compile(r"(://[^\s?]*\?)[^\s?]*=[^\s'\"]*")
+_VERSIONS = ("ETag", "generation", "etag", "LastModified", "mtime", "created")
+"""Where the packages of fsspec say which version of an object this is: by its content, a number, or else the time that
+the store has set. Versions are compared for equality alone, so no clock has to agree with another one."""
+
+
+def redact(text: str) -> str:
+    """A text without the passwords and parameters (such as tokens) of the addresses in it."""
+    return _PARAMETERS.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of an object, or of all objects below it."""
+    """The address of an object, or of all objects below it. ``str()`` gives it as people and the ledger may see it."""
 
-    text: str
+    text: str = field(repr=False)
+    """With the password, if it has one."""
+    shown: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.shown:
+            object.__setattr__(self, "shown", redact(self.text))
 
     def __str__(self) -> str:
-        return self.text
+        return self.shown
 
     def __truediv__(self, below: str | PurePath) -> Address:
-        return Address(f"{self.text.rstrip('/')}/{PurePosixPath(below)}")
+        return self._slashed() + str(PurePosixPath(below))
+
+    def __add__(self, end: str) -> Address:
+        return Address(self.text + end, self.shown + end)
+
+    def _slashed(self) -> Address:
+        return Address(self.text.rstrip("/") + "/", self.shown.rstrip("/") + "/")
 
     @property
     def name(self) -> str:
         """What follows the last slash."""
-        return self.text.rstrip("/").rpartition("/")[2]
+        return self.shown.rstrip("/").rpartition("/")[2]
 
-    @property
-    def prefix(self) -> str:
-        """What comes before the path: the scheme and its slashes, two or three."""
-        scheme, _, rest = self.text.partition("://")
-        return f"{scheme}:///" if rest.startswith("/") else f"{scheme}://"
+    def folder(self) -> Address:
+        """What its objects are below, with a slash at its end; of a pattern, what stands before the pattern."""
+        star = self.text.find("*")
+        if star < 0:
+            return self._slashed()
+        text = self.text[: self.text.rindex("/", 0, star) + 1]
+        return Address(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +102,44 @@ class ObjectStore:
     """The store that an address leads to.
 
     Raises:
-        OSError: its package is missing, or it cannot be opened.
+        OSError: its scheme is not known, its package is missing, or it cannot be opened.
     """
 
     def __init__(self, address: Address) -> None:
+        _check(address)
         for library in ("aiobotocore", "botocore"):  # they say where they found keys
             logging.getLogger(library).setLevel(logging.WARNING)
         with _as_os_errors(address):
             from fsspec.core import url_to_fs  # noqa: PLC0415 - only if an address is used
 
-            self._fs, self._path = url_to_fs(address.text)
+            self._fs, _ = url_to_fs(address.text.partition("::")[0])  # :: in a name is no chain of stores
 
-    def list(self, address: Address) -> Iterator[Listed]:
+    def find(self, address: Address) -> Iterator[Listed]:
         """Every object that an address, or a pattern with ``*``, names; in a folder, those below it, by name.
 
         Raises:
-            OSError: there is nothing, or the store cannot be asked.
+            OSError: the store cannot be asked, or names objects that do not lie below the address.
         """
+        folder = address.folder()
         with _as_os_errors(address):
-            path = self._path_of(address)
-            if "*" in path:
-                found: Mapping[str, Mapping[str, Any]] = self._fs.glob(path, detail=True)
-                root = ""
-            elif self._fs.isfile(path):
-                found, root = {path: self._fs.info(path)}, ""
+            path, root = self._path_of(address), self._path_of(folder).rstrip("/")
+            pattern = "*" in path
+            if not pattern and self._fs.isfile(path):
+                found: Mapping[str, Mapping[str, Any]] = {path: self._fs.info(path)}
+                folder, root, named = address, path, True
+            elif pattern:
+                found, named = self._fs.glob(path, detail=True), True
             else:
                 self._fs.invalidate_cache(path)
-                found, root = self._fs.find(path, detail=True), path.rstrip("/") + "/"
+                found, named = self._fs.find(path, detail=True), False
         for name, info in sorted(found.items()):
-            if info.get("type", "file") == "file" and not name.endswith("/"):
-                below = name.removeprefix(root) if root else name.rpartition("/")[2]
-                found_at = Address(f"{address.prefix}{name.lstrip('/')}")
-                yield Listed(found_at, PurePosixPath(below), _stamp(info), named=not root)
+            if info.get("type", "file") != "file" or name.endswith("/"):
+                continue
+            below = name.removeprefix(root).removeprefix("/")
+            at = folder + below  # what stands before it, such as the host, is in no name
+            if not name.startswith(root) or self._path_of(at) != name:
+                raise OSError(errno.EINVAL, f"The store names {redact(name)}, which is not below the address")
+            yield Listed(at, PurePosixPath(at.name if named else below), _stamp(info), named=named)
 
     def read(self, address: Address, *, most: int) -> bytes:
         """At most so many bytes of an object.
@@ -114,39 +149,58 @@ class ObjectStore:
         """
         return self._call(address, lambda path: bytes(self._fs.cat_file(path, start=0, end=most)))
 
-    def read_whole(self, address: Address) -> bytes:
-        """All bytes of an object.
+    def read_all(self, addresses: Sequence[Address]) -> list[bytes]:
+        """All bytes of each of these objects, many at the same time where the package can do that.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: one cannot be read.
         """
-        return self._call(address, lambda path: bytes(self._fs.cat_file(path)))
+        if not addresses:
+            return []
+        with _as_os_errors(addresses[0]):
+            paths = [self._path_of(address) for address in addresses]
+            data = self._fs.cat(paths)
+            return [bytes(data[path]) for path in paths]
 
     def write(self, address: Address, data: bytes) -> None:
-        """Write an object. It appears whole or not at all.
+        """Write an object. Stores show it whole or not at all; file systems may not.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or the answer was lost after it was.
         """
-        self._call(address, lambda path: self._fs.pipe_file(path, data))
 
-    def remove(self, address: Address) -> None:
-        """Remove an object.
+        def write_at(path: str) -> None:
+            try:
+                self._fs.pipe_file(path, data)
+            except FileNotFoundError:
+                if (
+                    _scheme(address) not in _FOLDERS
+                ):  # there is no such bucket, and it is not for us to make one
+                    raise
+                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._fs.pipe_file(path, data)
+
+        self._call(address, write_at)
+
+    def remove_all(self, addresses: Sequence[Address]) -> None:
+        """Remove these objects, many with one request where the store can do that.
 
         Raises:
-            OSError: it cannot be removed.
+            OSError: one cannot be removed.
         """
-        self._call(address, self._fs.rm_file)
+        if addresses:
+            with _as_os_errors(addresses[0]):
+                self._fs.rm([self._path_of(address) for address in addresses])
 
-    def bytes_of(self, address: Address) -> int | None:
-        """The size of an object; None if there is none.
+    def stamp_of(self, address: Address) -> Stamp | None:
+        """The stamp of an object as it is now; None if there is none.
 
         Raises:
             OSError: the store cannot be asked.
         """
         try:
             self._fs.invalidate_cache(self._path_of(address).rpartition("/")[0])
-            return int(self._call(address, self._fs.info)["size"])
+            return _stamp(self._call(address, self._fs.info))
         except FileNotFoundError:
             return None
 
@@ -158,12 +212,29 @@ class ObjectStore:
         return str(self._fs._strip_protocol(address.text))
 
 
+def _scheme(address: Address) -> str:
+    return address.text.partition("://")[0]
+
+
+def _check(address: Address) -> None:
+    """Refuse what would lead elsewhere than its text says."""
+    scheme = _scheme(address)
+    if scheme not in SCHEMES:
+        others = ", ".join(f"{each}://" for each in SCHEMES)
+        raise OSError(errno.EINVAL, f"{scheme}:// is not supported. Those that are: {others}")
+    if "?***" in address.shown:  # as it was written; names that were found may have a question mark
+        raise OSError(
+            errno.EINVAL, "An address takes no parameters (?name=value). Keys belong in the environment"
+        )
+
+
 def _stamp(info: Mapping[str, Any]) -> Stamp:
-    changed = next((value for key in _TIMES if (value := info.get(key)) is not None), 0)
-    if isinstance(changed, str):
-        changed = datetime.fromisoformat(changed)
-    seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
-    return Stamp(int(info["size"]), int(seconds * 1e9))
+    version = next((value for key in _VERSIONS if (value := info.get(key)) is not None), "")
+    if isinstance(version, datetime):  # packages describe the same time in several ways
+        version = version.timestamp()
+    if isinstance(version, float):
+        version = f"{version:.6f}"
+    return Stamp(int(info["size"]), version=str(version).strip('"'))
 
 
 @contextmanager
@@ -171,19 +242,27 @@ def _as_os_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.strerror:
-            raise
-        raise type(error)(error.errno or errno.EIO, _words(error)) from error
+        words = error.strerror if error.errno is not None and error.strerror else _words(error)
+        raise type(error)(error.errno or errno.EIO, _without_password(words, address)) from error
     except ImportError as error:
-        scheme = address.text.partition("://")[0]
         raise OSError(
             errno.ENOPKG,
-            f"{scheme}:// needs a package that is not installed: {INSTALL} brings those for s3 and gs",
+            f"{_scheme(address)}:// needs a package that is not installed ({_words(error)}). {INSTALL} brings those "
+            "for s3 and gs",
         ) from error
     except Exception as error:
-        raise OSError(errno.EIO, _words(error)) from error
+        raise OSError(errno.EIO, _without_password(_words(error), address)) from error
 
 
 def _words(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}{': ' if text else ''}{text}"[:300]
+    return f"{type(error).__name__}{': ' if text else ''}{text}"
+
+
+def _without_password(words: str, address: Address) -> str:
+    """What a package says, which may hold its password or an address with a signature."""
+    if found := _PASSWORD.search(address.text):
+        password = found[0].partition("://")[2].partition(":")[2].removesuffix("@")
+        for secret in filter(None, (password, unquote(password))):
+            words = words.replace(secret, "***")
+    return redact(words)[:300]

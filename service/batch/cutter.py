@@ -11,8 +11,8 @@ from functools import partial
 
 import structlog
 
-from service.batch.output_folder import CannotWrite, WouldReplace
 from service.batch.problem import system_reason
+from service.batch.results import CannotWrite, WouldReplace
 from service.batch.tasks import NotCutOut, Task
 from service.engines.protocol import EngineError
 from service.errors import ServiceError, Unavailable

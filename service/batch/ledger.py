@@ -4,7 +4,8 @@ It is a file in that folder, one JSON object a line, which only grows. If severa
 of their processes has a file of its own beside it, until the end of the run or the next run adds them to the ledger.
 ``output_folder`` decides by it what is done, ``sources`` what is no input. A record is written before its result gets
 its final name, so two things stay true however a run ends: each finished result has a record, and a record whose result
-is missing or differs counts for nothing.
+is missing or differs counts for nothing. So all records of a result are kept, and their order means nothing: what is
+there says which of them counts. ``remote_ledger`` keeps such records on object stores.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import errno
 import fcntl
 import json
 import os
+import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,11 +31,13 @@ _RUN = ".run"
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """How a file is recognised without reading it: a file that was changed has another stamp."""
+    """How a file or an object is recognised without reading it: when it was changed it has another stamp."""
 
     bytes: int
-    mtime_ns: int
-    """Time of the last change, Unix time in nanoseconds."""
+    mtime_ns: int = 0
+    """Time of a file's last change, Unix time in nanoseconds; 0 for an object."""
+    version: str = ""
+    """What the store of an object calls its content; empty for a file."""
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
@@ -56,11 +60,45 @@ class Record:
 
     def to_line(self) -> str:
         """The record as a line of the file, with its end."""
-        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+        fields = asdict(self)
+        for stamp in (fields["written"], fields["read"]):
+            if not stamp["version"]:
+                del stamp["version"]
+        return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
-def read_records(folder: Path) -> dict[str, Record]:
-    """The last record of each output of a folder; empty if the folder has no ledger.
+class Records:
+    """The records of results. Threads may add at the same time."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._of: dict[str, tuple[Record, ...]] = {}
+        self._lock = threading.Lock()
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Take in a record, if it is not here yet."""
+        with self._lock:
+            known = self._of.get(record.output, ())
+            if record not in known:
+                self._of[record.output] = (*known, record)
+
+    def of(self, output: str) -> tuple[Record, ...]:
+        """All records of a result."""
+        return self._of.get(output, ())
+
+    @property
+    def outputs(self) -> KeysView[str]:
+        """The results that have a record."""
+        return self._of.keys()
+
+    def __iter__(self) -> Iterator[Record]:
+        for output in tuple(self._of):
+            yield from self._of[output]
+
+
+def read_records(folder: Path) -> Records:
+    """The records of a folder; none if the folder has no ledger.
 
     Raises:
         OSError: there is a ledger that cannot be read.
@@ -68,11 +106,11 @@ def read_records(folder: Path) -> dict[str, Record]:
     try:
         lines = (folder / FILE_NAME).read_bytes().splitlines()
     except FileNotFoundError:
-        return {}
-    return {**parse_records(lines), **read_shards(folder)}
+        return Records()
+    return Records((*parse_records(lines), *read_shards(folder)))
 
 
-def read_shards(folder: Path) -> dict[str, Record]:
+def read_shards(folder: Path) -> Iterator[Record]:
     """The records that are not yet in the ledger of a folder.
 
     Raises:
@@ -81,19 +119,21 @@ def read_shards(folder: Path) -> dict[str, Record]:
     return parse_records(line for shard in _shards(folder) for line in shard.read_bytes().splitlines())
 
 
-def parse_records(lines: Iterable[bytes]) -> dict[str, Record]:
-    """The last record of each output.
+def parse_records(lines: Iterable[bytes]) -> Iterator[Record]:
+    """The records that these lines hold.
 
     A line that is no record is ignored: a run that was killed may have left half a line.
     """
-    records = {}
+    made: dict[str, Any] = {}  # the same for most of a million records
     for line in lines:
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             fields = json.loads(line)
             written, read = Stamp(**fields.pop("written")), Stamp(**fields.pop("read"))
-            record = Record(written=written, read=read, **fields)
-            records[str(record.output)] = record
-    return records
+            made_with = fields.pop("made_with")
+            made_with = made.setdefault(json.dumps(made_with), made_with)
+            record = Record(written=written, read=read, made_with=made_with, **fields)
+            if isinstance(record.output, str):
+                yield record
 
 
 class InUse(Exception):
@@ -135,7 +175,7 @@ class Ledger:
             OSError: it cannot be written.
         """
         _append(self._file, record.to_line().encode())
-        self.records[record.output] = record
+        self.records.add(record)
 
     def share(self) -> str:
         """Let processes of this run, also on other machines, write into the folder; return what they join by."""

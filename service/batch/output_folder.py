@@ -7,132 +7,26 @@ none, and no file is replaced that this program did not write, unless the user a
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from enum import Enum, auto
-from pathlib import Path, PurePath
-from typing import Any, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from service.batch import ledger
-from service.batch.addresses import Address
-from service.batch.ledger import Ledger, Record, Shard, Stamp
-from service.batch.plan import FULL_NAMES, Job
+from service.batch.ledger import Ledger, Record, Records, Shard, Stamp
+from service.batch.plan import Job
 from service.batch.problem import system_reason
-from service.imaging.options import Options
-from service.settings import Settings
+from service.batch.results import CannotWrite, State, WouldReplace, judged
 
 _UNFINISHED = ".inspyrenet-cut-"
 """How the names of unfinished results begin. They are hidden, so they are never inputs."""
 
-_MODEL_SETTINGS = ("engine", "mode", "resize", "weights", "max_model_pixels")
-"""Not the device and the precision: what they change lies within the tolerances that the service allows itself."""
-
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 _numbers = itertools.count()
-
-
-class State(Enum):
-    """What is to be done about a picture."""
-
-    TO_DO = auto()
-    DONE = auto()
-
-
-class WouldReplace(Exception):
-    """A file is in the way that must not be replaced; the message says which and what to do."""
-
-
-class CannotWrite(Exception):
-    """No further result can be written either; the message is the reason."""
-
-
-def made_with(options: Options, settings: Settings, background: bytes | None = None) -> dict[str, Any]:
-    """The options and settings that decide what a result looks like, as JSON holds them.
-
-    Options that have their default are left out, so that results stay done when the program gets a new option.
-    """
-    asked = {
-        field.name: value
-        for field in fields(options)
-        if (value := getattr(options, field.name)) != field.default
-    }
-    if background is not None:
-        asked["background"] = hashlib.sha256(background).hexdigest()
-    model = settings.model_dump(include=set(_MODEL_SETTINGS))
-    made: dict[str, Any] = json.loads(json.dumps({"options": asked, "settings": model}))
-    return made
-
-
-class Results(Protocol):
-    """Where results go: a folder, or an address on an object store."""
-
-    @property
-    def root(self) -> Path | Address:
-        """As the user knows it."""
-        ...
-
-    @property
-    def results(self) -> Set[str]:
-        """The keys of everything that runs have written here."""
-        ...
-
-    def open(self) -> None:
-        """Begin to write; see ``OutputFolder.open``."""
-        ...
-
-    def close(self) -> None:
-        """Nothing more will be written."""
-        ...
-
-    def remove_unfinished(self, jobs: Iterable[Job]) -> None:
-        """Remove what a run that was killed has left beside these results."""
-        ...
-
-    def judge(self, job: Job) -> State:
-        """What is to be done about a picture; see ``OutputFolder.judge``."""
-        ...
-
-    def record_of(self, job: Job) -> Record | None:
-        """What is known of the last result of this name."""
-        ...
-
-    def write(self, job: Job, data: bytes, read: Stamp) -> None:
-        """Write a result, whole or not at all; see ``OutputFolder.write``."""
-        ...
-
-    def share(self) -> Shared:
-        """Let other processes of this run write; this process has opened it."""
-        ...
-
-
-class SharedResults(Protocol):
-    """Results into which one of several processes writes."""
-
-    def expect(self, record: Record | None) -> None:
-        """What the process that opened the results knows of one of them."""
-        ...
-
-    def write(self, job: Job, data: bytes, read: Stamp) -> None:
-        """Write a result, whole or not at all; see ``OutputFolder.write``."""
-        ...
-
-
-class Shared(Protocol):
-    """How another process of the same run gets at the results; it can be pickled."""
-
-    def join(self) -> SharedResults:
-        """In that process: the results.
-
-        Raises:
-            OSError: that process cannot reach them.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,43 +44,11 @@ class SharedFolder:
         Raises:
             OSError: that process cannot reach it.
         """
-        folder = OutputFolder(self.root, made_with=self.made_with, overwrite=self.overwrite, records={})
+        folder = OutputFolder(
+            self.root, made_with=self.made_with, overwrite=self.overwrite, records=Records()
+        )
         folder.join(self.run)
         return folder
-
-
-def judged(
-    job: Job,
-    *,
-    there: Stamp | None,
-    record: Record | None,
-    made_with: Mapping[str, Any],
-    target: object,
-    exists: Callable[[str], bool],
-) -> State:
-    """What is to be done about a picture.
-
-    Args:
-        job: the picture.
-        there: the stamp of what has its result's name; None if nothing has.
-        record: what is known of the last result of that name.
-        made_with: how results are made now.
-        target: the result's name, for a person.
-        exists: whether a picture of this key is there.
-
-    Raises:
-        WouldReplace: something is in the way that is no result of this picture.
-    """
-    if there is None:
-        return State.TO_DO
-    if record is None or record.written != there:
-        raise WouldReplace(f"{target} is there already, and is no result of an earlier run. {_OVERWRITE}")
-    if record.read == job.source.stamp and PurePath(record.source).name == job.source.path.name:
-        # The same picture, also if its folder was moved.
-        return State.DONE if record.made_with == made_with else State.TO_DO
-    if record.source != job.source.key and exists(record.source):
-        raise WouldReplace(f"{target} is the result of {record.source}. {_OVERWRITE} {FULL_NAMES}")
-    return State.TO_DO
 
 
 class OutputFolder:
@@ -205,7 +67,7 @@ class OutputFolder:
         *,
         made_with: Mapping[str, Any],
         overwrite: bool,
-        records: dict[str, Record] | None = None,
+        records: Records | None = None,
     ) -> None:
         self.root = root
         self._made_with = made_with
@@ -213,7 +75,7 @@ class OutputFolder:
         self._ledger: Ledger | None = None
         self._notes: Ledger | Shard | None = None
         if records is None:
-            records = ledger.read_records(root) if root.is_dir() else {}
+            records = ledger.read_records(root) if root.is_dir() else Records()
         self._records = records
 
     def open(self) -> None:
@@ -242,17 +104,31 @@ class OutputFolder:
         """
         self._notes = Shard(self.root, run)
 
-    def expect(self, record: Record | None) -> None:
+    def expect(self, records: Iterable[Record]) -> None:
         """What the process that opened the folder knows of a result."""
-        if record is not None:
-            self._records[record.output] = record
+        for record in records:
+            self._records.add(record)
 
-    def record_of(self, job: Job) -> Record | None:
-        """What is known of the last result of this name."""
-        return self._records.get(job.output.as_posix())
+    def records_of(self, job: Job) -> Sequence[Record]:
+        """What is known of the results of this name."""
+        return self._records.of(job.output.as_posix())
 
-    def close(self) -> None:
-        """Let other runs in."""
+    def take_in(self, record: Record) -> None:
+        """Note a result that another process has written. Those that have joined note theirs themselves.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+        if self._notes is None:
+            raise RuntimeError("the output folder is not open")
+        self._notes.add(record)
+
+    def close(self, *, complete: bool = True) -> None:  # noqa: ARG002 - each result is noted before it has its name
+        """Let other runs in.
+
+        Raises:
+            OSError: what other processes have noted cannot be taken in; the next run tries it again.
+        """
         if self._notes is not None:
             self._notes.close()
 
@@ -260,7 +136,10 @@ class OutputFolder:
     def results(self) -> frozenset[str]:
         """The keys of all files that runs have written here."""
         root = os.path.realpath(self.root)
-        return frozenset(os.path.join(root, output) for output in tuple(self._records))
+        return frozenset(os.path.join(root, output) for output in tuple(self._records.outputs))
+
+    def claim(self, jobs: Iterable[Job]) -> None:
+        """Nothing: a result is noted before it gets its name."""
 
     def remove_unfinished(self, jobs: Iterable[Job]) -> None:
         """Remove what a run that was killed has left in the folders of these results."""
@@ -288,7 +167,7 @@ class OutputFolder:
         return judged(
             job,
             there=there,
-            record=self.record_of(job),
+            records=self.records_of(job),
             made_with=self._made_with,
             target=target,
             exists=os.path.lexists,
@@ -331,11 +210,8 @@ class OutputFolder:
         except WouldReplace:
             if not isinstance(self._notes, Shard):
                 raise
-            self._records |= ledger.read_shards(self.root)
+            self.expect(ledger.read_shards(self.root))
             self.judge(job)
-
-
-_OVERWRITE = "--overwrite replaces it."
 
 
 def write_whole(

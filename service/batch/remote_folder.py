@@ -1,28 +1,28 @@
 """The results on an object store: what is done there already, and how a result gets there.
 
-The command opens it if ``--to`` is an address. It keeps the promises of ``output_folder``: a result is written in one
-piece, a record of it is written before, and nothing is replaced that this program did not write. An object's time of
-change is set by the store, so what was written is recognised by its size alone.
+The command opens it if ``--to`` is an address. It keeps the promises of ``results``: a result appears whole, it
+counts as done only if it is there as it was written, and nothing is replaced that this program did not write. An object
+is recognised by its size and version. ``remote_ledger`` says how a result is noted without being renamed.
 """
 
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.batch import ledger
 from service.batch.addresses import Address, ObjectStore, is_address
 from service.batch.ledger import Record, Stamp
-from service.batch.output_folder import CannotWrite, State, WouldReplace, judged
 from service.batch.plan import Job
 from service.batch.problem import system_reason
+from service.batch.remote_ledger import RemoteLedger
+from service.batch.results import CannotWrite, State, WouldReplace, judged
 
-MOST_PARTS = 50
-"""With more files of records than this, ``open`` makes one of them."""
+MOST_FAILURES = 20
+"""So many results in a row that cannot be written concern all: more than are under way at the same time by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,61 @@ class SharedRemote:
 
     root: Address
     made_with: Mapping[str, Any]
-    overwrite: bool
 
-    def join(self) -> RemoteFolder:
+    def join(self) -> RemoteWriter:
         """In another process of the run: the results.
 
         Raises:
             OSError: that process cannot reach them.
         """
-        return RemoteFolder(self.root, made_with=self.made_with, overwrite=self.overwrite, joined=True)
+        return RemoteWriter(self.root, made_with=self.made_with)
+
+
+class RemoteWriter:
+    """What writes results below an address, of which the process that opened it has claimed the names.
+
+    Args:
+        root: the address.
+        made_with: what ``results.made_with`` returns.
+
+    Raises:
+        OSError: the store cannot be opened.
+    """
+
+    def __init__(self, root: Address, *, made_with: Mapping[str, Any]) -> None:
+        self._root = root
+        self._made_with = made_with
+        self._store = ObjectStore(root)
+        self.failures = Failures()
+
+    def expect(self, records: Iterable[Record]) -> None:
+        """Nothing has to be known: what a worker that died has written is replaced."""
+
+    def write(self, job: Job, data: bytes, read: Stamp) -> Record:
+        """Write a result.
+
+        Returns:
+            Its record, which the process that opened the results must note.
+
+        Raises:
+            CannotWrite: many in a row could not be written.
+            OSError: it cannot be written.
+        """
+        with self.failures.in_a_row():
+            return self.put(job, data, read)
+
+    def put(self, job: Job, data: bytes, read: Stamp) -> Record:
+        """Write a result. Its record is made after it, because the store says only then which version it is.
+
+        Raises:
+            OSError: it cannot be written, or has gone.
+        """
+        target = self._root / job.output
+        self._store.write(target, data)
+        written = self._store.stamp_of(target)
+        if written is None or written.bytes != len(data):
+            raise OSError(None, "The store took the result, but does not have it")
+        return Record(job.output.as_posix(), written, job.source.key, read, self._made_with)
 
 
 class RemoteFolder:
@@ -47,64 +93,79 @@ class RemoteFolder:
 
     Args:
         root: the address.
-        made_with: what ``output_folder.made_with`` returns.
+        made_with: what ``results.made_with`` returns.
         overwrite: do everything again, and replace objects that are in the way.
-        joined: whether another process of the run has looked, and tells what is expected.
 
     Raises:
-        OSError: the store cannot be asked.
+        OSError: the store cannot be asked, or the address is a pattern or an object.
     """
 
-    def __init__(
-        self, root: Address, *, made_with: Mapping[str, Any], overwrite: bool, joined: bool = False
-    ) -> None:
+    def __init__(self, root: Address, *, made_with: Mapping[str, Any], overwrite: bool) -> None:
+        if set("*?[") & set(root.text):
+            raise OSError(None, "results go to one place, so their address takes none of * ? [")
         self.root = root
         self._store = ObjectStore(root)
         self._made_with = made_with
         self._overwrite = overwrite
-        self._joined = joined
         self._there: dict[str, Stamp] = {}
-        self._records: dict[str, Record] = {}
-        self._waiting: list[Record] = []
-        self._lock, self._committing = threading.Lock(), threading.Lock()
-        if not joined:
-            self._look()
+        self._ledger = RemoteLedger(root, self._store)
+        self._writer = RemoteWriter(root, made_with=made_with)
+        self._look()
 
     @property
     def results(self) -> Set[str]:
-        """The keys of everything that runs have written here."""
-        return {str(self.root / output) for output in self._records}
+        """The keys of everything that runs have written here, or may have."""
+        return {str(self.root / output) for output in self._ledger.outputs}
 
     def open(self) -> None:
-        """Make one file of many files of records.
+        """Keep the ledger small.
 
         Raises:
             OSError: the store cannot be written.
         """
-        parts = self._parts()
-        if len(parts) > MOST_PARTS:
-            self._write_part(self._records.values())
-            for part in parts:
-                self._store.remove(part)
-
-    def close(self) -> None:
-        """Nothing is left to do: every record has been written."""
+        self._ledger.merge()
 
     def remove_unfinished(self, jobs: Iterable[Job]) -> None:
-        """Nothing is ever left: an object appears whole."""
+        """Nothing: what was not written to its end has a claim and no record, and is made again."""
+
+    def claim(self, jobs: Iterable[Job]) -> None:
+        """Say that these results are about to be written.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        if outputs := [job.output.as_posix() for job in jobs]:
+            self._ledger.claim({output: self._there.get(output) for output in outputs})
+
+    def close(self, *, complete: bool) -> None:
+        """Note what has been written; give the names free that were claimed, if every picture has ended.
+
+        Raises:
+            OSError: the store cannot be written. What is not noted is made again by the next run.
+        """
+        self._ledger.flush()
+        if complete and self._ledger.has_claims:
+            self._look()
+            self._ledger.settle(self._there)
 
     def share(self) -> SharedRemote:
         """Let other processes of this run write."""
-        return SharedRemote(self.root, self._made_with, self._overwrite)
+        return SharedRemote(self.root, self._made_with)
 
-    def expect(self, record: Record | None) -> None:
-        """What the process that looked knows of a result."""
-        if record is not None:
-            self._records[record.output] = record
+    def records_of(self, job: Job) -> Sequence[Record]:  # noqa: ARG002 - a RemoteWriter expects none
+        """Nothing that other processes must know."""
+        return ()
 
-    def record_of(self, job: Job) -> Record | None:
-        """What is known of the last result of this name."""
-        return self._records.get(job.output.as_posix())
+    def take_in(self, record: Record) -> None:
+        """Note a result.
+
+        Raises:
+            OSError: it cannot be noted now. A later one, or ``close``, tries it again.
+            CannotWrite: nor could many before.
+        """
+        with self._writer.failures.in_a_row():
+            # a worker's copy of how it is made would be kept for each of a million results
+            self._take_in(replace(record, made_with=self._made_with))
 
     def judge(self, job: Job) -> State:
         """What is to be done about a picture, as far as was seen when this object was made.
@@ -115,84 +176,82 @@ class RemoteFolder:
         return self._judge(job, self._there.get(job.output.as_posix()))
 
     def write(self, job: Job, data: bytes, read: Stamp) -> None:
-        """Write a result, whole or not at all.
+        """Write a result, and note it.
 
         Raises:
             WouldReplace: as ``judge``, but as it is now.
-            CannotWrite: no other one can be written either.
+            CannotWrite: many in a row could not be written.
             OSError: it cannot be written.
         """
-        target = self.root / job.output
-        found = self._store.bytes_of(target)
-        there = None if found is None else Stamp(found, 0)
-        try:
-            self._judge(job, there)
-        except WouldReplace:
-            self._records |= self._read_parts()  # a process that has died may have written it for this run
-            self._judge(job, there)
-        try:
-            self._note(
-                Record(job.output.as_posix(), Stamp(len(data), 0), job.source.key, read, self._made_with)
-            )
-            self._store.write(target, data)
-        except (PermissionError, FileNotFoundError) as error:  # the bucket is missing, or not ours
-            raise CannotWrite(system_reason(error)) from error
+        with self._writer.failures.in_a_row():
+            output = job.output.as_posix()
+            there = self._store.stamp_of(self.root / output)
+            try:
+                self._judge(job, there)
+            except WouldReplace:
+                self._ledger.disclaim(output)
+                raise
+            self._take_in(self._writer.put(job, data, read))
+
+    def _take_in(self, record: Record) -> None:
+        self._there[record.output] = record.written
+        self._ledger.add(record)
 
     def _judge(self, job: Job, there: Stamp | None) -> State:
         if self._overwrite:
             return State.TO_DO
+        output = job.output.as_posix()
         return judged(
             job,
             there=there,
-            record=self.record_of(job),
+            records=self._ledger.records.of(output),
             made_with=self._made_with,
-            target=self.root / job.output,
+            target=self.root / output,
             exists=_exists,
+            unfinished=self._ledger.unfinished(output, there),
         )
 
     def _look(self) -> None:
-        for each in self._store.list(self.root):
-            if ledger.SHARDS not in each.below.parts:
-                self._there[each.below.as_posix()] = Stamp(each.stamp.bytes, 0)
-        self._records = self._read_parts()
+        listed = list(self._store.find(self.root))
+        if any(each.named for each in listed):
+            raise OSError(None, "this is an object, so it cannot hold results")
+        self._there = {each.below.as_posix(): each.stamp for each in listed}
+        self._ledger.read(each.address for each in listed if each.below.parts[0] == ledger.SHARDS)
 
-    def _parts(self) -> list[Address]:
-        folder = self.root / ledger.SHARDS
-        return [each.address for each in self._store.list(folder) if each.below.suffix == ".jsonl"]
 
-    def _read_parts(self) -> dict[str, Record]:
-        return ledger.parse_records(
-            line for part in self._parts() for line in self._store.read_whole(part).splitlines()
-        )
+class Failures:
+    """Tells a failure that concerns one result from one that concerns all: by how many there were in a row."""
 
-    def _note(self, record: Record) -> None:
-        """Write a record; those that come while one is being written are written together.
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def in_a_row(self) -> Iterator[None]:
+        """Around each write.
 
         Raises:
-            OSError: it cannot be written.
+            CannotWrite: this one failed, and all of the last ones did.
         """
-        with self._lock:
-            self._waiting.append(record)
-        with self._committing:
+        try:
+            yield
+        except OSError as error:
             with self._lock:
-                batch, self._waiting = self._waiting, []
-            if batch:  # else the one before has written this record too
-                try:
-                    self._write_part(batch)
-                except BaseException:
-                    with self._lock:
-                        self._waiting = [*(each for each in batch if each is not record), *self._waiting]
-                    raise
-        self._records[record.output] = record
-
-    def _write_part(self, records: Iterable[Record]) -> None:
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.jsonl"
-        text = "".join(each.to_line() for each in records)
-        self._store.write(self.root / ledger.SHARDS / name, text.encode())
+                self._count += 1
+                count = self._count
+            if count >= MOST_FAILURES:
+                raise CannotWrite(
+                    f"{count} results in a row could not be written: {system_reason(error)}"
+                ) from error
+            raise
+        with self._lock:
+            self._count = 0
 
 
 def _exists(key: str) -> bool:
     if not is_address(key):
         return False  # on another machine, perhaps
+    if "://***@" in key:
+        return True  # nobody can ask without the password, and what is in doubt is not replaced
     address = Address(key)
-    return ObjectStore(address).bytes_of(address) is not None
+    return ObjectStore(address).stamp_of(address) is not None

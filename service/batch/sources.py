@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from service.batch import ledger
-from service.batch.addresses import Address, Listed, ObjectStore, is_address
+from service.batch.addresses import Address, Listed, ObjectStore, is_address, redact
 from service.batch.problem import Problem, system_reason
+from service.batch.remote_ledger import outputs_in
 from service.errors import UnsupportedType
 from service.imaging.formats.recognise import recognise
 
@@ -156,11 +157,8 @@ class _Search:
     def _address(self, address: Address) -> None:
         """An object, all objects below an address, or those that a pattern matches."""
         try:
-            listed = list(ObjectStore(address).list(address))
-            for here in (each for each in listed if ledger.SHARDS in each.below.parts):
-                root = str(here.address).partition(f"/{ledger.SHARDS}/")[0]
-                lines = ObjectStore(here.address).read_whole(here.address).splitlines()
-                self._ours |= {f"{root}/{output}" for output in ledger.parse_records(lines)}
+            listed = list(ObjectStore(address).find(address))
+            self._ours |= outputs_in(each.address for each in listed if _in_ledger(each))
         except OSError as error:
             self._problem(str(address), f"This cannot be listed: {system_reason(error)}")
             return
@@ -170,9 +168,9 @@ class _Search:
             self._object(each)
 
     def _object(self, each: Listed) -> None:
-        hidden = [part for part in each.below.parts if part.startswith(".")]
-        if ledger.SHARDS in hidden:
+        if _in_ledger(each):
             return
+        hidden = [part for part in each.below.parts if part.startswith(".")]
         ending = each.below.suffix.lower()
         if hidden:
             self.found.passed_over["hidden"] += 1
@@ -199,7 +197,7 @@ class _Search:
             return
         try:
             real = os.path.realpath(folder)
-            self._ours |= {os.path.join(real, output) for output in ledger.read_records(folder)}
+            self._ours |= {os.path.join(real, output) for output in ledger.read_records(folder).outputs}
         except OSError as error:
             self._cannot_list(error)
 
@@ -207,7 +205,11 @@ class _Search:
         self._problem(str(error.filename), f"This cannot be read: {system_reason(error)}")
 
     def _problem(self, name: str, reason: str) -> None:
-        self.found.problems.append(Problem(name, reason))
+        self.found.problems.append(Problem(redact(name), reason))
+
+
+def _in_ledger(each: Listed) -> bool:
+    return f"/{ledger.SHARDS}/" in str(each.address)
 
 
 def _why(path: Path, error: OSError) -> str:

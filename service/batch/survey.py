@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.batch.output_folder import Results, State, WouldReplace
 from service.batch.plan import Job, plan
 from service.batch.problem import Problem, system_reason
+from service.batch.results import Results, State, WouldReplace
 from service.batch.sources import find
 
 

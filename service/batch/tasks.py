@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from service.batch.addresses import ObjectStore
-from service.batch.ledger import Stamp
-from service.batch.output_folder import Results, SharedResults
+from service.batch.ledger import Record, Stamp
 from service.batch.plan import Job
+from service.batch.results import Results, SharedResults
 from service.batch.sources import Source
 from service.errors import TooLarge
 
@@ -73,6 +73,8 @@ class FolderTask:
         self._folder = folder
         self._max_bytes = max_bytes
         self._read: Stamp | None = None
+        self.record: Record | None = None
+        """Of the result, if another process must note it."""
 
     def read(self) -> bytes:
         """The bytes of the file. What it was when it was read is noted in the ledger later."""
@@ -83,7 +85,7 @@ class FolderTask:
         """Write the result into the output folder."""
         if self._read is None:
             raise RuntimeError("a result without a picture")
-        self._folder.write(self._job, data, self._read)
+        self.record = self._folder.write(self._job, data, self._read)
 
 
 def read_source(source: Source, *, max_bytes: int) -> tuple[bytes, Stamp]:

@@ -19,13 +19,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from service.batch.addresses import INSTALL, Address
-from service.batch.output_folder import Results
+from service.batch.addresses import INSTALL, Address, redact
+from service.batch.ledger import parse_records
 from service.batch.plan import Job
+from service.batch.problem import system_reason
+from service.batch.results import CannotWrite, Results
 from service.batch.survey import Survey
-from service.cli.cluster_worker import ClusterWorker, Done, ToDo, Work
+from service.cli.cluster_worker import ClusterWorker, Done, ToDo, Work, for_worker
 from service.cli.cut_report import CutReport
-from service.cli.printing import print_error, print_note
+from service.cli.printing import print_error
 from service.engines.protocol import Engine
 from service.imaging.options import Options
 from service.settings import Settings
@@ -89,7 +91,10 @@ class ClusterRun:
         self._most_workers = most_workers
         self._report = CutReport(total)
         self._jobs: Sequence[Job] = ()
+        self._results: Results
         self._cannot_start = False
+        self.complete = False
+        """Whether every picture has ended, so that no worker writes any more."""
 
     def note(self, seen: Survey) -> None:
         """Count what a look has found beside the pictures to be done."""
@@ -106,43 +111,64 @@ class ClusterRun:
             CannotUseCluster: there is no cluster, or nothing that could do the work in it.
         """
         if not jobs:
+            self.complete = True
             return self._report.end()
-        self._jobs = jobs
+        self._jobs, self._results = jobs, results
         work = Work(
             version=__version__,
-            settings=self._settings,
+            settings=for_worker(self._settings),
             options=self._options,
             background=self._background,
             results=results.share(),
             make_engine=self._make_engine,
         )
         to_do = {
-            number: ToDo(number, _everywhere(job), results.record_of(job)) for number, job in enumerate(jobs)
+            number: ToDo(number, _everywhere(job), results.records_of(job)) for number, job in enumerate(jobs)
         }
-        with connected(self._address) as ray:
-            workers = workers_for(ray, self._settings, most=self._most_workers)
-            print_note(f"Workers on the cluster: {workers.most} at most.")
-            try:
-                with _interruptible(), self._report.display:
-                    self._send_all(ray, work, to_do, workers)
-            except _Interrupted as interrupted:
-                self._report.signal = signal.Signals(interrupted.args[0])
+        try:
+            with _interruptible(), self._report.display:
+                self._send_all(work, to_do)
+        except _Interrupted as interrupted:
+            self._report.signal = signal.Signals(interrupted.args[0])
         if self._cannot_start and not self._report.made:
             print_error(self._report.cannot_go_on)
             return 2
+        self.complete = not self._report.cannot_go_on and self._report.signal is None
         return self._report.end()
 
-    def _send_all(self, ray: Any, work: Work, to_do: dict[int, ToDo], workers: Workers) -> None:
-        self._send(ray, work, to_do, workers, group=_group_size(len(to_do), workers.most))
+    def _send_all(self, work: Work, to_do: dict[int, ToDo]) -> None:
+        with connected(self._address) as ray:
+            workers = workers_for(ray, self._settings, most=self._most_workers)
+            self._report.display.line(f"Workers on the cluster: {workers.most} at most.")
+            self._send(ray, work, to_do, workers, group=_group_size(len(to_do), workers.most))
         if to_do and not self._report.cannot_go_on:
             self._report.display.line(f"Sending {len(to_do)} pictures again, each alone.")
-            self._send(ray, work, to_do, workers, group=1)
+            try:
+                # Connect again: Ray keeps the last restarted worker of a connection, and its CPUs, until that ends.
+                with connected(self._address) as ray:
+                    workers = workers_for(ray, self._settings, most=self._most_workers)
+                    self._send(ray, work, to_do, workers, group=1)
+            except CannotUseCluster as error:
+                self._report.cannot_go_on = str(error)
         if not self._report.cannot_go_on:
             for number in to_do:
                 self._ended(number, f"Each of the {TRIES} workers that got it alone has died.")
 
     def _ended(self, number: int, problem: str) -> None:
         self._report.picture(str(self._jobs[number].source.path), problem)
+
+    def _note(self, line: str) -> str:
+        """Note a result that a worker has written; return why that failed, if it did.
+
+        Raises:
+            CannotWrite: it failed for many in a row.
+        """
+        try:
+            for record in parse_records([line.encode()]):
+                self._results.take_in(record)
+        except OSError as error:
+            return f"It is written, but cannot be noted: {system_reason(error)}"
+        return ""
 
     def _send(self, ray: Any, work: Work, to_do: dict[int, ToDo], workers: Workers, *, group: int) -> None:
         """Send these pictures, and take out of ``to_do`` those that have ended."""
@@ -171,9 +197,11 @@ class ClusterRun:
                     self._report.cannot_go_on = reason
                     return
                 if to_do.pop(done.number, None) is not None:
-                    self._ended(done.number, done.problem)
+                    self._ended(done.number, done.problem or self._note(done.record))
+        except CannotWrite as error:
+            self._report.cannot_go_on = str(error)
         except ray.exceptions.RayError as error:
-            self._report.cannot_go_on = f"The cluster failed: {' '.join(str(error).split())[-300:]}"
+            self._report.cannot_go_on = f"The cluster failed: {redact(' '.join(str(error).split()))[-300:]}"
 
 
 def check_installed() -> None:
@@ -202,7 +230,7 @@ def connected(address: str) -> Iterator[Any]:
     import ray  # noqa: PLC0415 - takes seconds
     import ray.data  # noqa: PLC0415 - as above
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs the traceback of each worker that dies
     try:
         ray.init(
             address=address or None,

@@ -22,9 +22,9 @@ from service import logs, startup
 from service.app import Parts
 from service.batch.cutter import Cutter
 from service.batch.ledger import Record
-from service.batch.output_folder import CannotWrite, Shared
 from service.batch.plan import Job
 from service.batch.problem import system_reason
+from service.batch.results import CannotWrite, Shared
 from service.batch.run import at_once, run
 from service.batch.tasks import FolderTask, NotCutOut
 from service.cli.offline import loaded, offline_parts
@@ -34,6 +34,22 @@ from service.imaging.options import Options
 from service.settings import Settings
 from service.version import __version__
 
+WORKER_SETTINGS = (
+    "engine",
+    "mode",
+    "resize",
+    "weights",
+    "device",
+    "precision",
+    "max_upload_bytes",
+    "max_pixels",
+    "max_model_pixels",
+    "queue_size",
+    "load_timeout",
+    "hang_timeout",
+)
+"""What is sent to other machines. No other setting has a meaning without clients."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
@@ -41,10 +57,16 @@ class Work:
 
     version: str
     settings: Settings
+    """What ``for_worker`` returned."""
     options: Options
     background: bytes | None
     results: Shared
     make_engine: Callable[[Settings], Engine]
+
+
+def for_worker(settings: Settings) -> Settings:
+    """The settings that a worker needs, and the defaults of all others: above all no keys."""
+    return Settings(**settings.model_dump(include=set(WORKER_SETTINGS)))
 
 
 class ToDo(NamedTuple):
@@ -54,8 +76,8 @@ class ToDo(NamedTuple):
     """By which ``cluster_run`` knows it."""
     job: Job
     """With a path that is the same on every machine."""
-    known: Record | None
-    """Of an earlier result of that name."""
+    known: Sequence[Record]
+    """Of earlier results of that name."""
 
 
 class Done(NamedTuple):
@@ -64,6 +86,8 @@ class Done(NamedTuple):
     number: int
     problem: str = ""
     """Why it has no result; empty if it has one."""
+    record: str = ""
+    """A line of the ledger about its result, if the run must note it."""
     cannot_start: str = ""
     """Why this worker can do nothing at all."""
     cannot_go_on: str = ""
@@ -155,7 +179,7 @@ class ClusterWorker:
         except Unavailable:
             _end_process()
         else:
-            done.append(Done(to_do.number))
+            done.append(Done(to_do.number, record=task.record.to_line() if task.record else ""))
 
 
 def _end_process() -> NoReturn:

@@ -1,34 +1,31 @@
 """``./inspyrenet cut``: cuts files and folders out through the service's own parts, without a server.
 
-This module decides what the arguments mean, what is printed and how the command ends. ``service.batch`` finds the
-pictures and writes the results, ``cut_run`` runs them. Standard output carries the picture of ``--to -`` or the list of
+This module decides what the arguments mean, what is printed and how the command ends. ``cut_many`` is the way of many
+pictures; ``service.batch`` finds them and writes the results, ``cut_run`` and ``cluster_run`` run them. Standard output
+carries the picture of ``--to -`` or the list of
 ``--dry-run``, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from service import logs, startup
-from service.batch.addresses import Address, is_address
+from service.batch.addresses import is_address, redact
 from service.batch.arrivals import SETTLE_SECONDS
-from service.batch.ledger import InUse
-from service.batch.output_folder import OutputFolder, Results, WouldReplace, made_with, write_whole
-from service.batch.plan import Job, endings_of
+from service.batch.output_folder import write_whole
+from service.batch.plan import endings_of
 from service.batch.problem import printable, system_reason
-from service.batch.remote_folder import RemoteFolder
+from service.batch.results import WouldReplace
 from service.batch.sources import PICTURE_ENDINGS
-from service.batch.survey import Survey, survey
-from service.batch.tasks import FolderTask, NotCutOut, SingleTask, Task, check_bytes, read_file
+from service.batch.tasks import NotCutOut, SingleTask, check_bytes, read_file
 from service.cli.cluster_run import CannotUseCluster, ClusterRun, check_installed
-from service.cli.cut_report import passed_over_in_words
+from service.cli.cut_many import STANDARD, CannotStart, Wanted, cut_many, cut_on_cluster
 from service.cli.cut_run import CutRun
 from service.cli.option_flags import add_option_flags, given_options
 from service.cli.printing import print_error, print_line, print_note
@@ -54,9 +51,6 @@ FLAGS = (
 )
 """The settings that matter without a server. The variables of all others count as well."""
 
-STANDARD = "-"
-"""Standard input, or standard output."""
-
 _FILE_ENDINGS = PICTURE_ENDINGS.union(*map(endings_of, Format))
 """With one of these, ``--to`` names a file."""
 
@@ -72,16 +66,6 @@ Cut pictures out, without a server. What was done before is skipped, so a run th
 
 Exit code 0 if every picture has its result, 1 if some have not, 2 if the command could not start.
 """
-
-
-class _Wanted(NamedTuple):
-    options: Options
-    background: bytes | None
-    """The file of the picture behind the subjects."""
-
-
-class CannotStart(Exception):
-    """The command ends before the first picture; the message is the reason."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,12 +157,12 @@ def run(
                 address=args.ray,
                 most_workers=args.ray_workers,
             )
-            return _cut_on_cluster(args, settings, wanted, new_cluster_run)
+            return cut_on_cluster(args, settings, wanted, new_cluster_run)
         new_run = partial(CutRun, settings, *wanted, make_engine=make_engine, settle_seconds=settle_seconds)
         one = args.to == STANDARD or args.inputs == [STANDARD] or _names_one_file(args)
-        return (_cut_one if one else _cut_many)(args, settings, wanted, new_run)
+        return (_cut_one if one else cut_many)(args, settings, wanted, new_run)
     except (CannotStart, CannotUseCluster, BadParameter) as error:
-        print_error(printable(str(error)))
+        print_error(printable(redact(str(error))))
         return 2
 
 
@@ -196,12 +180,12 @@ def _check_cluster(args: argparse.Namespace) -> None:
     check_installed()
 
 
-def _wanted(args: argparse.Namespace, settings: Settings) -> _Wanted:
+def _wanted(args: argparse.Namespace, settings: Settings) -> Wanted:
     options = given_options(args)
     if (options.output is Output.BACKGROUND) != (args.background is not None):
         raise CannotStart("--output background and --background FILE need each other.")
     if args.background is None:
-        return _Wanted(options, None)
+        return Wanted(options, None)
     try:
         data, _ = read_file(Path(args.background), max_bytes=settings.max_upload_bytes)
         upright_size(data)
@@ -211,7 +195,7 @@ def _wanted(args: argparse.Namespace, settings: Settings) -> _Wanted:
         raise CannotStart(f"--background {args.background}: {error}") from None
     except OSError as error:
         raise CannotStart(f"--background {args.background}: {system_reason(error)}") from None
-    return _Wanted(options, data)
+    return Wanted(options, data)
 
 
 # -- one picture -------------------------------------------------------------------------------------------------------
@@ -229,7 +213,7 @@ def _names_one_file(args: argparse.Namespace) -> bool:
 
 
 def _cut_one(
-    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
+    args: argparse.Namespace, settings: Settings, wanted: Wanted, new_run: Callable[..., CutRun]
 ) -> int:
     if len(args.inputs) > 1:
         raise CannotStart(
@@ -288,112 +272,3 @@ def _writer(name: str, options: Options, *, overwrite: bool) -> Callable[[bytes]
 def _write_standard(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
-
-
-# -- many pictures -----------------------------------------------------------------------------------------------------
-
-
-def _cut_many(
-    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., CutRun]
-) -> int:
-    folder, look = _folder_and_look(args, settings, wanted)
-    if args.dry_run:
-        return _list(_something(look(), args), folder)
-    _open(folder)
-    try:
-        make_task = partial(_task, folder, settings.max_upload_bytes)
-        seen = look()
-        folder.remove_unfinished([*seen.to_do, *seen.done])
-        if args.watch:
-            return new_run(total=None).watch(look, make_task)
-        cut_run = new_run(total=len(seen.to_do))
-        cut_run.note(_something(seen, args))
-        return cut_run.run([make_task(job) for job in seen.to_do])
-    finally:
-        folder.close()
-
-
-def _cut_on_cluster(
-    args: argparse.Namespace, settings: Settings, wanted: _Wanted, new_run: Callable[..., ClusterRun]
-) -> int:
-    folder, look = _folder_and_look(args, settings, wanted)
-    if args.dry_run:
-        return _list(_something(look(), args), folder)
-    _open(folder)
-    try:
-        seen = _something(look(), args)
-        folder.remove_unfinished([*seen.to_do, *seen.done])
-        cluster_run = new_run(total=len(seen.to_do))
-        cluster_run.note(seen)
-        return cluster_run.run(seen.to_do, folder)
-    finally:
-        folder.close()
-
-
-def _folder_and_look(
-    args: argparse.Namespace, settings: Settings, wanted: _Wanted
-) -> tuple[Results, Callable[..., Survey]]:
-    folder = _output_folder(args, settings, wanted)
-    ending = endings_of(wanted.options.format)[0]
-    return folder, partial(survey, args.inputs, folder, ending=ending, full_names=args.full_names)
-
-
-def _output_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> Results:
-    if STANDARD in args.inputs:
-        raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
-    if args.to is None:
-        raise CannotStart("Name the folder of the results: --to cut-outs/")
-    if is_address(args.to):
-        return _remote_folder(args, settings, wanted)
-    root = Path(args.to)
-    if root.exists() and not root.is_dir():
-        raise CannotStart(
-            f"--to {root} is a file. Name a folder, or for one picture a file with a picture's ending."
-        )
-    for name in args.inputs if args.watch else ():
-        if not (os.path.lexists(name) or glob.has_magic(name)):
-            raise CannotStart(f"{name}: there is no such file or folder to be watched.")
-    try:
-        made = made_with(wanted.options, settings, wanted.background)
-        return OutputFolder(root, made_with=made, overwrite=args.overwrite)
-    except OSError as error:
-        raise CannotStart(f"--to {root} cannot be read: {system_reason(error)}") from None
-
-
-def _remote_folder(args: argparse.Namespace, settings: Settings, wanted: _Wanted) -> RemoteFolder:
-    made = made_with(wanted.options, settings, wanted.background)
-    try:
-        return RemoteFolder(Address(args.to), made_with=made, overwrite=args.overwrite)
-    except OSError as error:
-        raise CannotStart(f"--to {args.to} cannot be read: {system_reason(error)}") from None
-
-
-def _open(folder: Results) -> None:
-    try:
-        folder.open()
-    except InUse:
-        raise CannotStart(f"--to {folder.root}: another run writes into this folder.") from None
-    except OSError as error:
-        raise CannotStart(f"--to {folder.root} cannot be written: {system_reason(error)}") from None
-
-
-def _something(seen: Survey, args: argparse.Namespace) -> Survey:
-    """What was seen, unless it is nothing: a mistyped folder must not look like success."""
-    if not (seen.to_do or seen.done or seen.problems):
-        passed_over = passed_over_in_words(seen.passed_over)
-        raise CannotStart(f"There is no picture in {', '.join(args.inputs)}. {passed_over}".rstrip())
-    return seen
-
-
-def _task(folder: Results, max_bytes: int, job: Job) -> Task:
-    return FolderTask(job, folder, max_bytes=max_bytes)
-
-
-def _list(seen: Survey, folder: Results) -> int:
-    for state, jobs in (("done", seen.done), ("to do", seen.to_do)):
-        for job in jobs:
-            print_line(printable(f"{state}: {job.source.path} -> {folder.root / job.output}"))
-    for problem in seen.problems:
-        print_error(str(problem))
-    print_note(passed_over_in_words(seen.passed_over))
-    return 1 if seen.problems else 0

@@ -16,8 +16,8 @@ from functools import partial
 from service.app import Parts
 from service.batch.arrivals import SETTLE_SECONDS, Arrivals
 from service.batch.cutter import Cutter
-from service.batch.output_folder import CannotWrite
 from service.batch.plan import Job
+from service.batch.results import CannotWrite
 from service.batch.run import at_once, run
 from service.batch.survey import Survey
 from service.batch.tasks import NotCutOut, Task
@@ -63,6 +63,8 @@ class CutRun:
         self._background = background
         self._report = CutReport(total)
         self._loaded = False
+        self.complete = True
+        """Whether nothing is being written any more; False if pictures were dropped while they were under way."""
 
     def note(self, seen: Survey) -> None:
         """Count what a look has found beside the pictures to be done."""
@@ -105,10 +107,13 @@ class CutRun:
         try:
             parts = offline_parts(self._settings, self._make_engine(self._settings))
             with asyncio.Runner() as runner:
+                self.complete = False
                 dropped = runner.run(self._until_ended(tasks, parts))
+                self.complete = not dropped
         except (EngineError, OSError) as error:
             if self._loaded:
                 raise
+            self.complete = True
             print_error(str(error))
             return 2
         return self._report.end(dropped=dropped)

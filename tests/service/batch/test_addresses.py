@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
-from service.batch.addresses import Address, ObjectStore, is_address
+from service.batch.addresses import Address, ObjectStore, _as_os_errors, is_address
 from service.batch.sources import find
+from service.batch.tasks import read_source
+from service.cli import commands, cut
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +44,7 @@ def test_what_is_below_an_address_keeps_its_place_and_only_pictures_count() -> N
     assert [str(source.below) for source in found.sources] == ["a.jpg", "sub/b.PNG"]
     assert found.passed_over == {".txt": 1, "hidden": 1, "without an ending": 1}
     assert found.sources[0].stamp.bytes == 5
-    assert found.sources[0].stamp.mtime_ns > 0
+    assert found.sources[0].stamp.version
 
 
 def test_an_object_that_is_named_is_always_taken_and_a_pattern_is_expanded() -> None:
@@ -52,7 +58,11 @@ def test_an_object_that_is_named_is_always_taken_and_a_pattern_is_expanded() -> 
     ("address", "words"),
     [
         ("memory://shop/nothing", "There is nothing at this address."),
-        ("nonsense://shop", "This cannot be listed: ValueError: Protocol not known: nonsense."),
+        (
+            "https://shop/in",
+            "This cannot be listed: https:// is not supported. Those that are: s3://, gs://, abfs://, az://, hdfs://, "
+            "sftp://, file://, memory://.",
+        ),
     ],
 )
 def test_an_address_that_names_nothing_is_a_problem(address: str, words: str) -> None:
@@ -61,10 +71,9 @@ def test_an_address_that_names_nothing_is_a_problem(address: str, words: str) ->
 
 def test_at_most_what_was_asked_for_is_read_and_what_is_missing_is_an_os_error(store: ObjectStore) -> None:
     assert store.read(Address("memory://shop/in/a.jpg"), most=3) == b"123"
-    assert store.bytes_of(Address("memory://shop/in/a.jpg")) == 5
-    assert store.bytes_of(Address("memory://shop/in/gone")) is None
+    assert store.stamp_of(Address("memory://shop/in/gone")) is None
     with pytest.raises(FileNotFoundError):
-        store.read_whole(Address("memory://shop/in/gone"))
+        store.read_all([Address("memory://shop/in/a.jpg"), Address("memory://shop/in/gone")])
 
 
 def test_an_address_is_put_together_from_its_parts() -> None:
@@ -72,10 +81,87 @@ def test_an_address_is_put_together_from_its_parts() -> None:
     assert (str(address), address.name) == ("s3://bucket/out/sub/a.png", "a.png")
 
 
+class Hosts(MemoryFileSystem):
+    """A store whose package takes the host out of the address, as those of sftp, hdfs and abfs do."""
+
+    cachable = False
+    hosts: ClassVar[list[str]] = []
+
+    def __init__(self, host: str = "", **more: object) -> None:
+        super().__init__(**more)
+        self.hosts.append(host)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.partition("://")[2].partition("/")[2].strip("/") if "://" in path else path
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"host": path.partition("://")[2].partition("/")[0]}
+
+
+@pytest.mark.parametrize("argument", ["/in", "/in/*.jpg", "/in/a.jpg"])
+@pytest.mark.parametrize("place", ["sftp://me@host:22", "hdfs://name:8020", "abfs://c@account.example"])
+def test_what_is_found_is_on_the_host_that_was_named(place: str, argument: str) -> None:
+    scheme = place.partition(":")[0]
+    fsspec.register_implementation(scheme, Hosts, clobber=True)
+    try:
+        for name in ("a.jpg", "x::y.jpg"):
+            ObjectStore(Address(f"{place}/in")).write(Address(f"{place}/in/{name}"), b"12345")
+        for source in find([place + argument]).sources:
+            assert source.key == f"{place}/in/{source.below}"
+            Hosts.hosts.clear()
+            assert read_source(source, max_bytes=10)[0] == b"12345"
+            assert Hosts.hosts == [place.partition("://")[2]]
+    finally:
+        del _registry[scheme]
+
+
+def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: Path) -> None:
+    root = Address(f"file://{tmp_path}/out")
+    ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
+    (source,) = find([str(root)]).sources
+    assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
+    assert ObjectStore(root).stamp_of(source.path) == source.stamp
+
+
+def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every way out: what was named, what was found, the ledger, problems, a package's own words."""
+    where = "memory://me:hush@shop"
+    root = Address(where)
+    for text in (str(root), repr(root), str(root / "a.jpg"), root.name, repr(root / "a.jpg")):
+        assert "hush" not in text
+    assert pickle.loads(pickle.dumps(root / "a.jpg")).text == f"{where}/a.jpg"
+    put = ObjectStore(root)
+    put.write(root / "in/a.jpg", b"12345")
+    (source,) = find([f"{where}/in"]).sources
+    assert (source.key, str(source.path)) == ("memory://***@shop/in/a.jpg", "memory://***@shop/in/a.jpg")
+    assert source.path.text == f"{where}/in/a.jpg"
+    for argument in (f"{where}/nothing", "https://me:hush@shop/a?sig=hush", "s3://shop/a.jpg?token=hush"):
+        assert "hush" not in str(find([argument]).problems[0])
+        code = cut.run(commands.parse(["cut", argument, "--to", f"{where}/*"]), {})
+        assert (code, "hush" in capsys.readouterr().err) == (2, False)
+    words = f"login with hush failed at {where}/x and https://shop/x?X-Amz-Signature=mum&y=1"
+    for error in (RuntimeError(words), OSError(words), OSError(5, words)):
+        with pytest.raises(OSError, match="failed") as caught, _as_os_errors(root):
+            raise error
+        assert not any(secret in str(caught.value) for secret in ("hush", "mum"))
+
+
+def test_a_question_mark_in_a_name_is_a_part_of_it(store: ObjectStore) -> None:
+    for name in ("what?.jpg", "a?b=1.jpg", "a?b=2.jpg"):
+        store.write(Address("memory://shop/odd/") + name, name.encode())
+    sources = find(["memory://shop/odd"]).sources
+    assert [read_source(source, max_bytes=99)[0].decode() for source in sources] == [
+        str(source.below) for source in sources
+    ]
+    assert len({source.key for source in sources}) == 3
+
+
 def test_a_scheme_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ImportError("Install gcsfs")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
-    with pytest.raises(OSError, match=r"gs:// needs a package that is not installed: .*'\.\[ray\]'"):
+    with pytest.raises(OSError, match=r"gs:// needs .* not installed \(.*Install gcsfs\)\. .*'\.\[ray\]'"):
         ObjectStore(Address("gs://bucket"))

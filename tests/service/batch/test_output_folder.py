@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 import pytest
 
 from service.batch import output_folder
-from service.batch.output_folder import CannotWrite, OutputFolder, State, WouldReplace, made_with, write_whole
+from service.batch.output_folder import OutputFolder, write_whole
 from service.batch.plan import Job
+from service.batch.results import CannotWrite, State, WouldReplace, made_with
 from service.batch.sources import find
-from service.imaging.options import Format, Options, Output
+from service.imaging.options import Options, Output
 from service.settings import Settings
 
 MADE = made_with(Options(), Settings())
@@ -129,6 +129,24 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_picture_to_do(
     assert judged(root) is State.TO_DO
 
 
+def test_a_result_that_cannot_be_replaced_is_still_known_as_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root)
+    (root.parent / "in/a.jpg").write_bytes(b"another picture")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refused)
+        with pytest.raises(PermissionError):
+            write(root, b"its result")
+    assert judged(root) is State.TO_DO
+    write(root, b"its result")
+    assert judged(root) is State.DONE
+
+
 def test_what_a_killed_run_left_is_removed(root: Path) -> None:
     left = root / "sub" / f"{output_folder._UNFINISHED}17-0.part"
     left.parent.mkdir(parents=True)
@@ -174,12 +192,3 @@ def test_a_folder_in_the_way_of_a_result_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "a.png", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_only_what_differs_from_the_defaults_is_kept_of_the_options() -> None:
-    asked = replace(Options(), output=Output.COLOUR, colour=(1, 2, 3), format=Format.WEBP)
-    assert made_with(asked, Settings())["options"] == {
-        "output": "#rrggbb",
-        "colour": [1, 2, 3],
-        "format": "webp",
-    }

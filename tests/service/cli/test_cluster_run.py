@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
 from PIL import Image
 
 from service.batch import ledger, output_folder
 from service.cli import cluster_run, commands, cut
 from service.cli.cluster_run import CannotUseCluster, Workers, workers_for
+from service.cli.cluster_worker import WORKER_SETTINGS
 from service.settings import Settings
 from tests.support import cluster_engine, photos
 from tests.support.programs import missing
@@ -54,6 +58,7 @@ def store() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setattr(logging.getLogger("werkzeug"), "disabled", True)  # a line a request
         boto3.client("s3").create_bucket(Bucket="shop")
         yield "s3://shop"
     server.stop()
@@ -167,13 +172,13 @@ def test_object_store_in_and_out_and_again(
     code = run(cluster, *argv, engine=cluster_engine.steady)
     errors = capsys.readouterr().err.splitlines()
     assert code == 1, errors
-    assert errors[-1] == "1 cut out, 2 failed. Passed over: 1 .txt."
+    assert errors[-1] == "1 cut out, 2 failed. Ignored: 1 .txt."
     assert any("s3://shop/out/a.png is there already" in line for line in errors)
     assert any(line.startswith("error: s3://shop/in/broken.png: ") for line in errors)
     s3.delete_object(Bucket="shop", Key="out/a.png")
     s3.delete_object(Bucket="shop", Key="in/broken.png")
     assert run(cluster, *argv, engine=cluster_engine.steady) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "1 cut out, 1 done before. Passed over: 1 .txt."
+    assert capsys.readouterr().err.splitlines()[-1] == "1 cut out, 1 done before. Ignored: 1 .txt."
     for name in ("out/a.png", "out/sub/b.png"):
         file = tmp_path / "result.png"
         file.write_bytes(s3.get_object(Bucket="shop", Key=name)["Body"].read())
@@ -183,17 +188,24 @@ def test_object_store_in_and_out_and_again(
 
 @ray
 def test_a_picture_at_which_every_worker_dies_is_named_and_costs_no_other_one(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Any,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster_run, "TRIES", 1)  # each further one starts a process
     pictures(Path("in"), 9)
     width, height = cluster_engine.DEADLY
     Path("in/deadly.png").write_bytes(photos.save(photos.photograph(width, height), "PNG"))
-    assert run(cluster, "in", "--to", "out", engine=cluster_engine.mortal) == 1
+    assert run(cluster, "in", "--to", f"{store}/cut", engine=cluster_engine.mortal) == 1
     *_, problem, summary = capsys.readouterr().err.splitlines()
     assert problem.startswith("error: in/deadly.png: Each of the 1 workers")
     assert summary == "9 cut out, 1 failed."
+    Path("in/deadly.png").unlink()
+    assert cut.run(commands.parse(["cut", "in", "--to", f"{store}/cut", "--dry-run"]), {}) == 0
+    assert capsys.readouterr().out.count("done: ") == 9
 
 
 class OneProcess:
@@ -201,6 +213,8 @@ class OneProcess:
 
     exceptions = SimpleNamespace(RayError=RuntimeError)
     data = SimpleNamespace(ActorPoolStrategy=lambda **_: None)
+    sent: ClassVar[list[bytes]] = []
+    """What workers were told at their start."""
 
     def __init__(self) -> None:
         self.data.from_items = self._from_items
@@ -210,6 +224,7 @@ class OneProcess:
 
     def _from_items(self, rows: list[dict[str, bytes]], **_: int) -> Any:
         def map_batches(worker: Any, *, fn_constructor_args: Any, **_: Any) -> Any:
+            self.sent.append(pickle.dumps(fn_constructor_args))
             answer = worker(*fn_constructor_args)({"to_do": [row["to_do"] for row in rows]})
             answers = [
                 dict(zip(answer, values, strict=True)) for values in zip(*answer.values(), strict=True)
@@ -228,8 +243,8 @@ def one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pictures(Path("in"), 2)
 
 
-def run_here(engine: Callable[[Settings], Any]) -> int:
-    return cut.run(commands.parse(["cut", "in", "--to", "out", "--ray"]), {}, make_engine=engine)
+def run_here(engine: Callable[[Settings], Any], *argv: str, **environ: str) -> int:
+    return cut.run(commands.parse(["cut", "in", "--to", "out", "--ray", *argv]), environ, make_engine=engine)
 
 
 @pytest.mark.usefixtures("one_process")
@@ -237,6 +252,35 @@ def test_an_engine_that_cannot_be_loaded_is_one_line_and_code_2(capsys: pytest.C
     assert run_here(cluster_engine.without_weights) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert error.endswith(": There are no weights here.")
+
+
+@pytest.mark.usefixtures("one_process")
+def test_workers_are_told_the_settings_of_the_command_and_no_keys() -> None:
+    keys = {"INSPYRENET_API_KEYS": "hush", "INSPYRENET_MAX_PIXELS": "1234567"}
+    assert run_here(cluster_engine.steady, "--precision", "fp32", **keys) == 0
+    sent = OneProcess.sent.pop()
+    (work,) = pickle.loads(sent)
+    assert b"hush" not in sent
+    assert (work.settings.max_pixels, work.settings.precision) == (1234567, "fp32")
+    assert set(cut.FLAGS) < set(WORKER_SETTINGS)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_results_of_workers_on_an_object_store_are_noted_by_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    argv = ["cut", "in", "--to", "memory://shop/out"]
+    for words in ("2 cut out.", "2 done before."):
+        assert cut.run(commands.parse([*argv, "--ray"]), {}, make_engine=cluster_engine.steady) == 0
+        assert capsys.readouterr().err.splitlines()[-1].endswith(words)
+    objects = [name for name in memory.store if ledger.SHARDS in name]
+    assert len(objects) == 1  # one of records, and no claim is left
+    memory.store[objects[0]].truncate(0)  # what a machine had not noted when it died
+    assert cut.run(commands.parse([*argv, "--ray"]), {}, make_engine=cluster_engine.steady) == 1
+    assert "is there already" in capsys.readouterr().err
+    memory.store.clear()
 
 
 @pytest.mark.usefixtures("one_process")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.batch.output_folder import OutputFolder, SharedFolder, made_with
+from service.batch.output_folder import OutputFolder, SharedFolder
+from service.batch.results import made_with
 from service.batch.survey import survey
 from service.cli.cluster_worker import ClusterWorker, ToDo, Work
 from service.imaging.options import Options
@@ -49,7 +50,7 @@ def to_do(folder: OutputFolder) -> dict[str, list[bytes]]:
     seen = survey([str(folder.root.parent / "in")], folder, ending=".png", full_names=False)
     jobs = sorted(seen.to_do, key=lambda job: job.output)
     return {
-        "to_do": [pickle.dumps(ToDo(number, job, folder.record_of(job))) for number, job in enumerate(jobs)]
+        "to_do": [pickle.dumps(ToDo(number, job, folder.records_of(job))) for number, job in enumerate(jobs)]
     }
 
 
