@@ -29,7 +29,6 @@ def prepare_to_serve(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """
     if not _malloc_tuning_is_off(argv, environ):
         reexec_with_malloc_settings()  # first, because it starts the program again
-    sleep_while_waiting(os.environ)
     exit_on_sigterm()
     raise_descriptor_limit()
     defer_garbage_collection()  # before the imports, which make most of the objects that stay
@@ -54,10 +53,11 @@ def exit_on_sigterm() -> None:
 
 
 def configure_libraries() -> None:
-    """Change what Pillow and aiohttp's logger keep for the whole process; it may be called again."""
+    """Change what OpenMP, Pillow and aiohttp's logger keep for the whole process; it may be called again."""
     # What a function configures is imported when it is called, because the health check imports this module.
     from service.http.connection import configure_logging  # noqa: PLC0415
     from service.imaging.decode import configure_pillow  # noqa: PLC0415
 
+    sleep_while_waiting(os.environ)  # before torch is imported
     configure_pillow()  # before the first picture: Pillow's own limits would refuse some that the settings allow
     configure_logging()  # before the first connection: aiohttp would log what clients sent

@@ -28,10 +28,10 @@ def test_threads_sleep_unless_an_operator_has_decided(given: dict[str, str], wan
 
 
 @pytest.mark.process
-def test_a_program_that_serves_loads_torch_with_threads_that_sleep() -> None:
+def test_a_program_loads_torch_with_threads_that_sleep() -> None:
     """OpenMP's library prints its settings when it is loaded."""
     code = (
-        "import os, sys; from service import startup; startup.prepare_to_serve([], os.environ); "
+        "import os, sys; from service import startup; startup.configure_libraries(); "
         "loaded = 'torch' in sys.modules; import torch; sys.exit(loaded)"
     )
     environ = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
