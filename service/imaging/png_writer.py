@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -27,6 +28,7 @@ _NONE, _UP, _PAETH = 0, 2, 4
 _DISTANCES = np.minimum(np.arange(256), 256 - np.arange(256))
 _BITS = np.where(_DISTANCES > 0, np.rint(16 * (2 + np.log2(1 + _DISTANCES))), 0).astype(np.uint8)
 """Of each filtered byte: about how many sixteenths of a bit it costs, by its distance to 0, which costs nothing."""
+_LONGEST_ROW = 12 << 15  # bytes that are filtered at once; whole pixels of every kind
 _STRIP_BYTES = 1 << 17  # a strip and what is computed of it fit into a core's cache
 
 
@@ -40,10 +42,7 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     if icc is not None:
         _write_chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     stream = _STREAMS[channels]()
-    rows = max(1, _STRIP_BYTES // (width * channels))
-    filter_rows = _Filter(rows, width, channels)
-    for top in range(0, height, rows):
-        filtered = filter_rows(pixels[top : top + rows].reshape(-1, width * channels))
+    for filtered in _filter(pixels, width, channels):
         _write_data(file, stream.compress(filtered.data))
     _write_data(file, stream.flush())
     _write_chunk(file, b"IEND", b"")
@@ -59,6 +58,36 @@ def _write_chunk(file: BytesIO, name: bytes, body: bytes) -> None:
     file.write(struct.pack(">I", len(body)) + name)
     file.write(body)
     file.write(struct.pack(">I", deflate.crc32(body, deflate.crc32(name))))
+
+
+def _filter(pixels: Pixels, width: int, channels: int) -> Iterator[Pixels]:
+    """The filtered rows in pieces, each valid until the next one."""
+    length = width * channels
+    if length <= _LONGEST_ROW:
+        rows = max(1, _STRIP_BYTES // length)
+        filter_rows = _Filter(rows, width, channels)
+        for top in range(0, len(pixels), rows):
+            yield filter_rows(pixels[top : top + rows].reshape(-1, length))
+        return
+    above: Pixels = np.broadcast_to(np.uint8(0), length)
+    for row in pixels:
+        yield np.full(1, _PAETH, np.uint8)
+        here = row.reshape(-1)
+        for start in range(0, length, _LONGEST_ROW):
+            yield _filter_part(here, above, slice(start, min(start + _LONGEST_ROW, length)), channels)
+        above = here
+
+
+def _filter_part(here: Pixels, above: Pixels, part: slice, channels: int) -> Pixels:
+    """A part of one row by Paeth's filter, without the filter's type."""
+    padded = np.zeros((2, channels + part.stop - part.start), np.uint8)
+    before = slice(max(0, part.start - channels), part.stop)
+    for to, row in zip(padded, (above, here), strict=True):
+        taken = row[before]
+        to[len(to) - len(taken) :] = taken
+    filtered = np.empty((1, 1 + part.stop - part.start), np.uint8)
+    _filter_by_paeth(padded, filtered, channels)
+    return filtered[0, 1:]
 
 
 class _Filter:
