@@ -34,7 +34,14 @@ from service.imaging.placement import Box
 from service.imaging.subject import Subject
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
-from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress, StageEnd
+from service.inference.pipeline import (
+    CutOut,
+    EncodedPicture,
+    Pipeline,
+    Progress,
+    StageEnd,
+    join_queue,
+)
 from service.inference.place import Place
 from service.settings import Settings
 
@@ -86,6 +93,12 @@ class PictureParts:
     slow_clients: SlowClients
     """Ends the slowest transfer when no place is free."""
 
+    def most_body_bytes(self, http: web.Request) -> int:
+        """What the body of a request may take: its declared length, or the most that is allowed."""
+        if not http.can_read_body:
+            return 0
+        return self.settings.max_upload_bytes if http.content_length is None else http.content_length
+
 
 class PictureHandler:
     """Answers the requests of one contract."""
@@ -100,7 +113,9 @@ class PictureHandler:
         parts = self.parts
         key = await parts.keys.check(http)
         self.contract.check_head(http)
-        with parts.admission.take_place(key=key, make_room=parts.slow_clients.evict_slowest) as place:
+        with parts.admission.take_place(
+            key=key, body_bytes=parts.most_body_bytes(http), make_room=parts.slow_clients.evict_slowest
+        ) as place:
             return await PictureRequest(self.contract, parts, http, place).answer()
 
 
@@ -125,7 +140,9 @@ class PictureRequest:
     async def answer(self) -> web.StreamResponse:
         """Read the body, run the picture, write the answer."""
         asked = await self._contract.receive(self)
-        self._parts.admission.enqueue(self._place, asked.options.work)
+        await join_queue(
+            self._parts.admission, self._place, asked.image, asked.options, background=asked.background
+        )
         cut_out = await self._run(asked)
         return await self._respond(await self._contract.render(self, cut_out), cut_out)
 
@@ -195,7 +212,9 @@ class PictureRequest:
 
         Raises:
             BadAddress, DownloadFailed, TooLarge: as ``RemotePictures.fetch``; it also fails if it takes too long.
+            QueueFull: there is no memory for it.
         """
+        self._parts.admission.body_grows(self._place, max_bytes)
         watch, arrived = HeaderWatch(on_header), 0
 
         def on_bytes(buffer: BytesIO) -> None:

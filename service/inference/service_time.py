@@ -14,11 +14,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
 from operator import itemgetter
 from statistics import median_low
+
+from service.imaging.options import Options
 
 REMEMBERED = 5
 """Jobs of one class of sizes that count. Their lower median is used, so that up to two slow ones change nothing."""
@@ -63,6 +65,12 @@ class Work:
     """Name of the picture's format."""
     output: Hashable = None
     """What the answer shows, and in which format."""
+    options: Options = field(default_factory=Options)
+    """What is asked for; the default while it is not known."""
+    background: tuple[int, int] | None = None
+    """(width, height) of the second picture, if there is one."""
+    file_bytes: int = 0
+    """What is held beside pixels: what it sends or may send, until that is decoded; in the end, the answer."""
     tried: bool = False
     """Whether it is let in although it looks too slow for its deadline, to measure it again."""
 

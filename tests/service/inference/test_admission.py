@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadDimensions, Draining, QueueFull, Unavailable
+from service.imaging.options import Options
 from service.inference.admission import HEADROOM, Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread, Kind
@@ -19,6 +20,7 @@ from service.inference.service_time import Stage, Work
 from service.inference.too_slow import TRIAL_DUTY
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
+from tests.support.memory_budgets import memory_budget
 from tests.support.waiting import let_run, until
 
 
@@ -128,13 +130,13 @@ async def test_the_wait_shrinks_while_the_job_ahead_runs(
 async def test_codec_work_counts_when_it_takes_longer_than_the_device(
     admission: Admission, clock: FakeClock
 ) -> None:
-    work = Work(size=(100, 100), model_input=(100, 100), input_format="PNG", output="rgba")
+    work = Work(size=(100, 100), model_input=(100, 100), input_format="PNG", output=Options().work)
     admission.times.note(work, Stage.DECODE, 4.0)
     admission.times.note(work, Stage.INFER, 0.5)
     admission.times.note(work, Stage.FINISH, 2.0)
     with admission.take_place() as place:
         admission.header_read(place, "PNG", (100, 100))
-        admission.enqueue(place, "rgba")
+        admission.enqueue(place, Options())
         assert admission.expected_wait == pytest.approx((4.0 + 2.0) / 2), "two threads"
         place.note_size(100, 100)
         assert admission.expected_wait == pytest.approx(2.0 / 2), "it is decoded: only the rest is ahead"
@@ -454,6 +456,7 @@ async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
     """Random requests and ends of two keys; a key waits at least as long as its shortest hint, a second."""
     clock = FakeClock()
     admission = Admission(
+        memory=memory_budget(),
         device_thread=DeviceThread(hang_timeout=300, load_timeout=600, clock=clock),
         codec_pool=CodecPool(threads=1, hang_timeout=300),
         queue_size=6,
