@@ -215,8 +215,10 @@ class MemoryBudget:
 
     def fits(self, own: Demand, others: Iterable[Demand]) -> bool:
         """Whether a picture fits beside others; alone it does, or it would have been refused for good."""
+        if self._limit is None or own == NOTHING:
+            return True
         present = [other for other in others if other != NOTHING]
-        return self._limit is None or not present or self._total([own, *present]) <= self._limit
+        return not present or self._total([own, *present]) <= self._limit
 
     def bytes_alone(self, work: Work) -> int:
         """The most that the process takes while this picture and one of a probe are there."""

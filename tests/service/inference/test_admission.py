@@ -20,7 +20,7 @@ from service.inference.service_time import Stage, Work
 from service.inference.too_slow import TRIAL_DUTY
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
-from tests.support.memory_budgets import memory_budget
+from tests.support.memory_budgets import NEEDS, memory_budget
 from tests.support.waiting import let_run, until
 
 
@@ -554,3 +554,44 @@ async def test_the_queue_depth_counts_the_requests_that_hold_a_place_and_do_not_
     blocking.release.set()
     await asyncio.gather(first, second)
     assert admission.queue_depth == 0
+
+
+@pytest.fixture
+def scarce(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
+    """An admission like the other one, in a container that has 60 MB beside the engine."""
+    scarce = Admission(
+        memory=memory_budget(NEEDS.idle + 60_000_000),
+        device_thread=device_thread,
+        codec_pool=codec_pool,
+        queue_size=2,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+    )
+    scarce.open()
+    return scarce
+
+
+async def test_a_body_for_which_there_is_no_memory_is_refused_at_the_door_unless_a_slow_one_gives_way(
+    scarce: Admission,
+) -> None:
+    with scarce.take_place(body_bytes=200_000_000) as slow:  # alone, it has all the memory that there is
+        with pytest.raises(QueueFull, match="leave no memory"):
+            scarce.take_place(body_bytes=20_000_000)
+        with scarce.take_place(body_bytes=20_000_000, make_room=slow.release) as place:
+            assert scarce.taken == 1
+            with scarce.take_place(body_bytes=10_000_000), pytest.raises(QueueFull, match="leave no memory"):
+                scarce.body_grows(place, 20_000_000)  # a picture is fetched by its address
+
+
+async def test_what_a_picture_holds_is_free_again_as_it_goes_on(scarce: Admission) -> None:
+    with scarce.take_place() as place:
+        scarce.header_read(place, "PNG", (300, 500))
+        scarce.enqueue(place, Options(), file_bytes=2_000_000)
+        with scarce.take_place() as other:
+            with pytest.raises(QueueFull, match="leave no memory"):
+                scarce.header_read(other, "PNG", (400, 500))
+            place.note_size(300, 500)
+            await place.run_on_device(lambda: None)
+            await place.run_in_codec_pool(lambda: None)
+            scarce.header_read(other, "PNG", (400, 500))
