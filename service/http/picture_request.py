@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -140,8 +140,10 @@ class PictureRequest:
     async def answer(self) -> web.StreamResponse:
         """Read the body, run the picture, write the answer."""
         asked = await self._contract.receive(self)
-        await join_queue(
-            self._parts.admission, self._place, asked.image, asked.options, background=asked.background
+        await self._in_time(
+            join_queue(
+                self._parts.admission, self._place, asked.image, asked.options, background=asked.background
+            )
         )
         cut_out = await self._run(asked)
         return await self._respond(await self._contract.render(self, cut_out), cut_out)
@@ -249,14 +251,8 @@ class PictureRequest:
             Unavailable: there was not enough memory for it.
             Exception: what ``work`` raises.
         """
-        deadline = asyncio.timeout(self._parts.settings.request_timeout)
         try:
-            async with deadline:
-                return await self._place.run_in_codec_pool(work)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise self._too_late() from None
+            return await self._in_time(self._place.run_in_codec_pool(work))
         except MemoryError as error:
             raise _unavailable(OutOfMemory("no memory for the bytes of a request")) from error
 
@@ -268,10 +264,9 @@ class PictureRequest:
         def on_start() -> None:
             self.http[DISCONNECT_STAGE] = "run"
 
-        deadline = asyncio.timeout(self._parts.settings.request_timeout)
         try:
-            async with deadline:
-                return await self._parts.pipeline.run(
+            return await self._in_time(
+                self._parts.pipeline.run(
                     asked.image,
                     asked.options,
                     place=self._place,
@@ -279,10 +274,7 @@ class PictureRequest:
                     background=asked.background,
                     on_start=on_start,
                 )
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise self._too_late() from None
+            )
         except EngineError as error:
             self._parts.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
@@ -299,6 +291,21 @@ class PictureRequest:
         finally:
             if self._progress.size is not None:
                 self._parts.metrics.input_pixels.observe(math.prod(self._progress.size))
+
+    async def _in_time(self, work: Coroutine[object, object, T]) -> T:
+        """Await work for a request whose body is in, until its deadline.
+
+        Raises:
+            DeadlineExceeded: the deadline has passed.
+        """
+        deadline = asyncio.timeout(self._parts.settings.request_timeout)
+        try:
+            async with deadline:
+                return await work
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise self._too_late() from None
 
     def _too_late(self) -> DeadlineExceeded:
         when = "while the picture was being worked on" if self._progress.running else "before its turn came"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from io import BytesIO
 
 import pytest
 from aiohttp import FormData
@@ -39,6 +40,12 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
     status, body, _ = await service.post(encoded(2000, 1200))
     assert status == 422
     assert "takes more memory than this service has" in json.loads(body)["error"]["message"]
+    # The size of such a file does not stand in its first bytes.
+    assert (await service.post(encoded(300, 200, "TIFF")))[0] == 200
+    assert (await service.post(BytesIO(encoded(2000, 1200, "TIFF"))))[0] == 422
+    assert service.value("stage_duration_seconds_count", stage="decode") == 2, (
+        "the large ones are not decoded"
+    )
     assert (await service.post(LARGE))[0] == 200
     status, _, _ = await service.post(LARGE, path="/process?format=avif")
     assert status == 422, "its encoder takes more"
