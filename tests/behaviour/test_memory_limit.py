@@ -8,8 +8,10 @@ from io import BytesIO
 
 import pytest
 from aiohttp import FormData
+from PIL import Image
 
 from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU
+from service.imaging.header import HEADER_BYTES, read_header
 from tests.support.photos import encoded
 from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
@@ -20,6 +22,20 @@ IDLE = INSPYRENET["fp32"].idle
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr("service.app.memory_limit", lambda: limit)
+
+
+def size_at_its_end(width: int, height: int) -> bytes:
+    """A compressed TIFF: its directory is behind the pixels."""
+    file = BytesIO()
+    with Image.open(BytesIO(encoded(width, height))) as picture:
+        picture.save(file, "TIFF", compression="tiff_lzw")
+    size_unknown = read_header(file.getvalue()[:HEADER_BYTES])
+    assert size_unknown is not None
+    assert size_unknown.size is None
+    return file.getvalue()
+
+
+TIFF, LARGE_TIFF = size_at_its_end(900, 600), size_at_its_end(2000, 1200)
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +57,8 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
     assert status == 422
     assert "takes more memory than this service has" in json.loads(body)["error"]["message"]
     # The size of such a file does not stand in its first bytes.
-    assert (await service.post(encoded(300, 200, "TIFF")))[0] == 200
-    assert (await service.post(BytesIO(encoded(2000, 1200, "TIFF"))))[0] == 422
+    assert (await service.post(BytesIO(TIFF)))[0] == 200
+    assert (await service.post(BytesIO(LARGE_TIFF)))[0] == 422
     assert service.value("stage_duration_seconds_count", stage="decode") == 2, (
         "the large ones are not decoded"
     )
