@@ -85,9 +85,8 @@ class Admission:
         self._model_input_size = model_input_size
         self._clock = clock
         self._returns = ReturnTimes(places=self.capacity, clock=clock, uniform=uniform)
-        self._places: dict[
-            Place, None
-        ] = {}  # those whose bodies are in come last, in the order in which they came in
+        # A set in order: behind the uploads are the places whose bodies are in, as they came in.
+        self._places: dict[Place, None] = {}
         self._probes: set[Place] = set()
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
@@ -227,7 +226,8 @@ class Admission:
             work.options, work.output = options, options.work
         self._check_work(place, complete=True)
         place.state = State.QUEUED
-        self._places[place] = self._places.pop(place, None)
+        if place in self._places:  # it has not been released meanwhile
+            self._places[place] = self._places.pop(place)
 
     # -- what is taken -------------------------------------------------------------------------------------------
 

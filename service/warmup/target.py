@@ -248,11 +248,7 @@ class EngineTarget:
         return LoadError(outcome, reason)
 
     def _set_info(self, info: EngineInfo) -> int:
-        """What is loaded, or settled, is known; returns the pixels of the largest photograph that fits into memory.
-
-        Raises:
-            ConfigurationError: none does.
-        """
+        """What is loaded, or settled, is known; returns the pixels of the largest photograph that fits into memory."""
         self.info = info
         self._metrics.set_engine_info(
             engine=info.engine,
