@@ -153,7 +153,7 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
 
     async def cut_out(data: bytes) -> bytes:
         picture = EncodedPicture(data)
-        parts.admission.memory.check_alone(Work(size=picture.header_size()))
+        parts.admission.memory.check_alone(Work(size=picture.header_size(), options=Options()))
         with parts.admission.probe_place() as place:
             done = await parts.pipeline.run(picture, Options(), place=place, progress=Progress())
         return done.body

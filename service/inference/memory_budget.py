@@ -107,7 +107,7 @@ class MemoryBudget:
 
     def _check(self, needs: MemoryNeeds) -> None:
         self._use(needs, SMALLEST)
-        least = self.bytes_alone(Work(size=SMALLEST))
+        least = self.bytes_alone(_cut_out(SMALLEST))
         if self._limit is not None and least > self._limit:
             references = " beside the largest reference" if self._references else ""
             raise ConfigurationError(
@@ -127,7 +127,7 @@ class MemoryBudget:
         def fits(pixels: int) -> bool:
             supposed = copy(self)
             supposed._use(needs, _photograph(pixels))
-            return supposed._fits_alone(Work(size=_photograph(pixels)))
+            return supposed._fits_alone(_cut_out(_photograph(pixels)))
 
         return _largest(fits, most)
 
@@ -145,7 +145,7 @@ class MemoryBudget:
         self._check(needs)
         largest = self.largest_photograph(needs, most=max_pixels)
         self._use(needs, _photograph(largest))
-        one = self.demand(Work(size=_photograph(max_pixels)), WHOLE_WAY)
+        one = self.demand(_cut_out(_photograph(max_pixels)), WHOLE_WAY)
         if self._limit is not None and self._limit < (full := self._total([one] * places)):
             _log.warning(
                 "the memory limit of this container is below what the settings allow: larger pictures are refused with "
@@ -162,7 +162,7 @@ class MemoryBudget:
         """From now on the engine needs so much, and the canary of probes is the model input of such a photograph."""
         self._needs = needs
         canaries = [self._model_input_size(*largest), *self._references]
-        demands = [self.demand(Work(size=size), WHOLE_WAY) for size in canaries]
+        demands = [self.demand(_cut_out(size), WHOLE_WAY) for size in canaries]
         self._probe = Demand(*map(max, zip(*demands, strict=True)))
 
     # -- pictures ------------------------------------------------------------------------------------------------
@@ -261,6 +261,11 @@ def _finish_bytes(size: Size, behind: int, options: Options) -> int:
         composing += foreground_bytes(pixels)
     answer = compose.channels(options) * pixels
     return max(composing, answer + encode.PEAK_BYTES[options.format] * pixels + answer)
+
+
+def _cut_out(size: Size) -> Work:
+    """What is asked for most."""
+    return Work(size=size, options=Options())
 
 
 def _photograph(pixels: int) -> Size:

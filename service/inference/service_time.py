@@ -14,13 +14,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 from operator import itemgetter
 from statistics import median_low
 
-from service.imaging.options import Options
+from service.imaging.options import Options, Output
 
 REMEMBERED = 5
 """Jobs of one class of sizes that count. Their lower median is used, so that up to two slow ones change nothing."""
@@ -40,6 +40,9 @@ SMOOTHING = 0.3
 
 CONTRADICTION = 2
 """A class that is faster than a smaller one by more than this factor, or slower than a larger one, is out of date."""
+
+LEAST = Options(Output.MASK)
+"""What takes least memory of all that can be asked for."""
 
 
 class Stage(Enum):
@@ -65,8 +68,8 @@ class Work:
     """Name of the picture's format."""
     output: Hashable = None
     """What the answer shows, and in which format."""
-    options: Options = field(default_factory=Options)
-    """What is asked for; the default while it is not known."""
+    options: Options = LEAST
+    """What is asked for; what takes least while it is not known."""
     background: tuple[int, int] | None = None
     """(width, height) of the second picture, if there is one."""
     file_bytes: int = 0

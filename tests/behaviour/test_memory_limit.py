@@ -35,6 +35,7 @@ def size_at_its_end(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+LARGER = encoded(1800, 1250)
 TIFF, LARGE_TIFF = size_at_its_end(900, 600), size_at_its_end(2000, 1200)
 
 
@@ -63,6 +64,8 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
         "the large ones are not decoded"
     )
     assert (await service.post(LARGE))[0] == 200
+    assert (await service.post(LARGER))[0] == 422
+    assert (await service.post(LARGER, path="/process?output=mask"))[0] == 200, "a mask takes less"
     status, _, _ = await service.post(LARGE, path="/process?format=avif")
     assert status == 422, "its encoder takes more"
     two = FormData()

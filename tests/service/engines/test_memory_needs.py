@@ -9,6 +9,7 @@ import pytest
 
 from service.engines.inspyrenet.resize import model_input_size
 from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU, U2NETP, MemoryNeeds, least_needs
+from service.imaging.options import Options
 from service.inference.memory_budget import MemoryBudget
 from service.inference.service_time import Work
 from service.settings import Settings
@@ -48,7 +49,10 @@ def test_the_table_of_the_documentation_follows_from_the_figures(row: str, needs
     [line] = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |")]
     stated = [float(figure) for figure in re.findall(r"([\d.]+) GB", line)]
     sizes = [(1024, 1024), (4000, 3000), (8660, 5773)]
-    expected = [budget(needs, largest=size[0] * size[1]).bytes_alone(Work(size=size)) / 1e9 for size in sizes]
+    expected = [
+        budget(needs, largest=size[0] * size[1]).bytes_alone(Work(size=size, options=Options())) / 1e9
+        for size in sizes
+    ]
     assert stated == pytest.approx(expected, abs=0.06)
 
 

@@ -23,7 +23,7 @@ MEGABYTES = 1_000_000
 
 
 def demand(budget: MemoryBudget, **work: object) -> Demand:
-    return budget.demand(Work(**{"size": MEGAPIXEL} | work), WHOLE_WAY)  # type: ignore[arg-type]
+    return budget.demand(Work(**{"size": MEGAPIXEL, "options": Options()} | work), WHOLE_WAY)  # type: ignore[arg-type]
 
 
 def test_without_a_limit_everything_fits() -> None:
@@ -60,7 +60,7 @@ def test_pictures_in_every_codec_thread_and_that_of_a_probe_count_as_working() -
     one = Demand(held=10_000_000, codec=100_000_000, network=150_000_000)
     for threads in (1, 2, 3):
         budget = memory_budget(limit, threads=threads)
-        probe = budget.demand(Work(size=(64, 64)), WHOLE_WAY)
+        probe = budget.demand(Work(size=(64, 64), options=Options()), WHOLE_WAY)
         free = limit - NEEDS.idle - probe.held - probe.codec
         beside = [one] * 4
         taken = 5 * one.held + one.network + threads * one.codec
@@ -172,7 +172,7 @@ class Machine:
             elif stage is not None:
                 waiting.append(budget.demand(picture.work, {stage}).codec)
         codec = sum(sorted(waiting, reverse=True)[:threads])
-        probe = budget.demand(Work(size=(64, 64)), WHOLE_WAY)
+        probe = budget.demand(Work(size=(64, 64), options=Options()), WHOLE_WAY)
         return FEW.idle + probe.held + held + max(codec + network + probe.codec, codec + probe.network)
 
 
