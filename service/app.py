@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from metrics import Metrics
 from service.engines.inspyrenet.resize import safe_canary_size
+from service.engines.memory_needs import least_needs
 from service.engines.protocol import Engine
 from service.host.cpu import available_cpus
 from service.host.memory import give_back_between_pictures
@@ -46,6 +47,7 @@ from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
 from service.inference.load_preparation import LoadPreparation
+from service.inference.memory_budget import MemoryBudget
 from service.inference.pipeline import Pipeline
 from service.inference.thread_results import in_daemon_thread
 from service.inference.watchdog import watch
@@ -178,7 +180,7 @@ def build_parts(
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         model_input_size=engine.model_input_size,
-        memory_limit=memory_limit(),
+        memory=memory_budget(settings, engine, codec_pool, references),
     )
     device_errors = DeviceErrors(metrics=metrics, admission=admission, lifecycle=lifecycle)
     side = canary_side(settings)
@@ -218,6 +220,23 @@ def build_parts(
         pipeline=Pipeline(engine, max_pixels=settings.max_pixels, device_errors=device_errors),
         target=target,
         supervisor=build_supervisor(settings, target=target, metrics=metrics),
+    )
+
+
+def memory_budget(
+    settings: Settings, engine: Engine, codec_pool: CodecPool, references: ReferenceSet | None
+) -> MemoryBudget:
+    """What fits into the container, as far as it is known before the load."""
+    return MemoryBudget(
+        memory_limit(),
+        model_input_size=engine.model_input_size,
+        codec_threads=codec_pool.threads,
+        engine=settings.engine,
+        least_needs={
+            name: least_needs(name, device=settings.device, precision=settings.precision)
+            for name in ("inspyrenet", "u2netp", "auto")
+        },
+        references=() if references is None else references.sizes,
     )
 
 

@@ -22,7 +22,7 @@ from service.engines.protocol import ConfigurationError, Engine
 from service.host.descriptors import descriptor_limit
 from service.http import connection, platforms
 from service.http.listener import Listener, connection_limit
-from service.http.listening_socket import address_of, advice, listen, remove_socket_file
+from service.http.listening_socket import address_of, advice, listen
 from service.imaging import deflate
 from service.inference.admission import draining
 from service.inference.thread_results import in_daemon_thread
@@ -66,7 +66,6 @@ async def serve(settings: Settings, *, make_app: Callable[[Settings], web.Applic
         return await serve_at(listener, settings, make_app or build_app)
     finally:
         listener.close()
-        remove_socket_file(settings.host)
 
 
 async def serve_at(

@@ -7,6 +7,7 @@ written, so memory is bounded as it is for requests.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import structlog
@@ -15,12 +16,13 @@ from service.batch.problem import system_reason
 from service.batch.results import CannotWrite, WouldReplace
 from service.batch.tasks import NotCutOut, Task
 from service.engines.protocol import EngineError
-from service.errors import ServiceError, Unavailable
+from service.errors import QueueFull, ServiceError, Unavailable
 from service.imaging.mask import BadMask
 from service.imaging.options import Options
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors
-from service.inference.pipeline import EncodedPicture, Pipeline, Progress
+from service.inference.pipeline import EncodedPicture, Pipeline, Progress, join_queue
+from service.inference.place import Place
 from service.inference.thread_results import in_daemon_thread
 
 _log = structlog.get_logger("cut")
@@ -51,6 +53,8 @@ class Cutter:
         self._device_errors = device_errors
         self._options = options
         self._background = background
+        self._next = asyncio.Lock()
+        """Held by the picture that joins the queue next: a large one must not be passed by small ones for ever."""
 
     async def cut(self, task: Task) -> None:
         """Cut one file out.
@@ -82,16 +86,31 @@ class Cutter:
         options, progress = self._options, Progress()
         with self._admission.take_place() as place:
             encoded = EncodedPicture(await in_daemon_thread(task.read, name="read"))
-            self._admission.enqueue(place, options.work)
+            background = None if self._background is None else EncodedPicture(self._background)
+            async with self._next:
+                await self._join_queue(place, encoded, background)
             try:
                 cut_out = await self._pipeline.run(
                     encoded,
                     options,
                     place=place,
                     progress=progress,
-                    background=None if self._background is None else EncodedPicture(self._background),
+                    background=background,
                 )
             except (EngineError, BadMask) as error:
                 self._device_errors.report_picture(error, progress.size)
                 raise
             await in_daemon_thread(partial(task.write, cut_out.body), name="write")
+
+    async def _join_queue(
+        self, place: Place, picture: EncodedPicture, background: EncodedPicture | None
+    ) -> None:
+        """Join the queue as soon as there is memory for this picture beside those that are under way."""
+        while True:
+            freed = self._admission.place_freed()
+            try:
+                await join_queue(self._admission, place, picture, self._options, background=background)
+            except QueueFull:
+                await freed.wait()
+            else:
+                return

@@ -147,12 +147,15 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
     from service.cli.offline import loaded, offline_parts  # noqa: PLC0415 - imports the web server
     from service.imaging.options import Options  # noqa: PLC0415 - imports the codecs
     from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415 - the same
+    from service.inference.service_time import Work  # noqa: PLC0415 - the same
 
     parts = offline_parts(settings, engine)
 
     async def cut_out(data: bytes) -> bytes:
+        picture = EncodedPicture(data)
+        parts.admission.memory.check_alone(Work(size=picture.header_size(), options=Options()))
         with parts.admission.probe_place() as place:
-            done = await parts.pipeline.run(EncodedPicture(data), Options(), place=place, progress=Progress())
+            done = await parts.pipeline.run(picture, Options(), place=place, progress=Progress())
         return done.body
 
     with asyncio.Runner() as runner:

@@ -30,6 +30,7 @@ from service.batch.tasks import FolderTask, NotCutOut
 from service.cli.offline import loaded, offline_parts
 from service.engines.protocol import Engine, EngineError
 from service.errors import Unavailable
+from service.host.running_time import RunningTimeLoop, noticing_suspensions
 from service.imaging.options import Options
 from service.settings import Settings
 from service.version import __version__
@@ -104,7 +105,7 @@ class ClusterWorker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._cannot_start = ""
-        self._loop = asyncio.new_event_loop()
+        self._loop = RunningTimeLoop()
         threading.Thread(target=self._loop.run_forever, name="cut", daemon=True).start()
         try:
             parts = self._prepare()
@@ -143,6 +144,7 @@ class ClusterWorker:
 
     async def _start(self, parts: Parts) -> None:
         self._exits = AsyncExitStack()  # never closed: the process ends with Ray's work
+        self._exits.enter_context(noticing_suspensions())
         await self._exits.enter_async_context(loaded(parts, report=lambda _: None))
         parts.lifecycle.on_drain(
             _end_process

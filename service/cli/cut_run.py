@@ -26,6 +26,7 @@ from service.cli.offline import loaded, offline_parts
 from service.cli.printing import print_error, print_note
 from service.engines.protocol import Engine, EngineError
 from service.errors import Unavailable
+from service.host.running_time import RunningTimeLoop, noticing_suspensions
 from service.imaging.options import Options
 from service.inference.thread_results import in_daemon_thread
 from service.settings import Settings
@@ -106,7 +107,7 @@ class CutRun:
     def _run(self, tasks: Callable[[asyncio.Event], AsyncIterator[Task]]) -> int:
         try:
             parts = offline_parts(self._settings, self._make_engine(self._settings))
-            with asyncio.Runner() as runner:
+            with noticing_suspensions(), asyncio.Runner(loop_factory=RunningTimeLoop) as runner:
                 self.complete = False
                 dropped = runner.run(self._until_ended(tasks, parts))
                 self.complete = not dropped

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from metrics import Metrics
 from service.app import Parts, build_parts, run_threads
+from service.engines.memory_needs import memory_needs
 from service.engines.protocol import Engine, EngineInfo, LoadPhase, ReportLine
 from service.inference.jobs import Kind
 from service.lifecycle import Lifecycle
@@ -55,10 +56,15 @@ async def _load(parts: Parts, report: ReportLine) -> EngineInfo:
         loop.call_soon_threadsafe(parts.preparation.report_progress)
         report(line)
 
+    memory = parts.admission.memory
     await parts.preparation.run(lambda: engine.prepare(report_phase))
+    memory.check_before_load(engine.name)
     info = await parts.device_thread.run(lambda: engine.load(report_phase), kind=Kind.LOAD)
     if not info.settled:
         info = await parts.device_thread.run(engine.settle, kind=Kind.PROBE)
+    memory.engine_settled(
+        memory_needs(info), max_pixels=parts.pipeline.max_pixels, places=parts.admission.capacity
+    )
     report(
         f"{info.engine} is loaded: {info.precision} ({info.precision_reason}); weights: {info.weights_note}"
     )

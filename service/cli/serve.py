@@ -20,7 +20,7 @@ import structlog
 from service import logs, startup
 from service.cli.process_end import end_process
 from service.cli.setting_flags import add_flags, given
-from service.host.running_time import RunningTimeLoop, notice_suspensions
+from service.host.running_time import RunningTimeLoop, noticing_suspensions
 from service.settings import Settings
 from service.settings_reader import load_settings
 from service.tracing.requested import traces_requested
@@ -95,11 +95,11 @@ def serve(
     from service.server import serve as serve_until_stopped  # noqa: PLC0415 - see above
 
     startup.configure_libraries()
-    notice_suspensions()
     runner = asyncio.Runner(loop_factory=RunningTimeLoop)
     try:
         make_app = make_app or partial(build_app, traces=traces)
-        code = runner.run(serve_until_stopped(settings, make_app=make_app))
+        with noticing_suspensions():
+            code = runner.run(serve_until_stopped(settings, make_app=make_app))
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except SystemExit:  # SIGTERM arrived before the server handled it

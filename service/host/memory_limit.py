@@ -21,9 +21,13 @@ def memory_limit(root: Path = ROOT) -> int | None:
     """
     groups = parse_proc_cgroup(read(root / "proc/self/cgroup"))
     mount = root / "sys/fs/cgroup"
-    files = [group / "memory.max" for group in ancestors(mount, groups.get("", "/"))]
-    files += [
-        group / "memory.limit_in_bytes" for group in ancestors(mount / "memory", groups.get("memory", "/"))
-    ]
-    limits = [int(text) for file in files if (text := read(file).strip()).isdecimal()]
+    texts = [read(group / "memory.max") for group in ancestors(mount, groups.get("", "/"))]
+    for group in ancestors(mount / "memory", groups.get("memory", "/")):
+        texts += [read(group / "memory.limit_in_bytes"), _hierarchical_limit(read(group / "memory.stat"))]
+    limits = [int(text) for text in texts if text.strip().isdecimal()]
     return min((limit for limit in limits if 0 < limit < NO_LIMIT), default=None)
+
+
+def _hierarchical_limit(stat: str) -> str:
+    """What version 1 says of the groups above: a container may see only its own, and the smallest limit is above it."""
+    return dict(line.partition(" ")[::2] for line in stat.splitlines()).get("hierarchical_memory_limit", "")

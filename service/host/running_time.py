@@ -10,6 +10,9 @@ A thread looks every ``PERIOD_SECONDS``. If it comes late, it asks the kernel wh
 it waited for a CPU (a busy machine) or for Python's global interpreter lock (another thread holds it) is not a
 suspension. What no such thing explains is. At least ``LATE_SECONDS`` of any gap count as running time, so no mistake
 here can hide for good that a thread hangs.
+
+One thing is not told apart from a suspension: that the kernel made the thread wait for memory, because it was swapped
+out or its control group is over ``memory.high``. The kernel tells this of a group, and not of a thread.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 PERIOD_SECONDS = 0.1
 """From one look to the next."""
@@ -69,14 +72,14 @@ class RunningTime:
         gap = now - moment - LATE_SECONDS - (explained - explained_before)
         self._last = now, explained, suspended + max(0.0, gap)
 
-    def look_forever(self) -> None:
+    def look_until(self, stop: threading.Event) -> None:
         """Look once a period. Returns where the system cannot tell what a thread did: then every second counts."""
         with suppress(OSError, AttributeError):
             explained = explained_seconds()
             try:
-                while True:
+                while not stop.is_set():
                     self.look(explained())
-                    time.sleep(PERIOD_SECONDS)
+                    stop.wait(PERIOD_SECONDS)
             finally:
                 self._last = math.inf, 0.0, self.suspended
 
@@ -109,12 +112,22 @@ def explained_seconds() -> Callable[[], float]:
 
 
 running_seconds = RunningTime()
-"""The running time of this process. Until ``notice_suspensions`` is called, it is ``time.monotonic``."""
+"""The running time of this process. Outside of ``noticing_suspensions`` it is as fast as ``time.monotonic``."""
 
 
-def notice_suspensions() -> None:
-    """Start the thread that looks."""
-    threading.Thread(target=running_seconds.look_forever, name="running time", daemon=True).start()
+@contextmanager
+def noticing_suspensions() -> Iterator[None]:
+    """A thread looks until the end of the context."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=running_seconds.look_until, args=(stop,), name="running time", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=1)
 
 
 async def report_suspensions(

@@ -1,16 +1,21 @@
 """Opens the socket that the service listens on: a TCP port, or a socket file of this machine.
 
-``server`` opens it before anything large is imported, hands it to ``Listener``, and removes the file of a UNIX socket
-at the end. A file is removed only if it is a socket at which nobody listens.
+``server`` opens it before anything large is imported, hands it to ``Listener``, and closes it at the end. The file of a
+UNIX socket goes with it. A file is removed only if it is the socket's own, or a socket at which nobody listens.
+
+Several services may start at one path, and one may start while another ends. So whatever looks at the file and then
+changes it holds a lock on the directory: between the two, no other service changes it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from service.environment_variables import UNIX_SOCKET
 
@@ -40,10 +45,12 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - the library's own signature
     except OSError:
         listener.close()
         raise
-    return _listening(listener)
+    return listener
 
 
 def address_of(listener: socket.socket) -> str:
@@ -52,17 +59,6 @@ def address_of(listener: socket.socket) -> str:
         return f"{UNIX_SOCKET}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def remove_socket_file(host: str) -> None:
-    """Remove the file of a UNIX socket that is closed, unless another process listens there now.
-
-    Args:
-        host: as for ``listen``.
-    """
-    if host.startswith(UNIX_SOCKET):
-        with suppress(OSError):
-            _remove_unused(host.removeprefix(UNIX_SOCKET))
 
 
 def advice(error: OSError | UnicodeError) -> str:
@@ -74,9 +70,59 @@ def advice(error: OSError | UnicodeError) -> str:
     return "choose an address that this user may listen on: a port above 1023, or a socket in a directory of its own"
 
 
-def _listening(listener: socket.socket) -> socket.socket:
+class _SocketAtFile(socket.socket):
+    """A UNIX socket that removes its file when it is closed, unless another one has this name by then."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path = path
+        self._file: tuple[int, int] | None = None
+
+    def bind_to_file(self) -> None:
+        """Create the file; only its owner and its group may connect, from the first moment on."""
+        mask = os.umask(0o777 & ~SOCKET_FILE_MODE)
+        try:
+            self.bind(self._path)
+        finally:
+            os.umask(mask)
+        self._file = _identity(self._path)
+
+    def close(self) -> None:
+        """Also removes the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError), _locked_directory(self._path):
+                if _identity(self._path) == file:
+                    os.unlink(self._path)
+        super().close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Device and inode: two files never have the same ones at the same time, whatever their names."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _locked_directory(path: str) -> Iterator[None]:
+    """No other service looks at, makes or removes a socket file in this directory meanwhile."""
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.listen(BACKLOG)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _listen_at_file(path: str) -> socket.socket:
+    listener = _SocketAtFile(path)
+    try:
+        with _locked_directory(
+            path
+        ):  # until it listens: a socket that does not looks as if it were left behind
+            _remove_unused(path)
+            listener.bind_to_file()
+            listener.listen(BACKLOG)
         listener.setblocking(False)  # noqa: FBT003 - the library's own signature
     except OSError:
         listener.close()
@@ -84,22 +130,8 @@ def _listening(listener: socket.socket) -> socket.socket:
     return listener
 
 
-def _listen_at_file(path: str) -> socket.socket:
-    _remove_unused(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777 & ~SOCKET_FILE_MODE)  # nobody else may connect even for a moment
-    try:
-        listener.bind(path)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    return _listening(listener)
-
-
 def _remove_unused(path: str) -> None:
-    """Remove a socket file that an earlier process has left.
+    """Remove a socket file that an earlier process has left; the directory is locked.
 
     Raises:
         OSError: somebody listens there, or it is no socket.

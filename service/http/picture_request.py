@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -34,7 +34,14 @@ from service.imaging.placement import Box
 from service.imaging.subject import Subject
 from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors, device_lost
-from service.inference.pipeline import CutOut, EncodedPicture, Pipeline, Progress, StageEnd
+from service.inference.pipeline import (
+    CutOut,
+    EncodedPicture,
+    Pipeline,
+    Progress,
+    StageEnd,
+    join_queue,
+)
 from service.inference.place import Place
 from service.settings import Settings
 
@@ -86,6 +93,12 @@ class PictureParts:
     slow_clients: SlowClients
     """Ends the slowest transfer when no place is free."""
 
+    def most_body_bytes(self, http: web.Request) -> int:
+        """What the body of a request may take: its declared length, or the most that is allowed."""
+        if not http.can_read_body:
+            return 0
+        return self.settings.max_upload_bytes if http.content_length is None else http.content_length
+
 
 class PictureHandler:
     """Answers the requests of one contract."""
@@ -100,7 +113,9 @@ class PictureHandler:
         parts = self.parts
         key = await parts.keys.check(http)
         self.contract.check_head(http)
-        with parts.admission.take_place(key=key, make_room=parts.slow_clients.evict_slowest) as place:
+        with parts.admission.take_place(
+            key=key, body_bytes=parts.most_body_bytes(http), make_room=parts.slow_clients.evict_slowest
+        ) as place:
             return await PictureRequest(self.contract, parts, http, place).answer()
 
 
@@ -125,7 +140,11 @@ class PictureRequest:
     async def answer(self) -> web.StreamResponse:
         """Read the body, run the picture, write the answer."""
         asked = await self._contract.receive(self)
-        self._parts.admission.enqueue(self._place, asked.options.work)
+        await self._in_time(
+            join_queue(
+                self._parts.admission, self._place, asked.image, asked.options, background=asked.background
+            )
+        )
         cut_out = await self._run(asked)
         return await self._respond(await self._contract.render(self, cut_out), cut_out)
 
@@ -195,7 +214,9 @@ class PictureRequest:
 
         Raises:
             BadAddress, DownloadFailed, TooLarge: as ``RemotePictures.fetch``; it also fails if it takes too long.
+            QueueFull: there is no memory for it.
         """
+        self._parts.admission.body_grows(self._place, max_bytes)
         watch, arrived = HeaderWatch(on_header), 0
 
         def on_bytes(buffer: BytesIO) -> None:
@@ -230,14 +251,8 @@ class PictureRequest:
             Unavailable: there was not enough memory for it.
             Exception: what ``work`` raises.
         """
-        deadline = asyncio.timeout(self._parts.settings.request_timeout)
         try:
-            async with deadline:
-                return await self._place.run_in_codec_pool(work)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise self._too_late() from None
+            return await self._in_time(self._place.run_in_codec_pool(work))
         except MemoryError as error:
             raise _unavailable(OutOfMemory("no memory for the bytes of a request")) from error
 
@@ -249,10 +264,9 @@ class PictureRequest:
         def on_start() -> None:
             self.http[DISCONNECT_STAGE] = "run"
 
-        deadline = asyncio.timeout(self._parts.settings.request_timeout)
         try:
-            async with deadline:
-                return await self._parts.pipeline.run(
+            return await self._in_time(
+                self._parts.pipeline.run(
                     asked.image,
                     asked.options,
                     place=self._place,
@@ -260,10 +274,7 @@ class PictureRequest:
                     background=asked.background,
                     on_start=on_start,
                 )
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise self._too_late() from None
+            )
         except EngineError as error:
             self._parts.device_errors.report_picture(error, self._progress.size)
             raise _unavailable(error) from error
@@ -280,6 +291,21 @@ class PictureRequest:
         finally:
             if self._progress.size is not None:
                 self._parts.metrics.input_pixels.observe(math.prod(self._progress.size))
+
+    async def _in_time(self, work: Coroutine[object, object, T]) -> T:
+        """Await work for a request whose body is in, until its deadline.
+
+        Raises:
+            DeadlineExceeded: the deadline has passed.
+        """
+        deadline = asyncio.timeout(self._parts.settings.request_timeout)
+        try:
+            async with deadline:
+                return await work
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise self._too_late() from None
 
     def _too_late(self) -> DeadlineExceeded:
         when = "while the picture was being worked on" if self._progress.running else "before its turn came"

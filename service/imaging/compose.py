@@ -55,6 +55,47 @@ _BLUR_REACH = 64
 """Pixels to each side that a blurred pixel depends on: more than half of 91."""
 
 
+def channels(options: Options) -> int:
+    """Of the answer."""
+    if options.output is Output.MASK:
+        return 1
+    return 4 if options.output is Output.RGBA or options.opacity < 255 else 3
+
+
+def needs_foreground(options: Options) -> bool:
+    """Whether the colours of the foreground alone are estimated."""
+    clean = options.clean_edges or options.output in (Output.RGBA, Output.BACKGROUND) or options.opacity < 255
+    return (
+        clean
+        and options.threshold is None
+        and options.output not in (Output.MASK, Output.BLUR, Output.OVERLAY)
+    )
+
+
+def peak_bytes(options: Options, pixels: int, behind: int = 0) -> int:
+    """The most memory that ``compose`` takes beside its input and ``foreground``, whatever the input's transparency is.
+
+    Args:
+        options: what the answer looks like.
+        pixels: of the answer.
+        behind: pixels of the second picture.
+    """
+    match options.output:
+        case Output.MASK:
+            each = 1
+        case Output.OVERLAY | Output.BLUR:
+            each = 6
+        case _:
+            # The mask, and for a flat background a copy of the colours from which the ground is taken off.
+            each = (
+                channels(options)
+                + (4 if needs_foreground(options) else 0)
+                + (3 if channels(options) == 3 else 0)
+            )
+    framed = options.depends_on_subject or options.longest_side is not None or options.most_pixels is not None
+    return (each + (8 if framed else 0)) * pixels + behind // 16 + (13 << 20)
+
+
 def compose(
     picture: Picture,
     alpha: Alpha,

@@ -115,6 +115,20 @@ def place(size: Size, subject: Box | None, options: Options) -> Placement:
     return _reduced(canvas, source, _relative(source, shown), options)
 
 
+def most_answer_pixels(size: Size, options: Options) -> int:
+    """Pixels of the largest answer that these options can make of such an input, wherever its subject is."""
+    if not options.depends_on_subject:
+        return math.prod(reduced_size(size, options))
+    width, height = size
+    if options.crop is not None and options.output not in (Output.BLUR, Output.OVERLAY):
+        around = _with_margin(Box(0, 0, *size), options.crop)
+        width, height = max(width, round(around.width)), max(height, round(around.height))
+    if options.longest_side is not None:
+        width, height = min(width, options.longest_side), min(height, options.longest_side)
+    pixels = width * height
+    return pixels if options.most_pixels is None else min(pixels, options.most_pixels)
+
+
 def reduced_size(size: Size, options: Options) -> Size:
     """The size of an answer that would have this size, after ``longest_side`` and ``most_pixels``."""
     width, height = size

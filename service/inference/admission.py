@@ -15,18 +15,20 @@ Everything runs in the event loop's thread, so there are no locks.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
+from service.imaging.options import Options
 from service.imaging.placement import Size
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
-from service.inference.memory_budget import MemoryBudget
-from service.inference.place import Place, State
+from service.inference.memory_budget import Demand, MemoryBudget
+from service.inference.place import WHOLE_WAY, Place, State
 from service.inference.return_times import ReturnTimes
 from service.inference.service_time import ServiceTimes, Stage, Work
 from service.inference.too_slow import TooSlow
@@ -55,7 +57,7 @@ class Admission:
         queue_size: requests that may hold a place besides the one that runs.
         request_timeout: seconds; a request is refused if its expected wait and work exceed ``HEADROOM`` of it.
         model_input_size: the engine's; (width, height) of a picture -> that of the model input.
-        memory_limit: bytes that the process may take; None without a limit.
+        memory: what fits into the container.
         clock: monotonic seconds.
         uniform: a random number between 0 and 1, for the spread of ``Retry-After``.
     """
@@ -68,14 +70,14 @@ class Admission:
         queue_size: int,
         request_timeout: float,
         model_input_size: Callable[[int, int], Size],
-        memory_limit: int | None = None,
+        memory: MemoryBudget,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.queue_size = queue_size
         self.capacity = queue_size + 1
         self.times = ServiceTimes()
-        self.memory = MemoryBudget(memory_limit, model_input_size=model_input_size)
+        self.memory = memory
         self._device_thread = device_thread
         self._codec_pool = codec_pool
 
@@ -83,7 +85,8 @@ class Admission:
         self._model_input_size = model_input_size
         self._clock = clock
         self._returns = ReturnTimes(places=self.capacity, clock=clock, uniform=uniform)
-        self._places: set[Place] = set()
+        # A set in order: behind the uploads are the places whose bodies are in, as they came in.
+        self._places: dict[Place, None] = {}
         self._probes: set[Place] = set()
         self._refusal: Callable[[], ServiceError] | None = None
         self._refuses_for_good = False
@@ -96,17 +99,21 @@ class Admission:
             clock=clock,
         )
         self._drain_until: float | None = None
+        self._freed = asyncio.Event()
 
-    def take_place(self, *, key: Hashable = None, make_room: Callable[[], None] = lambda: None) -> Place:
+    def take_place(
+        self, *, key: Hashable = None, body_bytes: int = 0, make_room: Callable[[], None] = lambda: None
+    ) -> Place:
         """Take a place at once; use it as a context manager.
 
         Args:
+            body_bytes: the most that its body takes while it comes in.
             key: whose request it is; with the same API key the same. None if no keys are configured.
             make_room: called if every place is taken and the request would otherwise be served; it may free one.
 
         Raises:
-            QueueFull: no place is free, or the work that waits already would outlast the deadline, or the key holds
-                its share of the places while another key waits.
+            QueueFull: no place is free, or the work that waits already would outlast the deadline, or there is no
+                memory for the body, or the key holds its share of the places while another key waits.
             Draining: the service is ending and the work would not fit the grace.
             Unavailable: the engine cannot serve; the error is the one given to ``refuse``.
         """
@@ -117,13 +124,15 @@ class Admission:
         typical = self.times.expected_total(Work())
         own = typical if self.full or self._drain_until is not None else 0.0
         self._check_wait(key, self.expected_wait, own)
-        if self.full:
+        if self.full or not self._has_memory(Demand(body_bytes)):
             make_room()
         if self.full:
             raise QueueFull(
                 "Every place in the queue is taken. Wait as long as Retry-After says, then send it again.",
                 retry_after=self._return_time(key),
             )
+        if not self._has_memory(Demand(body_bytes)):
+            raise self._no_memory(key)
         place = Place(
             codec_pool=self._codec_pool,
             device_thread=self._device_thread,
@@ -133,7 +142,8 @@ class Admission:
             on_seconds=self.times.note,
             key=key,
         )
-        self._places.add(place)
+        place.work.file_bytes = body_bytes
+        self._places[place] = None
         self._returns.served(key)
         return place
 
@@ -157,6 +167,20 @@ class Admission:
         self._probes.add(place)
         return place
 
+    def body_grows(self, place: Place, body_bytes: int) -> None:
+        """More of the request's body comes in from elsewhere.
+
+        Raises:
+            QueueFull: there is no memory for it.
+        """
+        if not self._has_memory(Demand(place.work.file_bytes + body_bytes), besides=place):
+            raise self._no_memory(place.key)
+        place.work.file_bytes += body_bytes
+
+    def size_read(self, place: Place, size: Size) -> None:
+        """The size of the picture is known; it counts from ``enqueue`` on."""
+        self._note_size(place, *size)
+
     def header_read(self, place: Place, input_format: str, size: Size | None) -> None:
         """The header of the picture is there: from now on its size is known, if the header says it.
 
@@ -176,20 +200,34 @@ class Admission:
             self._note_size(place, *size)
             self._check_work(place, complete=False)
 
-    def enqueue(self, place: Place, output: Hashable = None) -> None:
+    def enqueue(
+        self,
+        place: Place,
+        options: Options | None = None,
+        *,
+        background: Size | None = None,
+        file_bytes: int = 0,
+    ) -> None:
         """The body has arrived: the request joins the queue.
 
         Args:
             place: held by the request.
-            output: what the answer shows and in which format; answers of one kind take the same time a pixel.
+            options: what is asked for.
+            background: the size of the second picture, if there is one.
+            file_bytes: of its pictures.
 
         Raises:
             BadDimensions, QueueFull, Draining, Unavailable: as ``header_read``, and if the engine cannot serve.
         """
         self._check_refusal()
-        place.work.output = output
+        work = place.work
+        work.file_bytes, work.background = file_bytes, background
+        if options is not None:
+            work.options, work.output = options, options.work
         self._check_work(place, complete=True)
         place.state = State.QUEUED
+        if place in self._places:  # it has not been released meanwhile
+            self._places[place] = self._places.pop(place)
 
     # -- what is taken -------------------------------------------------------------------------------------------
 
@@ -302,6 +340,10 @@ class Admission:
         if not self._device_thread.gate_open:
             self.abandon(draining)
 
+    def place_freed(self) -> asyncio.Event:
+        """Set as soon as a place is given back from now on."""
+        return self._freed
+
     def abandon(self, make_error: Callable[[], ServiceError]) -> None:
         """End every request whose answer is not yet being written with this error."""
         for place in tuple(self._places):
@@ -337,7 +379,9 @@ class Admission:
             self._check_work(place, complete=True, wait=self._wait_behind(ahead))
 
     def _place_freed(self, place: Place) -> None:
-        self._places.discard(place)
+        self._places.pop(place, None)
+        self._freed.set()
+        self._freed = asyncio.Event()
         if place.work.tried:
             self._too_slow.trial_ended(place.worked_seconds)
 
@@ -369,29 +413,35 @@ class Admission:
 
     def _check_memory(self, place: Place) -> None:
         """Whether the picture fits into memory, alone and beside those that are there already."""
-        if place.work.size is None:
-            return
-        self.memory.check_alone(place.work.size)
-        others = [
-            other.work.size
-            for other in self._places
-            if other is not place and other.state is not State.UPLOADING and other.work.size is not None
-        ]
-        if not self.memory.fits_beside(place.work.size, others):
-            raise QueueFull(
-                "The pictures that wait already leave no memory for this one. Wait as long as Retry-After says, then "
-                "send it again.",
-                retry_after=self._return_time(place.key),
-            )
+        self.memory.check_alone(place.work)
+        if not self._has_memory(self.memory.demand(place.work, place.ahead or WHOLE_WAY), besides=place):
+            raise self._no_memory(place.key)
+
+    def _has_memory(self, demand: Demand, *, besides: Place | None = None) -> bool:
+        """Whether this much fits beside all pictures that are there; ``besides`` is its own place, if it has one."""
+        others = (self.memory.demand(it.work, it.ahead) for it in self._places if it is not besides)
+        return self.memory.fits(demand, others)
+
+    def _no_memory(self, key: Hashable) -> QueueFull:
+        return QueueFull(
+            "The pictures that wait already leave no memory for this one. Wait as long as Retry-After says, then send "
+            "it again.",
+            retry_after=self._return_time(key),
+        )
 
     def _refuse_what_does_not_fit(self) -> None:
-        """The engine is loaded, and what it needs is known: of those that waited for it, some may be too large."""
-        for place in tuple(self._places):
-            if place.state is State.QUEUED and place.work.size is not None:
-                try:
-                    self.memory.check_alone(place.work.size)
-                except ServiceError as error:
-                    place.interrupt(partial(_same, error))
+        """What the engine needs is known now: of those that waited for it, the first that fit stay."""
+        demands = {place: self.memory.demand(place.work, place.ahead) for place in self._places}
+        kept = [demand for place, demand in demands.items() if place.state is not State.QUEUED]
+        for place in [place for place in demands if place.state is State.QUEUED]:
+            try:
+                self.memory.check_alone(place.work)
+                if not self.memory.fits(demands[place], kept):
+                    raise self._no_memory(place.key)
+            except ServiceError as error:
+                place.interrupt(partial(_same, error))
+            else:
+                kept.append(demands[place])
 
     def _check_wait(self, key: Hashable, wait: float, own: float, *, trial: bool = False) -> None:
         """Whether the work ahead and ``own`` seconds of work fit the deadline, or the grace while draining."""

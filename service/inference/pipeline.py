@@ -19,12 +19,14 @@ from service.engines.protocol import Engine, EngineError, EngineInfo, Mask, OutO
 from service.errors import BadDimensions, NoSubject, ServiceError
 from service.host.out_of_memory import says_no_memory
 from service.imaging import compose, decode, encode
+from service.imaging.header import HEADER_BYTES, read_header
 from service.imaging.mask import check_mask, keep_only
 from service.imaging.options import Options
 from service.imaging.picture import Picture, Pixels
 from service.imaging.placement import Placement, Size, reduced_size, region_box
 from service.imaging.placement import place as placed
 from service.imaging.subject import Subject, measure
+from service.inference.admission import Admission
 from service.inference.device_errors import DeviceErrors
 from service.inference.jobs import JobEnd
 from service.inference.place import Place
@@ -49,6 +51,23 @@ class EncodedPicture:
         """Whether no other such picture may be decoded at the same time; the file's first bytes tell."""
         return self._data is not None and decode.decodes_alone(self._data)
 
+    def __len__(self) -> int:
+        """How many they are; 0 once they are taken."""
+        return len(self._data or b"")
+
+    def header_size(self) -> Size | None:
+        """The size that the first bytes say; None if they do not say it."""
+        header = read_header((self._data or b"")[:HEADER_BYTES])
+        return None if header is None else header.size
+
+    def size(self) -> Size:
+        """The size of the upright picture, from whatever part of the file says it; takes too long for the event loop.
+
+        Raises:
+            ServiceError: as ``upright_size``.
+        """
+        return decode.upright_size(self._data or b"")
+
     def take(self) -> bytes:
         """The bytes; this object no longer refers to them.
 
@@ -59,6 +78,39 @@ class EncodedPicture:
         if data is None:
             raise RuntimeError("the picture was taken before")
         return data
+
+
+async def join_queue(
+    admission: Admission,
+    place: Place,
+    image: EncodedPicture,
+    options: Options,
+    *,
+    background: EncodedPicture | None = None,
+) -> None:
+    """The body of a request is in: tell admission what it holds and what is asked for.
+
+    Under a memory limit no picture may be let in whose size nobody knows. So where its first bytes do not say it, a
+    codec thread looks for it; no pixel is decoded.
+
+    Raises:
+        ServiceError: as ``Admission.enqueue``, and if the size of a picture cannot be read.
+    """
+
+    async def size_of(picture: EncodedPicture) -> Size | None:
+        size = picture.header_size()
+        if size is None and admission.memory.is_limited:
+            size = await place.run_in_codec_pool(picture.size)
+        return size
+
+    if place.work.size is None and (size := await size_of(image)) is not None:
+        admission.size_read(place, size)
+    admission.enqueue(
+        place,
+        options,
+        background=None if background is None else await size_of(background),
+        file_bytes=len(image) + (0 if background is None else len(background)),
+    )
 
 
 class StageEnd(NamedTuple):
@@ -177,7 +229,7 @@ class Pipeline:
 
     def __init__(self, engine: Engine, *, max_pixels: int, device_errors: DeviceErrors) -> None:
         self._engine = engine
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._device_errors = device_errors
 
     async def run(
@@ -261,11 +313,12 @@ class Pipeline:
             stage=Stage.FINISH,
             on_end=partial(progress.job_ended, finishing),
         )
+        place.work.file_bytes = len(body)
         return CutOut(body, options.format.content_type, made_by, size, subject, mask.confidence)
 
     def _decode(self, sent: _Sent, options: Options) -> _Decoded:
         """Decode what was sent, and refuse what can never become an answer before the device works for it."""
-        picture = decode.decode(sent.image.take(), max_pixels=self._max_pixels)
+        picture = decode.decode(sent.image.take(), max_pixels=self.max_pixels)
         decoded = _Decoded(picture, None)
         if not options.depends_on_subject:
             encode.check_output_size(*reduced_size(decoded.size, options), options.format)
@@ -274,7 +327,7 @@ class Pipeline:
         if sent.background is None:
             return decoded
         try:
-            return _Decoded(picture, decode.decode(sent.background.take(), max_pixels=self._max_pixels))
+            return _Decoded(picture, decode.decode(sent.background.take(), max_pixels=self.max_pixels))
         except ServiceError as error:
             raise type(error)(f"The background cannot be used. {error.message}") from error
 
@@ -311,10 +364,10 @@ class Pipeline:
             raise NoSubject("No subject was found in the picture: nothing in it stands out from the rest.")
         placement = placed(decoded.size, subject.box, options)
         width, height = placement.canvas
-        if width * height > self._max_pixels:
+        if width * height > self.max_pixels:
             raise BadDimensions(
                 f"With this margin the answer would be {width} x {height} = {width * height} pixels; at most "
-                f"{self._max_pixels} are allowed. Ask for a smaller margin, or for a size."
+                f"{self.max_pixels} are allowed. Ask for a smaller margin, or for a size."
             )
         encode.check_output_size(width, height, options.format)
         return subject, placement

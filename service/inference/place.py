@@ -38,6 +38,10 @@ class State(Enum):
     """It has ended. A thread that still works for it keeps the place taken until it ends too."""
 
 
+WHOLE_WAY = frozenset(Stage)
+AFTER_DECODING = frozenset({Stage.INFER, Stage.FINISH})
+
+
 class _Thread(Enum):
     CODEC = auto()
     DEVICE = auto()
@@ -146,6 +150,21 @@ class Place:
         """Whether its job is still ahead of, or in, the device thread, so that others have to wait for it."""
         return self.state is State.QUEUED or self._working is _Thread.DEVICE
 
+    @property
+    def ahead(self) -> frozenset[Stage]:
+        """The stages that its picture has not passed, the present one included; none while its body is on the way."""
+        match self.state, self._working:
+            case State.QUEUED, _:
+                return AFTER_DECODING if self.decoded else WHOLE_WAY
+            case (State.FINISHING, _):
+                return frozenset({Stage.FINISH})
+            case _, _Thread.DEVICE:
+                return frozenset({Stage.INFER})
+            case _, _Thread.CODEC:
+                return frozenset({Stage.FINISH if self.decoded else Stage.DECODE})
+            case _:
+                return frozenset()
+
     def interrupt(self, make_error: Callable[[], ServiceError]) -> None:
         """End the request with this error instead of a picture; does nothing once its answer is being written.
 
@@ -173,6 +192,7 @@ class Place:
             ServiceError: it is refused by its size, which is now certain.
         """
         self.decoded = True
+        self.work.file_bytes = 0
         self._on_size(self, width, height)
 
     async def run_in_codec_pool(

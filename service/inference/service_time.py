@@ -20,6 +20,8 @@ from math import inf
 from operator import itemgetter
 from statistics import median_low
 
+from service.imaging.options import Options, Output
+
 REMEMBERED = 5
 """Jobs of one class of sizes that count. Their lower median is used, so that up to two slow ones change nothing."""
 
@@ -38,6 +40,9 @@ SMOOTHING = 0.3
 
 CONTRADICTION = 2
 """A class that is faster than a smaller one by more than this factor, or slower than a larger one, is out of date."""
+
+LEAST = Options(Output.MASK)
+"""What takes least memory of all that can be asked for."""
 
 
 class Stage(Enum):
@@ -63,6 +68,12 @@ class Work:
     """Name of the picture's format."""
     output: Hashable = None
     """What the answer shows, and in which format."""
+    options: Options = LEAST
+    """What is asked for; what takes least while it is not known."""
+    background: tuple[int, int] | None = None
+    """(width, height) of the second picture, if there is one."""
+    file_bytes: int = 0
+    """What is held beside pixels: what it sends or may send, until that is decoded; in the end, the answer."""
     tried: bool = False
     """Whether it is let in although it looks too slow for its deadline, to measure it again."""
 

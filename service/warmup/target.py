@@ -176,14 +176,10 @@ class EngineTarget:
         loaded = False
         try:
             info = await self._load(stopwatch, report)
-            # While the precision is open, it may still be the one that needs less.
-            self._admission.memory.check_engine(
-                memory_needs(info if info.settled else replace(info, precision="bf16"))
-            )
+            largest = self._set_info(info)
             loaded = True
         except ConfigurationError as error:
-            _log.critical("cannot start", error=str(error))
-            self._lifecycle.fail(str(error), exit_code=2)
+            self._cannot_start(error)
             raise self._load_failed(Outcome.ERROR, error) from error
         except WeightsUnavailable as error:
             raise self._load_failed(Outcome.WEIGHTS_UNAVAILABLE, error) from error
@@ -197,7 +193,6 @@ class EngineTarget:
             raise self._load_failed(Outcome.ERROR, error) from error
         finally:
             resume_garbage_collection(keep=loaded)
-        largest = self._set_info(info)
         real = real_size(self._engine.model_input_size, max_pixels=largest)
         self._canaries.forget()
         self._canaries.keep(real)
@@ -222,6 +217,7 @@ class EngineTarget:
             loop.call_soon_threadsafe(report, phase.value, detail)
 
         await self._preparation.run(lambda: self._prepare(phase_began))
+        self._admission.memory.check_before_load(self._engine.name)
         info = await self._device_thread.run(lambda: self._engine.load(phase_began), kind=Kind.LOAD)
         if self._references is not None:
             self._references.check_engine(info)
@@ -234,6 +230,10 @@ class EngineTarget:
         if self._references is not None:
             self._references.verify()
         self._engine.prepare(phase_began)
+
+    def _cannot_start(self, error: ConfigurationError) -> None:
+        _log.critical("cannot start", error=str(error))
+        self._lifecycle.fail(str(error), exit_code=2)
 
     def _load_failed(self, outcome: Outcome, error: Exception) -> LoadError:
         self._admission.refuse(
@@ -260,12 +260,12 @@ class EngineTarget:
             precision_reason=info.precision_reason,
             weights_hash=info.weights_hash,
         )
-        largest = self._admission.memory.engine_loaded(
-            memory_needs(info),
-            max_pixels=self._max_pixels,
-            places=self._admission.capacity,
-            announce=info.settled,
-        )
+        memory, needs = self._admission.memory, memory_needs(info)
+        if (
+            info.settled
+        ):  # until then it may still become the one that needs less, and no client's picture runs
+            memory.engine_settled(needs, max_pixels=self._max_pixels, places=self._admission.capacity)
+        largest = memory.largest_photograph(needs, most=self._max_pixels)
         self._metrics.largest_photograph_pixels.set(largest)
         return largest
 
@@ -287,6 +287,9 @@ class EngineTarget:
     async def _probe(self, subject: Subject, on_running: Callable[[bool], None], span: Span) -> ProbeReport:
         try:
             return await self._prove(subject, on_running, span)
+        except ConfigurationError as error:
+            self._cannot_start(error)
+            raise self._probe_failed(Outcome.ERROR, error) from error
         except EngineError as error:
             self._device_errors.report(error)
             raise self._probe_failed(_outcome(error), error) from error

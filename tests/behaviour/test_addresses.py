@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from service.cli.commands import main
-from service.http.listening_socket import address_of, advice, listen, remove_socket_file
+from service.http.listening_socket import address_of, advice, listen
 from service.server import serve
 from service.settings import Settings
 from tests.support.photos import encoded
@@ -70,13 +72,48 @@ def test_a_socket_at_which_somebody_listens_and_a_file_that_is_no_socket_are_lef
         with pytest.raises(OSError, match="in use") as caught:
             listen(host, 0)
         assert "stop the program" in advice(caught.value)
-        remove_socket_file(host)
         assert address_of(other) == host
         assert (tmp_path / "taken.sock").exists()
-    remove_socket_file(host)
     assert os.listdir(tmp_path) == []
     (tmp_path / "taken.sock").write_text("not a socket")
     with pytest.raises(OSError, match="no socket"):
         listen(host, 0)
     with pytest.raises(FileNotFoundError):
         listen(f"unix:{tmp_path}/missing/folder.sock", 0)
+
+
+def test_a_socket_that_does_not_listen_yet_is_not_taken_for_one_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another service starts at the same path between ``bind`` and ``listen``: it must wait, and then be refused."""
+    host, answers = f"unix:{tmp_path}/one.sock", []
+
+    def start_another() -> None:
+        try:
+            answers.append(listen(host, 0))
+        except OSError as error:
+            answers.append(error.errno)
+
+    another = threading.Thread(target=start_another)
+    bind = socket.socket.bind
+
+    def bind_and_wait(self: socket.socket, address: str) -> None:
+        bind(self, address)
+        if not another.ident:
+            another.start()
+            another.join(0.3)  # without a lock it has ended by then, and the path is its own
+
+    monkeypatch.setattr(socket.socket, "bind", bind_and_wait)
+    with listen(host, 0):
+        another.join(10)
+        assert answers == [errno.EADDRINUSE]
+
+
+def test_a_file_that_has_become_anothers_is_left_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "one.sock"
+    first = listen(f"unix:{path}", 0)
+    path.unlink()
+    with listen(f"unix:{path}", 0):
+        first.close()
+        assert path.exists()
+    assert not path.exists()

@@ -83,6 +83,11 @@ class ReferenceSet:
         """The names of the references, in the order of the manifest."""
         return tuple(self._references)
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of each, in the same order."""
+        return tuple(reference.size for reference in self._references.values())
+
     def gate(self, gate: Gate) -> tuple[str, ...]:
         """The names of the references that the first ``ready`` after a load waits for."""
         return {"none": (), "first": self.names[:1], "all": self.names}[gate]

@@ -17,6 +17,7 @@ from PIL import Image
 from service.batch import ledger
 from service.batch.ledger import Ledger
 from service.cli import commands, cut
+from service.engines.memory_needs import INSPYRENET
 from service.engines.protocol import (
     RGB,
     Alpha,
@@ -298,6 +299,27 @@ def test_an_engine_that_fails_on_one_picture_does_not_stop_the_others(
     assert len(results()) == 1
     assert "no memory for this one" in capsys.readouterr().err
     assert Run("in/sub", "--to", "out").pictures == 1
+
+
+def test_under_a_memory_limit_a_picture_that_cannot_fit_is_named_and_the_others_take_turns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for one of a megapixel at a time."""
+    monkeypatch.setattr("service.app.memory_limit", lambda: INSPYRENET["fp32"].idle + 70_000_000)
+    Path("many").mkdir()
+    Path("many/large.png").write_bytes(photos.encoded(2000, 1500))
+    for number in range(5):
+        Path(f"many/{number}.png").write_bytes(photos.encoded(1000, 1000))
+    assert Run("many", "--to", "out", on_size=lambda width, height: (64, 64)).code == 1
+    assert len(results()) == 5
+    said = capsys.readouterr().err
+    assert (
+        "error: many/large.png: A picture of 2000 x 1500 pixels takes more memory than this service has."
+        in said
+    )
+    monkeypatch.setattr("service.app.memory_limit", lambda: 1 << 28)
+    assert Run("many", "--to", "out", "--device", "cpu").code == 2
+    assert "the memory limit of this container is 0.3 GB" in capsys.readouterr().err
 
 
 def test_an_unusable_mask_is_an_error_of_its_picture(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,23 @@ def test_after_a_signal_what_is_under_way_is_finished_and_nothing_begins(
     assert len(results()) == 40
 
 
+def test_a_run_notices_when_it_is_suspended_until_its_end() -> None:
+    """``test_running_time.py`` tests the clock itself."""
+    seen: set[bool] = set()
+
+    def somebody_looks() -> bool:
+        return any(thread.name == "running time" for thread in threading.enumerate())
+
+    def infer(image: RGB) -> Alpha:
+        seen.add(somebody_looks())
+        return disc(image)
+
+    add("0.png")
+    assert run(on_infer=infer) == 0
+    assert seen == {True}
+    assert not somebody_looks()
+
+
 def test_a_second_signal_drops_what_is_under_way() -> None:
     add(*(f"{count}.png" for count in range(10)))
     release = threading.Event()

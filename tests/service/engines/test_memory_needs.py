@@ -3,36 +3,82 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
 from service.engines.inspyrenet.resize import model_input_size
-from service.engines.memory_needs import INSPYRENET, U2NETP, MemoryNeeds
+from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU, U2NETP, MemoryNeeds, least_needs
+from service.imaging.options import Options
+from service.inference.memory_budget import MemoryBudget
+from service.inference.service_time import Work
 from service.settings import Settings
 from tests.support.programs import ROOT
 
-TABLE = (ROOT / "docs" / "memory.md").read_text()
+TEXT = (ROOT / "docs" / "memory.md").read_text()
+ROWS = [
+    ("InSPyReNet, `fp32`", INSPYRENET["fp32"]),
+    ("InSPyReNet, `bf16`", INSPYRENET["bf16"]),
+    ("u2netp", U2NETP),
+]
+MOST = Settings().max_pixels
 
 
-@pytest.mark.parametrize(
-    ("row", "needs"),
-    [
-        ("InSPyReNet, `fp32`", INSPYRENET["fp32"]),
-        ("InSPyReNet, `bf16`", INSPYRENET["bf16"]),
-        ("u2netp", U2NETP),
-    ],
-)
-def test_the_table_of_the_documentation_follows_from_the_figures(row: str, needs: MemoryNeeds) -> None:
-    [line] = [line for line in TABLE.splitlines() if line.startswith(f"| {row} |")]
-    stated = [float(figure) for figure in re.findall(r"([\d.]+) GB", line)]
-    expected = []
-    for width, height in ((1024, 1024), (4000, 3000), (8660, 5773)):
-        model = model_input_size(
-            width,
-            height,
+def budget(needs: MemoryNeeds, *, limit: int | None = None, largest: int = MOST) -> MemoryBudget:
+    """The budget of a machine with two cores."""
+    made = MemoryBudget(
+        limit,
+        model_input_size=(lambda *_: (320, 320))
+        if needs is U2NETP
+        else partial(
+            model_input_size,
             resize="dynamic",
             base_size=(1024, 1024),
             max_model_pixels=Settings().max_model_pixels,
-        )
-        expected.append(needs.bytes_for(width * height, model[0] * model[1]) / 1e9)
+        ),
+        codec_threads=2,
+        engine="one",
+        least_needs={"one": needs},
+    )
+    made.engine_settled(needs, max_pixels=largest, places=1)
+    return made
+
+
+@pytest.mark.parametrize(("row", "needs"), ROWS)
+def test_the_table_of_the_documentation_follows_from_the_figures(row: str, needs: MemoryNeeds) -> None:
+    [line] = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |")]
+    stated = [float(figure) for figure in re.findall(r"([\d.]+) GB", line)]
+    sizes = [(1024, 1024), (4000, 3000), (8660, 5773)]
+    expected = [
+        budget(needs, largest=size[0] * size[1]).bytes_alone(Work(size=size, options=Options())) / 1e9
+        for size in sizes
+    ]
     assert stated == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("gib", [1, 2, 3, 4, 6])
+def test_the_table_of_limits_follows_from_the_figures(gib: int) -> None:
+    [line] = [line for line in TEXT.splitlines() if line.startswith(f"| {gib} GiB |")]
+    for cell, (_, needs) in zip(line.split("|")[2:-1], ROWS, strict=True):
+        if "not start" in cell:
+            assert needs.idle > (gib << 30) - 40_000_000
+        else:
+            found = budget(needs, limit=gib << 30).largest_photograph(needs, most=MOST)
+            assert float(cell) == pytest.approx(found / 1e6, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "precision", "least"),
+    [
+        ("u2netp", "cpu", "fp32", U2NETP),
+        ("auto", "cpu", "fp32", U2NETP),
+        ("inspyrenet", "cpu", "fp32", INSPYRENET["fp32"]),
+        ("inspyrenet", "cpu", "bf16", INSPYRENET["bf16"]),
+        ("inspyrenet", "cuda:1", "auto", INSPYRENET_ON_GPU),
+        ("inspyrenet", "auto", "fp32", INSPYRENET_ON_GPU),
+    ],
+)
+def test_before_the_load_the_least_counts_that_the_settings_allow(
+    engine: str, device: str, precision: str, least: MemoryNeeds
+) -> None:
+    assert least_needs(engine, device=device, precision=precision) == least

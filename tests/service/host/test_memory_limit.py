@@ -37,6 +37,14 @@ NONE_V1 = "9223372036854771712\n"
             },
             4000,
         ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/docker/abc\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": NONE_V1,
+                "sys/fs/cgroup/memory/memory.stat": "rss 1\nhierarchical_memory_limit 5000\ntotal_rss 1\n",
+            },
+            5000,
+        ),
         ({"proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": NONE_V1}, None),
     ],
 )

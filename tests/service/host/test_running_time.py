@@ -81,15 +81,15 @@ def test_it_never_goes_back() -> None:
     assert seen == sorted(seen)
 
 
-def test_every_second_counts_again_if_the_looking_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_second_counts_again_if_the_looking_ends() -> None:
     clock = FakeClock()
     running = RunningTime(clock=clock)
 
-    def fail(_: float) -> None:
-        raise OSError("the thread cannot look any more")
+    class Failing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise OSError("the thread cannot look any more")
 
-    monkeypatch.setattr(time, "sleep", fail)
-    running.look_forever()
+    running.look_until(Failing())
     before = running()
     clock.now += 300
     assert running() == before + 300

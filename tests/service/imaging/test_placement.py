@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from service.errors import NoSubject, RegionEmpty, RegionOutside
 from service.imaging.options import CENTRE, Length, Margin, Options, Output, Position, Region
-from service.imaging.placement import Box, cover, place, reduced_size, region_box, whole
+from service.imaging.placement import (
+    Box,
+    cover,
+    most_answer_pixels,
+    place,
+    reduced_size,
+    region_box,
+    whole,
+)
 
 SIZE = (600, 400)
 SUBJECT = Box(100, 50, 200, 300)
@@ -79,6 +87,15 @@ def test_no_answer_exceeds_the_sizes_that_were_asked_for(
         assert max(width, height) <= options.longest_side
     if options.most_pixels is not None:
         assert width * height <= options.most_pixels
+
+
+@given(pictures(), placed)
+@example(((100, 1000), Box(0, 0, 100, 100)), Options(crop=Margin(), longest_side=100))
+def test_no_answer_exceeds_what_was_foretold_without_the_subject(
+    picture: tuple[tuple[int, int], Box], options: Options
+) -> None:
+    width, height = place(*picture, options).canvas
+    assert width * height <= most_answer_pixels(picture[0], options)
 
 
 @given(pictures(), st.booleans())

@@ -11,6 +11,7 @@ from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from tests.support.clock import FakeClock
+from tests.support.memory_budgets import memory_budget
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
 def admission(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
     """An admission that is open, with three places and a deadline of 10 s."""
     admission = Admission(
+        memory=memory_budget(),
         device_thread=device_thread,
         codec_pool=codec_pool,
         queue_size=2,

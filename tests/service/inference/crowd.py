@@ -19,6 +19,7 @@ from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import JobEnd, Kind, OnEnd
+from tests.support.memory_budgets import memory_budget
 
 
 class SimulatedDevice:
@@ -83,6 +84,7 @@ def make_admission(device: SimulatedDevice, *, queue_size: int, seed: int = 0) -
     """An open admission around the simulated device, with a deadline of 60 s."""
     loop = asyncio.get_running_loop()
     admission = Admission(
+        memory=memory_budget(),
         device_thread=cast("DeviceThread", device),
         codec_pool=CodecPool(threads=1, hang_timeout=60),  # not started
         queue_size=queue_size,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadDimensions, Draining, QueueFull, Unavailable
+from service.imaging.options import Options
 from service.inference.admission import HEADROOM, Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread, Kind
@@ -19,6 +20,7 @@ from service.inference.service_time import Stage, Work
 from service.inference.too_slow import TRIAL_DUTY
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
+from tests.support.memory_budgets import NEEDS, memory_budget
 from tests.support.waiting import let_run, until
 
 
@@ -128,13 +130,13 @@ async def test_the_wait_shrinks_while_the_job_ahead_runs(
 async def test_codec_work_counts_when_it_takes_longer_than_the_device(
     admission: Admission, clock: FakeClock
 ) -> None:
-    work = Work(size=(100, 100), model_input=(100, 100), input_format="PNG", output="rgba")
+    work = Work(size=(100, 100), model_input=(100, 100), input_format="PNG", output=Options().work)
     admission.times.note(work, Stage.DECODE, 4.0)
     admission.times.note(work, Stage.INFER, 0.5)
     admission.times.note(work, Stage.FINISH, 2.0)
     with admission.take_place() as place:
         admission.header_read(place, "PNG", (100, 100))
-        admission.enqueue(place, "rgba")
+        admission.enqueue(place, Options())
         assert admission.expected_wait == pytest.approx((4.0 + 2.0) / 2), "two threads"
         place.note_size(100, 100)
         assert admission.expected_wait == pytest.approx(2.0 / 2), "it is decoded: only the rest is ahead"
@@ -454,6 +456,7 @@ async def test_whoever_was_refused_finds_the_other_key_with_at_most_half(
     """Random requests and ends of two keys; a key waits at least as long as its shortest hint, a second."""
     clock = FakeClock()
     admission = Admission(
+        memory=memory_budget(),
         device_thread=DeviceThread(hang_timeout=300, load_timeout=600, clock=clock),
         codec_pool=CodecPool(threads=1, hang_timeout=300),
         queue_size=6,
@@ -551,3 +554,44 @@ async def test_the_queue_depth_counts_the_requests_that_hold_a_place_and_do_not_
     blocking.release.set()
     await asyncio.gather(first, second)
     assert admission.queue_depth == 0
+
+
+@pytest.fixture
+def scarce(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
+    """An admission like the other one, in a container that has 60 MB beside the engine."""
+    scarce = Admission(
+        memory=memory_budget(NEEDS.idle + 60_000_000),
+        device_thread=device_thread,
+        codec_pool=codec_pool,
+        queue_size=2,
+        request_timeout=10,
+        model_input_size=lambda width, height: (width, height),
+        clock=clock,
+    )
+    scarce.open()
+    return scarce
+
+
+async def test_a_body_for_which_there_is_no_memory_is_refused_at_the_door_unless_a_slow_one_gives_way(
+    scarce: Admission,
+) -> None:
+    with scarce.take_place(body_bytes=200_000_000) as slow:  # alone, it has all the memory that there is
+        with pytest.raises(QueueFull, match="leave no memory"):
+            scarce.take_place(body_bytes=20_000_000)
+        with scarce.take_place(body_bytes=20_000_000, make_room=slow.release) as place:
+            assert scarce.taken == 1
+            with scarce.take_place(body_bytes=10_000_000), pytest.raises(QueueFull, match="leave no memory"):
+                scarce.body_grows(place, 20_000_000)  # a picture is fetched by its address
+
+
+async def test_what_a_picture_holds_is_free_again_as_it_goes_on(scarce: Admission) -> None:
+    with scarce.take_place() as place:
+        scarce.header_read(place, "PNG", (300, 500))
+        scarce.enqueue(place, Options(), file_bytes=2_000_000)
+        with scarce.take_place() as other:
+            with pytest.raises(QueueFull, match="leave no memory"):
+                scarce.header_read(other, "PNG", (400, 500))
+            place.note_size(300, 500)
+            await place.run_on_device(lambda: None)
+            await place.run_in_codec_pool(lambda: None)
+            scarce.header_read(other, "PNG", (400, 500))

@@ -13,6 +13,7 @@ from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
 from service.inference.place import Place, State
+from service.inference.service_time import Stage
 from tests.service.inference.jobs import BlockingJob
 from tests.support.waiting import let_run, until
 
@@ -29,23 +30,25 @@ async def in_codec_pool(place: Place, job: BlockingJob) -> None:
 
 async def test_the_state_of_a_place_follows_its_request(admission: Admission) -> None:
     with admission.take_place() as place:
-        states = [place.state]
-        admission.enqueue(place)
-        states.append(place.state)
+        states = [(place.state, place.ahead)]
+        admission.enqueue(place, file_bytes=5)
+        states.append((place.state, place.ahead))
         await place.run_in_codec_pool(lambda: None)
-        states.append(place.state)
+        place.note_size(1, 1)
+        assert place.work.file_bytes == 0
+        states.append((place.state, place.ahead))
         await place.run_on_device(lambda: None)
-        states.append(place.state)
+        states.append((place.state, place.ahead))
         await place.run_in_codec_pool(lambda: None)
-        states.append(place.state)
-    states.append(place.state)
+        states.append((place.state, place.ahead))
+    states.append((place.state, place.ahead))
     assert states == [
-        State.UPLOADING,
-        State.QUEUED,
-        State.QUEUED,
-        State.FINISHING,
-        State.ANSWERING,
-        State.RELEASED,
+        (State.UPLOADING, set()),
+        (State.QUEUED, {Stage.DECODE, Stage.INFER, Stage.FINISH}),
+        (State.QUEUED, {Stage.INFER, Stage.FINISH}),
+        (State.FINISHING, {Stage.FINISH}),
+        (State.ANSWERING, set()),
+        (State.RELEASED, set()),
     ]
     assert admission.taken == 0
 
