@@ -19,4 +19,7 @@ if __name__ == "__main__":
         code = 128 + signal.SIGINT
     except SystemExit as ended:  # argparse, or SIGTERM; always with a number
         code = int(ended.code or 0)
+    except BaseException:  # noqa: BLE001 - it is printed, and the process ends like any other
+        sys.excepthook(*sys.exc_info())
+        code = 1
     end_process(code)

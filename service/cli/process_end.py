@@ -15,10 +15,13 @@ def end_process(code: int) -> NoReturn:
     middle of C++ code, which then aborts the process (SIGABRT in place of the exit code).
 
     Args:
-        code: the exit code.
+        code: the exit code; 0 becomes 120 if the output cannot be written, as at the interpreter's own end.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # a program may be started without it
-            stream.flush()
+        try:
+            if stream is not None:  # a program may be started without it
+                stream.flush()
+        except (OSError, ValueError):  # its reader has gone, its disk is full, or it is closed
+            code = code or 120
     os._exit(code)
