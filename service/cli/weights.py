@@ -18,6 +18,7 @@ from service.engines.package_config import mode_config
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights import official
 from service.engines.weights.checkpoint_file import Checkpoint
+from service.host.waiting_threads import sleep_while_waiting
 from service.settings import Settings, takes, variable
 from service.settings_reader import load_settings
 
@@ -86,6 +87,7 @@ def _write_dummy(file: Path, mode: str) -> int:
         print_line(f"Step {next(steps)} of 3: {step}")
 
     report("importing torch")
+    sleep_while_waiting(os.environ)  # before that
     from service.engines.inspyrenet.dummy_weights import write_dummy  # noqa: PLC0415 - imports torch
 
     print_line(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-_DECIDED_BY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_DECIDED_BY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def sleep_while_waiting(environ: MutableMapping[str, str]) -> None:

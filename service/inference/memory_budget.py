@@ -30,6 +30,11 @@ from service.imaging.options import Options
 from service.imaging.placement import Size, most_answer_pixels
 from service.inference.service_time import Stage, Work
 
+
+class TooLittleMemory(ConfigurationError):
+    """The memory of the container is too small for the engine."""
+
+
 SMALLEST = 64, 64
 """A picture of this size has to fit."""
 
@@ -100,7 +105,7 @@ class MemoryBudget:
             engine: its name.
 
         Raises:
-            ConfigurationError: it could serve no picture at all. One that refuses all must not call itself ready, and
+            TooLittleMemory: it could serve no picture at all. One that refuses all must not call itself ready, and
                 the load might be what kills the process.
         """
         self._check(self._least_needs[engine])
@@ -110,7 +115,7 @@ class MemoryBudget:
         least = self.bytes_alone(_cut_out(SMALLEST))
         if self._limit is not None and least > self._limit:
             references = " beside the largest reference" if self._references else ""
-            raise ConfigurationError(
+            raise TooLittleMemory(
                 f"the memory limit of this container is {self._limit / 1e9:.1f} GB, and this engine needs "
                 f"{least / 1e9:.1f} GB for the smallest picture{references}; give it more (docs/memory.md), or choose "
                 "INSPYRENET_ENGINE=u2netp"
@@ -140,7 +145,7 @@ class MemoryBudget:
             places: how many pictures may be in memory.
 
         Raises:
-            ConfigurationError: as ``check_before_load``.
+            TooLittleMemory: as ``check_before_load``.
         """
         self._check(needs)
         largest = self.largest_photograph(needs, most=max_pixels)

@@ -2,14 +2,15 @@
 
 ``service.cli.serve`` calls ``traces_requested`` before it listens. It must import nothing of OpenTelemetry. Values with
 which nothing would be sent, or something else than was asked for, are refused here in one line each. OpenTelemetry
-itself would start, and lose every span. Where it warns and goes on with its default, as its specification says for
-numbers that are none, that is left to it.
+itself would start, and lose every span. What it judges itself is left to it: mostly it warns and goes on with its
+default; limits and queue sizes that cannot be end the start, too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ INSTALL = ".venv/bin/pip install --constraint constraints.txt '.[traces]'"
 
 _EXPORTERS = ("otlp", "none")
 _PROTOCOL = "http/protobuf"
+_WITHOUT = "OTEL_TRACES_EXPORTER=none starts without traces"
+"""Advice where a platform may have set what is wrong."""
 _RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 _SAMPLERS = (
     "always_on",
@@ -75,7 +78,7 @@ def _problems(given: Mapping[str, str]) -> list[str]:
     choices = [
         ("OTEL_TRACES_EXPORTER", _EXPORTERS, " or ".join(_EXPORTERS)),
         ("OTEL_TRACES_SAMPLER", _SAMPLERS, ", ".join(_SAMPLERS)),
-        *((name, (_PROTOCOL,), _PROTOCOL) for name in protocol),
+        *((name, (_PROTOCOL,), f"{_PROTOCOL}; {_WITHOUT}") for name in protocol),
     ]
     problems = [
         f"{name}: got {given[name]!r}; takes {takes}"
@@ -85,6 +88,12 @@ def _problems(given: Mapping[str, str]) -> list[str]:
     ratio = given.get("OTEL_TRACES_SAMPLER_ARG")
     if ratio is not None and given.get("OTEL_TRACES_SAMPLER") in _RATIO_SAMPLERS and not _is_share(ratio):
         problems.append(f"OTEL_TRACES_SAMPLER_ARG: got {ratio!r}; takes a number from 0 to 1")
+    wanted = {name.strip() for name in given.get("OTEL_PROPAGATORS", "none").split(",")}
+    known = {"none"} | {found.name for found in entry_points(group="opentelemetry_propagator")}
+    if unknown := sorted(wanted - known):
+        problems.append(
+            f"OTEL_PROPAGATORS: {', '.join(unknown)} not installed; takes {', '.join(sorted(known))}"
+        )
     return [*problems, *_problems_of_exporter(given)]
 
 

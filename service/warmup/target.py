@@ -36,6 +36,7 @@ from service.inference.device_errors import DeviceErrors
 from service.inference.device_thread import DeviceThread
 from service.inference.jobs import Kind
 from service.inference.load_preparation import LoadPreparation
+from service.inference.memory_budget import TooLittleMemory
 from service.inference.pipeline import EncodedPicture, Pipeline, Progress
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import Lifecycle
@@ -261,9 +262,8 @@ class EngineTarget:
             weights_hash=info.weights_hash,
         )
         memory, needs = self._admission.memory, memory_needs(info)
-        if (
-            info.settled
-        ):  # until then it may still become the one that needs less, and no client's picture runs
+        # Until it is settled, it may still become the precision that needs less, and no client's picture runs.
+        if info.settled:
             memory.engine_settled(needs, max_pixels=self._max_pixels, places=self._admission.capacity)
         largest = memory.largest_photograph(needs, most=self._max_pixels)
         self._metrics.largest_photograph_pixels.set(largest)
@@ -287,7 +287,7 @@ class EngineTarget:
     async def _probe(self, subject: Subject, on_running: Callable[[bool], None], span: Span) -> ProbeReport:
         try:
             return await self._prove(subject, on_running, span)
-        except ConfigurationError as error:
+        except TooLittleMemory as error:  # once the precision is settled
             self._cannot_start(error)
             raise self._probe_failed(Outcome.ERROR, error) from error
         except EngineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -76,6 +77,10 @@ async def test_clients_reach_process_and_the_pages_but_no_operator_route(
                 assert response.status == 404, path
 
 
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"a body without a length"
+
+
 async def test_a_head_or_a_body_that_no_path_takes_is_refused_before_the_service(
     start: Start, tmp_path: Path
 ) -> None:
@@ -88,6 +93,9 @@ async def test_a_head_or_a_body_that_no_path_takes_is_refused_before_the_service
                 assert "16 kB" in (await response.json())["error"]["message"]
         async with session.post("/warmup", data=bytes(70_000)) as response:
             assert response.status == 413
+            assert (await response.json())["error"]["code"] == "too_large"
+        async with session.post("/warmup", data=chunks()) as response:
+            assert response.status == 411
         assert service.value("http_requests_total", route="/process", method="POST", code="400") == 0
         assert service.value("http_requests_total", route="/warmup", method="POST", code="200") == 0
 

@@ -18,7 +18,6 @@ from service.host.waiting_threads import sleep_while_waiting
         ({"OMP_WAIT_POLICY": ""}, {"OMP_WAIT_POLICY": "PASSIVE"}),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
         ({"GOMP_SPINCOUNT": "1000"}, {"GOMP_SPINCOUNT": "1000"}),
-        ({"KMP_BLOCKTIME": "1"}, {"KMP_BLOCKTIME": "1"}),
     ],
 )
 def test_threads_sleep_unless_an_operator_has_decided(given: dict[str, str], wanted: dict[str, str]) -> None:

@@ -58,7 +58,12 @@ def test_traces_are_on_only_if_an_exporter_or_an_endpoint_is_named(
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: got 'zipkin'; takes otlp or none"),
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: got 'grpc'; takes http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: got 'grpc'; takes http/protobuf; OTEL_TRACES_EXPORTER=none starts without "
+            "traces",
+        ),
+        (
+            {"OTEL_PROPAGATORS": "tracecontext, nowhere"},
+            "OTEL_PROPAGATORS: nowhere not installed; takes baggage, none, tracecontext",
         ),
         (
             {"OTEL_TRACES_SAMPLER": "always"},
