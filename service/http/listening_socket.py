@@ -14,12 +14,16 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from service.environment_variables import UNIX_SOCKET
 
 BACKLOG = 512
+
+LOCK_SECONDS = 2.0
+"""A service holds the lock for milliseconds; whoever may read the directory could hold it for ever."""
 
 SOCKET_FILE_MODE = 0o660
 """The owner and the group may connect: a proxy of another user joins the group."""
@@ -88,7 +92,7 @@ class _SocketAtFile(socket.socket):
         self._file = _identity(self._path)
 
     def close(self) -> None:
-        """Also removes the file."""
+        """Also removes the file, unless another process holds the directory's lock: then the next start removes it."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError), _locked_directory(self._path):
@@ -105,10 +109,22 @@ def _identity(path: str) -> tuple[int, int]:
 
 @contextmanager
 def _locked_directory(path: str) -> Iterator[None]:
-    """No other service looks at, makes or removes a socket file in this directory meanwhile."""
+    """No other service looks at, makes or removes a socket file in this directory meanwhile.
+
+    Raises:
+        OSError: the directory cannot be opened, or another process holds the lock for longer than ``LOCK_SECONDS``.
+    """
     directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= give_up:
+                    raise OSError(errno.EAGAIN, "another process holds a lock on its directory") from error
+            time.sleep(0.02)
         yield
     finally:
         os.close(directory)

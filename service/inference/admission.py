@@ -19,6 +19,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from service.errors import Draining, QueueFull, ServiceError
@@ -405,15 +406,18 @@ class Admission:
         """
         if (error := self._size_refusal(place)) is not None:
             raise error
-        self._check_memory(place)
+        self._check_memory(place, complete=complete)
         if wait is None:
             wait = self.expected_wait
         trial = self._too_slow.check(place.work, idle=not wait, complete=complete)
         self._check_wait(place.key, wait, self.times.expected_total(place.work), trial=trial)
 
-    def _check_memory(self, place: Place) -> None:
-        """Whether the picture fits into memory, alone and beside those that are there already."""
-        self.memory.check_alone(place.work)
+    def _check_memory(self, place: Place, *, complete: bool) -> None:
+        """Whether the picture fits into memory, alone and beside those that are there already.
+
+        Until its body is in, only the most that its file may have is known, which is no reason to refuse it for good.
+        """
+        self.memory.check_alone(place.work if complete else replace(place.work, file_bytes=0))
         if not self._has_memory(self.memory.demand(place.work, place.ahead or WHOLE_WAY), besides=place):
             raise self._no_memory(place.key)
 

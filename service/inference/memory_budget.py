@@ -207,6 +207,11 @@ class MemoryBudget:
         if work.size is None or self._fits_alone(work):
             return
         width, height = work.size
+        if self._fits_alone(replace(work, file_bytes=0)):
+            raise BadDimensions(
+                f"A file of {work.file_bytes / 1e6:.1f} MB with a picture of {width} x {height} pixels takes more "
+                "memory than this service has. Send the picture in a smaller file."
+            )
         if work.background is None:
             raise BadDimensions(
                 f"A picture of {width} x {height} pixels takes more memory than this service has. Send it with at most "

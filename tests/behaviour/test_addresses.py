@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.commands import main
+from service.http import listening_socket
 from service.http.listening_socket import address_of, advice, listen
 from service.server import serve
 from service.settings import Settings
@@ -107,6 +109,24 @@ def test_a_socket_that_does_not_listen_yet_is_not_taken_for_one_that_was_left(
     with listen(host, 0):
         another.join(10)
         assert answers == [errno.EADDRINUSE]
+
+
+def test_a_lock_that_somebody_else_holds_ends_the_start_in_words_and_delays_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_socket, "LOCK_SECONDS", 0.0)
+    first = listen(f"unix:{tmp_path}/one.sock", 0)
+    held = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another process holds a lock on its directory"):
+            listen(f"unix:{tmp_path}/two.sock", 0)
+        first.close()
+        assert (tmp_path / "one.sock").exists()
+    finally:
+        os.close(held)
+    listen(f"unix:{tmp_path}/one.sock", 0).close()
+    assert not (tmp_path / "one.sock").exists()
 
 
 def test_a_file_that_has_become_anothers_is_left_at_the_end(tmp_path: Path) -> None:

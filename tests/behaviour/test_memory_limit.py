@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from io import BytesIO
 
 import pytest
@@ -74,6 +75,22 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
     status, body, _ = await service.post(two, path="/process?output=background", headers={})
     assert status == 422
     assert "300 x 200 pixels and its background of 2500 x 2000" in json.loads(body)["error"]["message"]
+
+
+async def test_the_length_of_a_body_is_no_reason_to_refuse_its_picture_for_good(start: Start) -> None:
+    """Nobody says how long a chunked body is. The bytes of a file that is there count."""
+    engine = ScriptedEngine()
+    engine.on_size = lambda width, height: (min(width, 64), min(height, 64))
+    service = await start(engine)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield SMALL[:100]
+        yield SMALL[100:]
+
+    assert (await service.post(chunks()))[0] == 200
+    status, body, _ = await service.post(BytesIO(SMALL + bytes(24_000_000)))
+    assert status == 422
+    assert "A file of 24.0 MB with a picture of 300 x 200 pixels" in json.loads(body)["error"]["message"]
 
 
 async def test_pictures_that_fit_alone_wait_their_turn_outside(start: Start) -> None:
