@@ -87,7 +87,7 @@ class Listed:
 
     address: Address
     below: PurePosixPath
-    """Its place below the address that was listed; the name alone if it was named itself."""
+    """Its place below the address that was listed, never absolute; the name alone if it was named itself."""
     stamp: Stamp
     named: bool
     """Whether it was named itself, or by a pattern."""
@@ -139,7 +139,8 @@ class ObjectStore:
             at = folder + below  # what stands before it, such as the host, is in no name
             if not name.startswith(root) or self._path_of(at) != name:
                 raise OSError(errno.EINVAL, f"The store names {redact(name)}, which is not below the address")
-            yield Listed(at, PurePosixPath(at.name if named else below), _stamp(info), named=named)
+            place = PurePosixPath(at.name if named else below.lstrip("/"))  # a name may have slashes in a row
+            yield Listed(at, place, _stamp(info), named=named)
 
     def read(self, address: Address, *, most: int) -> bytes:
         """At most so many bytes of an object.

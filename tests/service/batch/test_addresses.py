@@ -54,6 +54,17 @@ def test_an_object_that_is_named_is_always_taken_and_a_pattern_is_expanded() -> 
     assert [str(source.below) for source in find(["memory://shop/in/*.jpg"]).sources] == ["a.jpg"]
 
 
+def test_the_place_of_an_object_is_always_below_the_address(store: ObjectStore) -> None:
+    for name in ("dd//tmp/a.jpg", "dd///b.jpg"):
+        store.write(Address(f"memory://shop/{name}"), b"12345")
+    sources = find(["memory://shop/dd"]).sources
+    assert {str(source.path): str(source.below) for source in sources} == {
+        "memory://shop/dd///b.jpg": "b.jpg",
+        "memory://shop/dd//tmp/a.jpg": "tmp/a.jpg",
+    }
+    assert [read_source(source, max_bytes=10)[0] for source in sources] == [b"12345"] * 2
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
