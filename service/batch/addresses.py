@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,6 +212,20 @@ class ObjectStore:
 
     def _path_of(self, address: Address) -> str:
         return str(self._fs._strip_protocol(address.text))
+
+
+def exists(key: str) -> bool:
+    """Whether there is something at this path or address, as the ledger has it.
+
+    Raises:
+        OSError: the store cannot be asked.
+    """
+    if not is_address(key):
+        return os.path.lexists(key)
+    if "://***@" in key:
+        return True  # nobody can ask without the password, and what is in doubt is not replaced
+    address = Address(key)
+    return ObjectStore(address).stamp_of(address) is not None
 
 
 def _scheme(address: Address) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -46,9 +46,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
 
 
-def run(*argv: str, to: str = TO) -> int:
+def run(*argv: str, to: str = TO, inputs: Sequence[str] = ("in",)) -> int:
     return cut.run(
-        commands.parse(["cut", "in", "--to", to, *argv]),
+        commands.parse(["cut", *inputs, "--to", to, *argv]),
         {},
         make_engine=lambda _: ScriptedEngine(),
         settle_seconds=0.1,
@@ -87,6 +87,23 @@ def test_what_cannot_be_written_is_said_and_the_next_run_mends_it(
     assert run() == 0
     assert capsys.readouterr().err.splitlines()[-1].endswith("2 done before.")
     assert not any(b"hush" in file.getvalue() for file in MemoryFileSystem.store.values())
+
+
+@pytest.mark.parametrize("to", ["memory://shop/out", "out"])
+@pytest.mark.parametrize(
+    ("first", "second"), [("in/a.png", "in2/a.png"), ("memory://shop/in/a.png", "memory://shop/in2/a.png")]
+)
+def test_the_result_of_another_picture_is_replaced_nowhere(
+    first: str, second: str, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width, name in ((40, first), (44, second)):
+        with fsspec.open(name, "wb", auto_mkdir=True) as file:
+            file.write(photos.encoded(width))
+    assert run(to=to, inputs=[first]) == 0
+    assert run(to=to, inputs=[second]) == 1
+    assert f"{first}. --overwrite replaces it." in capsys.readouterr().err
+    fsspec.open(first).fs.rm(first)
+    assert run(to=to, inputs=[second]) == 0
 
 
 def watched(user: Callable[[], None], *, to: str = TO) -> int:
