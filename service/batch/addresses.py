@@ -25,10 +25,11 @@ T = TypeVar("T")
 
 INSTALL = ".venv/bin/pip install --constraint constraints.txt '.[ray]'"
 
-SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "file", "memory")
-"""Those that list and write, and whose addresses are a place and a path. http is none of them."""
+SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "memory")
+"""Those that list and write, and whose addresses are a place and a path. http is none of them, and nor is ``file``:
+see ``as_named``."""
 
-_FOLDERS = ("hdfs", "sftp", "file")
+_FOLDERS = ("hdfs", "sftp")
 """File systems: they have folders, which must be made, and may show a part of what is being written."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
@@ -92,6 +93,25 @@ class Listed:
     stamp: Stamp
     named: bool
     """Whether it was named itself, or by a pattern."""
+
+
+def as_named(text: str) -> str:
+    """The path or address that a user has named; of a ``file://`` address, the path in it.
+
+    So a folder of this machine has one name. By a second one its ledger would not be found.
+
+    Raises:
+        ValueError: it is neither; the message says what would be right.
+    """
+    scheme, _, rest = text.partition(":")
+    scheme = scheme.lower()
+    if scheme == "file" and rest.startswith("/"):
+        if rest.startswith("//") and not rest.startswith("///"):
+            raise ValueError(f"{text}: file:// stands before an absolute path, as in file:///mnt/photos.")
+        return "/" + rest.lstrip("/")
+    if scheme in SCHEMES and rest.startswith("/") and not rest.startswith("//"):
+        raise ValueError(f"{text} has one slash. An address has two: {scheme}:/{rest}")
+    return text
 
 
 def is_address(text: str) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from service import logs, startup
-from service.batch.addresses import is_address, redact
+from service.batch.addresses import as_named, is_address, redact
 from service.batch.arrivals import SETTLE_SECONDS
 from service.batch.output_folder import write_whole
 from service.batch.plan import endings_of
@@ -146,6 +146,7 @@ def run(
     for note in notes:
         print_note(note)
     try:
+        _take_names(args)
         _check_cluster(args)
         wanted = _wanted(args, settings)
         if args.ray is not None:
@@ -164,6 +165,15 @@ def run(
     except (CannotStart, CannotUseCluster, BadParameter) as error:
         print_error(printable(redact(str(error))))
         return 2
+
+
+def _take_names(args: argparse.Namespace) -> None:
+    """From here on, a name with ``://`` in it is an address, and every other one is a path."""
+    try:
+        args.inputs = [as_named(name) for name in args.inputs]
+        args.to, args.background = (name and as_named(name) for name in (args.to, args.background))
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 def _check_cluster(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
@@ -72,7 +73,7 @@ def test_the_place_of_an_object_is_always_below_the_address(store: ObjectStore) 
         (
             "https://shop/in",
             "This cannot be listed: https:// is not supported. Those that are: s3://, gs://, abfs://, az://, hdfs://, "
-            "sftp://, file://, memory://.",
+            "sftp://, memory://.",
         ),
     ],
 )
@@ -128,12 +129,26 @@ def test_what_is_found_is_on_the_host_that_was_named(place: str, argument: str) 
         del _registry[scheme]
 
 
+class Folders(LocalFileSystem):
+    """A file system by an address: it has folders, which must be there before a file can be written."""
+
+    protocol = "sftp"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
+
+
 def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: Path) -> None:
-    root = Address(f"file://{tmp_path}/out")
-    ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
-    (source,) = find([str(root)]).sources
-    assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
-    assert ObjectStore(root).stamp_of(source.path) == source.stamp
+    fsspec.register_implementation("sftp", Folders, clobber=True)
+    try:
+        root = Address(f"sftp://host{tmp_path}/out")
+        ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
+        (source,) = find([str(root)]).sources
+        assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
+        assert ObjectStore(root).stamp_of(source.path) == source.stamp
+    finally:
+        del _registry["sftp"]
 
 
 def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:

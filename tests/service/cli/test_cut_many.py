@@ -106,6 +106,20 @@ def test_the_result_of_another_picture_is_replaced_nowhere(
     assert run(to=to, inputs=[second]) == 0
 
 
+@pytest.mark.parametrize("form", ["file://{}", "FILE://{}", "file:{}"])
+def test_a_file_address_is_the_path_in_it(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second way to the same folder would hide what is noted there: results would become inputs."""
+    at = form.format(tmp_path)
+    assert run(to=f"{at}/in/out", inputs=[f"{at}/in"]) == 0
+    assert run(to="in/out") == 0
+    assert run(to=f"{at}/in/more", inputs=[f"{at}/in"]) == 0
+    assert [len(list(Path("in", name).glob("*.png"))) for name in ("out", "more")] == [2, 2]
+    assert run(to=f"{at}/in", inputs=[f"{at}/in", "in"]) == 1
+    assert capsys.readouterr().err.count("would replace an input") == 2
+
+
 def watched(user: Callable[[], None], *, to: str = TO) -> int:
     def acts() -> None:
         try:
