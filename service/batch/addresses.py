@@ -136,7 +136,7 @@ class ObjectStore:
             self._fs, _ = url_to_fs(address.text.partition("::")[0])  # :: in a name is no chain of stores
 
     def find(self, address: Address) -> Iterator[Listed]:
-        """Every object that an address, or a pattern with ``*``, names; in a folder, those below it, by name.
+        """Every object that an address, or a pattern with ``*``, names now; in a folder, those below it, by name.
 
         Raises:
             OSError: the store cannot be asked, or names objects that do not lie below the address.
@@ -145,13 +145,13 @@ class ObjectStore:
         with _as_os_errors(address):
             path, root = self._path_of(address), self._path_of(folder).rstrip("/")
             pattern = "*" in path
+            self._fs.invalidate_cache()  # of listings; a pattern goes through many of them
             if not pattern and self._fs.isfile(path):
                 found: Mapping[str, Mapping[str, Any]] = {path: self._fs.info(path)}
                 folder, root, named = address, path, True
             elif pattern:
                 found, named = self._fs.glob(path, detail=True), True
             else:
-                self._fs.invalidate_cache(path)
                 found, named = self._fs.find(path, detail=True), False
         for name, info in sorted(found.items()):
             if info.get("type", "file") != "file" or name.endswith("/"):

@@ -81,6 +81,56 @@ def test_an_address_that_names_nothing_is_a_problem(address: str, words: str) ->
     assert [problem.reason for problem in find([address]).problems] == [words]
 
 
+class Caching(MemoryFileSystem):
+    """Keeps what it has listed until it is told to forget it, as the packages of object stores do."""
+
+    cachable = False
+    listed: ClassVar[dict[str, object]] = {}
+
+    def ls(self, path: str, detail: bool = True, **more: object) -> object:
+        path = self._strip_protocol(path)
+        if path not in self.listed:
+            try:
+                self.listed[path] = super().ls(path, detail=True, **more)
+            except FileNotFoundError:
+                self.listed[path] = []
+        found = self.listed[path]
+        return found if detail else [each["name"] for each in found]
+
+    def info(self, path: str, **_: object) -> object:
+        path = self._strip_protocol(path)
+        for each in self.ls(self._parent(path)):
+            if each["name"] == path:
+                return each
+        raise FileNotFoundError(path)
+
+    def isfile(self, path: str) -> bool:
+        try:
+            return self.info(path)["type"] == "file"
+        except FileNotFoundError:
+            return False
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        if path is None:
+            self.listed.clear()
+        while path:
+            self.listed.pop(path, None)
+            path = self._parent(path).rstrip("/")
+
+
+@pytest.mark.parametrize("argument", ["in", "in/new/*.jpg", "in/*/b.jpg", "in/new/b.jpg"])
+def test_a_second_look_sees_what_has_arrived_since(argument: str, store: ObjectStore) -> None:
+    fsspec.register_implementation("memory", Caching, clobber=True)
+    try:
+        store.write(Address("memory://shop/in/new/a.jpg"), b"12345")
+        before = len(find([f"memory://shop/{argument}"]).sources)
+        store.write(Address("memory://shop/in/new/b.jpg"), b"12345")
+        assert len(find([f"memory://shop/{argument}"]).sources) == before + 1
+    finally:
+        Caching.listed.clear()
+        fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
+
+
 def test_at_most_what_was_asked_for_is_read_and_what_is_missing_is_an_os_error(store: ObjectStore) -> None:
     assert store.read(Address("memory://shop/in/a.jpg"), most=3) == b"123"
     assert store.stamp_of(Address("memory://shop/in/gone")) is None

@@ -120,7 +120,7 @@ def test_a_file_address_is_the_path_in_it(
     assert capsys.readouterr().err.count("would replace an input") == 2
 
 
-def watched(user: Callable[[], None], *, to: str = TO) -> int:
+def watched(user: Callable[[], None], *, to: str = TO, inputs: Sequence[str] = ("in",)) -> int:
     def acts() -> None:
         try:
             user()
@@ -129,7 +129,7 @@ def watched(user: Callable[[], None], *, to: str = TO) -> int:
 
     thread = threading.Thread(target=acts)
     thread.start()
-    code = run("--watch", to=to)
+    code = run("--watch", to=to, inputs=inputs)
     thread.join()
     return code
 
@@ -168,3 +168,30 @@ def test_a_look_of_a_watch_leaves_what_is_being_written() -> None:
 
     assert watched(user, to="out") == 0
     assert (left.exists(), being_written.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("to", [TO, "out"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("typo", "typo: there is no such file or folder to be watched."),
+        ("https://shop/in", "https://shop/in cannot be watched: https:// is not supported."),
+    ],
+)
+def test_what_cannot_be_watched_is_not_watched_for_ever(
+    name: str, words: str, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--watch", to=to, inputs=["in", name]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_arrives_at_an_address_is_cut_out() -> None:
+    inbox = MemoryFileSystem()
+
+    def user() -> None:
+        wait_until(lambda: Path("out/a.png").exists(), seconds=60, what="the first result")
+        inbox.pipe("memory://shop/inbox/b.png", photos.encoded())
+        wait_until(lambda: Path("out/b.png").exists(), seconds=60, what="the late result")
+
+    inbox.pipe("memory://shop/inbox/a.png", photos.encoded())
+    assert watched(user, to="out", inputs=["memory://shop/inbox"]) == 0
