@@ -241,6 +241,17 @@ def test_the_limits_of_the_service_apply(
         (["in", "--to", "file://out"], "file:// stands before an absolute path, as in file:///mnt/photos."),
         (["in", "--to", "s3:/shop/out"], "s3:/shop/out has one slash. An address has two: s3://shop/out"),
         (["s3:/shop/in", "--to", "out"], "s3:/shop/in has one slash."),
+        (
+            ["in/a.jpg", "--to", "s3://shop/x.png"],
+            "--to s3://shop/x.png names one object, but results go below",
+        ),
+        (["-", "--to", "s3://shop/out"], "Standard input goes to a file or to standard output."),
+        (["s3://shop/in/a.jpg", "--to", "x.png"], "Its result goes into a folder or below an address"),
+        (["s3://shop/in/a.jpg", "--to", "-"], "Its result goes into a folder or below an address"),
+        (
+            ["in", "--to", "out", "--output", "background", "--background", "s3://shop/b.jpg"],
+            "--background s3://shop/b.jpg: name a file of this machine.",
+        ),
         (["in/a.jpg", "--to", "x.png", "--format", "zip"], "the result is zip. Name it x.zip"),
         (["in", "--to", "x.zip", "--format", "zip"], "--to x.zip names a file, but there may be several"),
     ],
