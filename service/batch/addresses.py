@@ -33,7 +33,9 @@ _FOLDERS = ("hdfs", "sftp")
 """File systems: they have folders, which must be made, and may show a part of what is being written."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://)[^/\s]*:[^/\s]*@")
+_PASSWORD = re.compile(r"(://)(?:[^/\s]*:[^/\s]*|[^/\s@:\[]*:(?!\d+/)\S*)@")
+"""Up to the last ``@`` before a slash. If there is none, what follows a colon and is no port is a password with a slash
+in it, up to the last ``@`` of all."""
 _PARAMETERS = re.compile(r"(://[^\s?]*\?)[^\s?]*=[^\s'\"]*")
 _VERSIONS = ("ETag", "generation", "etag", "LastModified", "mtime", "created")
 """Where the packages of fsspec say which version of an object this is: by its content, a number, or else the time that
@@ -110,7 +112,7 @@ def as_named(text: str) -> str:
             raise ValueError(f"{text}: file:// stands before an absolute path, as in file:///mnt/photos.")
         return "/" + rest.lstrip("/")
     if scheme in SCHEMES and rest.startswith("/") and not rest.startswith("//"):
-        raise ValueError(f"{text} has one slash. An address has two: {scheme}:/{rest}")
+        raise ValueError(f"An address has two slashes: {scheme}:/{rest}")  # in it, a password is found
     return text
 
 
@@ -258,6 +260,9 @@ def _check(address: Address) -> None:
     if scheme not in SCHEMES:
         others = ", ".join(f"{each}://" for each in SCHEMES)
         raise OSError(errno.EINVAL, f"{scheme}:// is not supported. Those that are: {others}")
+    password = _PASSWORD.match(address.text, address.text.find("://"))
+    if password and "/" in password[0].removeprefix("://"):
+        raise OSError(errno.EINVAL, "A / in a password is written %2F, or the address ends there")
     if "?***" in address.shown:  # as it was written; names that were found may have a question mark
         raise OSError(
             errno.EINVAL, "An address takes no parameters (?name=value). Keys belong in the environment"

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from service.batch.addresses import Address, ObjectStore, _as_os_errors, is_address
+from service.batch.addresses import Address, ObjectStore, _as_os_errors, is_address, redact
 from service.batch.sources import find
 from service.batch.tasks import read_source
 from service.cli import commands, cut
@@ -222,6 +222,29 @@ def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixt
         with pytest.raises(OSError, match="failed") as caught, _as_os_errors(root):
             raise error
         assert not any(secret in str(caught.value) for secret in ("hush", "mum"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sftp://me:hu/sh@host/x", "sftp://***@host/x"),
+        ("s3://KEY:SEC/RET@bucket", "s3://***@bucket"),
+        ("s3://KEY:S/E@C/RET@bucket/x.jpg", "s3://***@bucket/x.jpg"),
+        ("sftp://me:h@sh@host/a@2x.jpg", "sftp://***@host/a@2x.jpg"),
+        ("sftp://host:22/x/a@2x.jpg", "sftp://host:22/x/a@2x.jpg"),
+        ("s3://shop/a:b@2x.jpg", "s3://shop/a:b@2x.jpg"),
+    ],
+)
+def test_a_password_is_hidden_whatever_it_is_made_of_and_names_are_not(text: str, shown: str) -> None:
+    address = Address(text)
+    assert (str(address), redact(f"{text} and {text}.")) == (shown, f"{shown} and {shown}.")
+
+
+def test_an_address_with_a_slash_in_its_password_is_refused_in_words() -> None:
+    (problem,) = find(["sftp://me:hu/sh@host/x"]).problems
+    assert str(problem) == (
+        "sftp://***@host/x: This cannot be listed: A / in a password is written %2F, or the address ends there."
+    )
 
 
 def test_a_question_mark_in_a_name_is_a_part_of_it(store: ObjectStore) -> None:
