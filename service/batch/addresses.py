@@ -112,7 +112,7 @@ def as_named(text: str) -> str:
             raise ValueError(f"{text}: file:// stands before an absolute path, as in file:///mnt/photos.")
         return "/" + rest.lstrip("/")
     if scheme in SCHEMES and rest.startswith("/") and not rest.startswith("//"):
-        raise ValueError(f"An address has two slashes: {scheme}:/{rest}")  # in it, a password is found
+        raise ValueError(f"An address has two slashes: {scheme}:/{rest}")  # redact looks for both
     return text
 
 
