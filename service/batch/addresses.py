@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,14 +25,17 @@ T = TypeVar("T")
 
 INSTALL = ".venv/bin/pip install --constraint constraints.txt '.[ray]'"
 
-SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "file", "memory")
-"""Those that list and write, and whose addresses are a place and a path. http is none of them."""
+SCHEMES = ("s3", "gs", "abfs", "az", "hdfs", "sftp", "memory")
+"""Those that list and write, and whose addresses are a place and a path. http is none of them, and nor is ``file``:
+see ``as_named``."""
 
-_FOLDERS = ("hdfs", "sftp", "file")
+_FOLDERS = ("hdfs", "sftp")
 """File systems: they have folders, which must be made, and may show a part of what is being written."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://)[^/\s]*:[^/\s]*@")
+_PASSWORD = re.compile(r"(://)(?:[^/\s]*:[^/\s]*|[^/\s@:\[]*:(?!\d+/)\S*)@")
+"""Up to the last ``@`` before a slash. If there is none, what follows a colon and is no port is a password with a slash
+in it, up to the last ``@`` of all."""
 _PARAMETERS = re.compile(r"(://[^\s?]*\?)[^\s?]*=[^\s'\"]*")
 _VERSIONS = ("ETag", "generation", "etag", "LastModified", "mtime", "created")
 """Where the packages of fsspec say which version of an object this is: by its content, a number, or else the time that
@@ -87,10 +91,29 @@ class Listed:
 
     address: Address
     below: PurePosixPath
-    """Its place below the address that was listed; the name alone if it was named itself."""
+    """Its place below the address that was listed, never absolute; the name alone if it was named itself."""
     stamp: Stamp
     named: bool
     """Whether it was named itself, or by a pattern."""
+
+
+def as_named(text: str) -> str:
+    """The path or address that a user has named; of a ``file://`` address, the path in it.
+
+    So a folder of this machine has one name. By a second one its ledger would not be found.
+
+    Raises:
+        ValueError: it is neither; the message says what would be right.
+    """
+    scheme, _, rest = text.partition(":")
+    scheme = scheme.lower()
+    if scheme == "file" and rest.startswith("/"):
+        if rest.startswith("//") and not rest.startswith("///"):
+            raise ValueError(f"{text}: file:// stands before an absolute path, as in file:///mnt/photos.")
+        return "/" + rest.lstrip("/")
+    if scheme in SCHEMES and rest.startswith("/") and not rest.startswith("//"):
+        raise ValueError(f"An address has two slashes: {scheme}:/{rest}")  # redact looks for both
+    return text
 
 
 def is_address(text: str) -> bool:
@@ -115,7 +138,7 @@ class ObjectStore:
             self._fs, _ = url_to_fs(address.text.partition("::")[0])  # :: in a name is no chain of stores
 
     def find(self, address: Address) -> Iterator[Listed]:
-        """Every object that an address, or a pattern with ``*``, names; in a folder, those below it, by name.
+        """Every object that an address, or a pattern with ``*``, names now; in a folder, those below it, by name.
 
         Raises:
             OSError: the store cannot be asked, or names objects that do not lie below the address.
@@ -124,13 +147,13 @@ class ObjectStore:
         with _as_os_errors(address):
             path, root = self._path_of(address), self._path_of(folder).rstrip("/")
             pattern = "*" in path
+            self._fs.invalidate_cache()  # of listings; a pattern goes through many of them
             if not pattern and self._fs.isfile(path):
                 found: Mapping[str, Mapping[str, Any]] = {path: self._fs.info(path)}
                 folder, root, named = address, path, True
             elif pattern:
                 found, named = self._fs.glob(path, detail=True), True
             else:
-                self._fs.invalidate_cache(path)
                 found, named = self._fs.find(path, detail=True), False
         for name, info in sorted(found.items()):
             if info.get("type", "file") != "file" or name.endswith("/"):
@@ -139,7 +162,8 @@ class ObjectStore:
             at = folder + below  # what stands before it, such as the host, is in no name
             if not name.startswith(root) or self._path_of(at) != name:
                 raise OSError(errno.EINVAL, f"The store names {redact(name)}, which is not below the address")
-            yield Listed(at, PurePosixPath(at.name if named else below), _stamp(info), named=named)
+            place = PurePosixPath(at.name if named else below.lstrip("/"))  # a name may have slashes in a row
+            yield Listed(at, place, _stamp(info), named=named)
 
     def read(self, address: Address, *, most: int) -> bytes:
         """At most so many bytes of an object.
@@ -212,6 +236,20 @@ class ObjectStore:
         return str(self._fs._strip_protocol(address.text))
 
 
+def exists(key: str) -> bool:
+    """Whether there is something at this path or address, as the ledger has it.
+
+    Raises:
+        OSError: the store cannot be asked.
+    """
+    if not is_address(key):
+        return os.path.lexists(key)
+    if "://***@" in key:
+        return True  # nobody can ask without the password, and what is in doubt is not replaced
+    address = Address(key)
+    return ObjectStore(address).stamp_of(address) is not None
+
+
 def _scheme(address: Address) -> str:
     return address.text.partition("://")[0]
 
@@ -222,6 +260,9 @@ def _check(address: Address) -> None:
     if scheme not in SCHEMES:
         others = ", ".join(f"{each}://" for each in SCHEMES)
         raise OSError(errno.EINVAL, f"{scheme}:// is not supported. Those that are: {others}")
+    password = _PASSWORD.match(address.text, address.text.find("://"))
+    if password and "/" in password[0].removeprefix("://"):
+        raise OSError(errno.EINVAL, "A / in a password is written %2F, or the address ends there")
     if "?***" in address.shown:  # as it was written; names that were found may have a question mark
         raise OSError(
             errno.EINVAL, "An address takes no parameters (?name=value). Keys belong in the environment"

@@ -170,7 +170,6 @@ class OutputFolder:
             records=self.records_of(job),
             made_with=self._made_with,
             target=target,
-            exists=os.path.lexists,
         )
 
     def write(self, job: Job, data: bytes, read: Stamp) -> None:

@@ -2,7 +2,8 @@
 
 The command calls ``plan`` for all pictures together. The name of a result depends on nothing but the picture's own name
 and the options, so that a later run finds it again. So pictures that would share one result are all refused: no rule
-could say, today and after files were added, which of them it belongs to.
+could say, today and after files were added, which of them it belongs to. No result is ever written outside the output
+folder, whatever a store calls its objects.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ def plan(
     real_root = os.path.realpath(root) if isinstance(root, Path) else ""
     accepted, refused = [], []
     for job in jobs:
-        if len(shared[job.output]) > 1:
+        if job.output.is_absolute() or ".." in job.output.parts:  # pathlib would leave the output folder
+            reason = (
+                f"Its result would be written outside the output folder, at {job.output}. Rename the picture."
+            )
+        elif len(shared[job.output]) > 1:
             other = next(source.path for source in shared[job.output] if source is not job.source)
             reason = f"Its result and that of {other} would have the same name, {job.output}. {FULL_NAMES}"
         elif _key_of_result(root, real_root, job.output) in inputs:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from service.batch import ledger
-from service.batch.addresses import Address, ObjectStore, is_address
+from service.batch.addresses import Address, ObjectStore
 from service.batch.ledger import Record, Stamp
 from service.batch.plan import Job
 from service.batch.problem import system_reason
@@ -207,7 +207,6 @@ class RemoteFolder:
             records=self._ledger.records.of(output),
             made_with=self._made_with,
             target=self.root / output,
-            exists=_exists,
             unfinished=self._ledger.unfinished(output, there),
         )
 
@@ -246,12 +245,3 @@ class Failures:
             raise
         with self._lock:
             self._count = 0
-
-
-def _exists(key: str) -> bool:
-    if not is_address(key):
-        return False  # on another machine, perhaps
-    if "://***@" in key:
-        return True  # nobody can ask without the password, and what is in doubt is not replaced
-    address = Address(key)
-    return ObjectStore(address).stamp_of(address) is not None

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
-from service.batch.addresses import Address
+from service.batch.addresses import Address, exists
 from service.batch.ledger import Record, Stamp
 from service.batch.plan import FULL_NAMES, Job
 from service.imaging.options import Options
@@ -159,7 +159,7 @@ def judged(
     records: Iterable[Record],
     made_with: Mapping[str, Any],
     target: object,
-    exists: Callable[[str], bool],
+    exists: Callable[[str], bool] = exists,
     unfinished: bool = False,
 ) -> State:
     """What is to be done about a picture.
@@ -170,11 +170,12 @@ def judged(
         records: of all results of that name. Those count that say that they wrote what is there.
         made_with: how results are made now.
         target: the result's name, for a person.
-        exists: whether a picture of this key is there.
+        exists: whether a picture of this key is there, on this machine or on a store.
         unfinished: whether what is there may be what a run wrote that ended before it could note it.
 
     Raises:
         WouldReplace: something is in the way that is no result of this picture.
+        OSError: the store of another picture cannot be asked.
     """
     if there is None:
         return State.TO_DO

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from service import logs, startup
-from service.batch.addresses import is_address, redact
+from service.batch.addresses import as_named, is_address, redact
 from service.batch.arrivals import SETTLE_SECONDS
 from service.batch.output_folder import write_whole
 from service.batch.plan import endings_of
@@ -146,6 +146,7 @@ def run(
     for note in notes:
         print_note(note)
     try:
+        _take_names(args)
         _check_cluster(args)
         wanted = _wanted(args, settings)
         if args.ray is not None:
@@ -164,6 +165,15 @@ def run(
     except (CannotStart, CannotUseCluster, BadParameter) as error:
         print_error(printable(redact(str(error))))
         return 2
+
+
+def _take_names(args: argparse.Namespace) -> None:
+    """From here on, a name with ``://`` in it is an address, and every other one is a path."""
+    try:
+        args.inputs = [as_named(name) for name in args.inputs]
+        args.to, args.background = (name and as_named(name) for name in (args.to, args.background))
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 def _check_cluster(args: argparse.Namespace) -> None:
@@ -186,6 +196,8 @@ def _wanted(args: argparse.Namespace, settings: Settings) -> Wanted:
         raise CannotStart("--output background and --background FILE need each other.")
     if args.background is None:
         return Wanted(options, None)
+    if is_address(args.background):
+        raise CannotStart(f"--background {args.background}: name a file of this machine.")
     try:
         data, _ = read_file(Path(args.background), max_bytes=settings.max_upload_bytes)
         upright_size(data)
@@ -202,11 +214,20 @@ def _wanted(args: argparse.Namespace, settings: Settings) -> Wanted:
 
 
 def _names_one_file(args: argparse.Namespace) -> bool:
-    """Whether ``--to`` names a file and not a folder."""
-    if args.to is None or args.to.endswith(os.sep) or is_address(args.to) or os.path.isdir(args.to):
+    """Whether ``--to`` names a file and not a folder.
+
+    Raises:
+        CannotStart: it names an object, or there may be several pictures.
+    """
+    if args.to is None or args.to.endswith(os.sep) or os.path.isdir(args.to):
         return False
     if Path(args.to).suffix.lower() not in _FILE_ENDINGS:
         return False
+    if is_address(args.to):
+        raise CannotStart(
+            f"--to {args.to} names one object, but results go below an address, under names of their own. If this is "
+            f"what they go below, end it with a slash: {args.to}/"
+        )
     if len(args.inputs) > 1 or os.path.isdir(args.inputs[0]):
         raise CannotStart(f"--to {args.to} names a file, but there may be several pictures. Name a folder.")
     return True
@@ -222,6 +243,14 @@ def _cut_one(
     if args.watch:
         raise CannotStart("--watch needs a folder of results: name one with --to.")
     (name,) = args.inputs
+    if is_address(name):
+        raise CannotStart(
+            f"{name} is an address. Its result goes into a folder or below an address: --to cut-outs/"
+        )
+    if args.to is not None and is_address(args.to):
+        raise CannotStart(
+            "Standard input goes to a file or to standard output. Results below an address need names."
+        )
     task = SingleTask(
         name,
         _reader(name, settings.max_upload_bytes),

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from service.batch.addresses import Address, is_address
+from service.batch.addresses import Address, ObjectStore, is_address
 from service.batch.ledger import InUse
 from service.batch.output_folder import OutputFolder
 from service.batch.plan import Job, endings_of
@@ -82,6 +82,8 @@ def cut_many(
         CannotStart: there is nothing to do, or nothing can be written.
     """
     folder, look = _folder_and_look(args, settings, wanted)
+    if args.watch:
+        _check_watched(args.inputs)
     if args.dry_run:
         return _list(_something(look(), args), folder)
     with _open(folder) as opened:
@@ -122,6 +124,18 @@ def _folder_and_look(
     return folder, partial(survey, args.inputs, folder, ending=ending, full_names=args.full_names)
 
 
+def _check_watched(names: Sequence[str]) -> None:
+    """Nobody wants a mistyped folder watched for ever. What a pattern or an address names may still arrive."""
+    for name in names:
+        if is_address(name):
+            try:
+                next(ObjectStore(Address(name)).find(Address(name)), None)
+            except OSError as error:
+                raise CannotStart(f"{name} cannot be watched: {system_reason(error)}") from None
+        elif not (os.path.lexists(name) or glob.has_magic(name)):
+            raise CannotStart(f"{name}: there is no such file or folder to be watched.")
+
+
 def _output_folder(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> Results:
     if STANDARD in args.inputs:
         raise CannotStart("- is standard input, which is one picture. It cannot stand beside other inputs.")
@@ -138,9 +152,6 @@ def _output_folder(args: argparse.Namespace, settings: Settings, wanted: Wanted)
         raise CannotStart(
             f"--to {root} is a file. Name a folder, or for one picture a file with a picture's ending."
         )
-    for name in args.inputs if args.watch else ():
-        if not (os.path.lexists(name) or glob.has_magic(name)):
-            raise CannotStart(f"{name}: there is no such file or folder to be watched.")
     try:
         return OutputFolder(root, made_with=made, overwrite=args.overwrite)
     except OSError as error:

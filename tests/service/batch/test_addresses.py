@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from service.batch.addresses import Address, ObjectStore, _as_os_errors, is_address
+from service.batch.addresses import Address, ObjectStore, _as_os_errors, is_address, redact
 from service.batch.sources import find
 from service.batch.tasks import read_source
 from service.cli import commands, cut
@@ -54,6 +55,17 @@ def test_an_object_that_is_named_is_always_taken_and_a_pattern_is_expanded() -> 
     assert [str(source.below) for source in find(["memory://shop/in/*.jpg"]).sources] == ["a.jpg"]
 
 
+def test_the_place_of_an_object_is_always_below_the_address(store: ObjectStore) -> None:
+    for name in ("dd//tmp/a.jpg", "dd///b.jpg"):
+        store.write(Address(f"memory://shop/{name}"), b"12345")
+    sources = find(["memory://shop/dd"]).sources
+    assert {str(source.path): str(source.below) for source in sources} == {
+        "memory://shop/dd///b.jpg": "b.jpg",
+        "memory://shop/dd//tmp/a.jpg": "tmp/a.jpg",
+    }
+    assert [read_source(source, max_bytes=10)[0] for source in sources] == [b"12345"] * 2
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
@@ -61,12 +73,62 @@ def test_an_object_that_is_named_is_always_taken_and_a_pattern_is_expanded() -> 
         (
             "https://shop/in",
             "This cannot be listed: https:// is not supported. Those that are: s3://, gs://, abfs://, az://, hdfs://, "
-            "sftp://, file://, memory://.",
+            "sftp://, memory://.",
         ),
     ],
 )
 def test_an_address_that_names_nothing_is_a_problem(address: str, words: str) -> None:
     assert [problem.reason for problem in find([address]).problems] == [words]
+
+
+class Caching(MemoryFileSystem):
+    """Keeps what it has listed until it is told to forget it, as the packages of object stores do."""
+
+    cachable = False
+    listed: ClassVar[dict[str, object]] = {}
+
+    def ls(self, path: str, detail: bool = True, **more: object) -> object:
+        path = self._strip_protocol(path)
+        if path not in self.listed:
+            try:
+                self.listed[path] = super().ls(path, detail=True, **more)
+            except FileNotFoundError:
+                self.listed[path] = []
+        found = self.listed[path]
+        return found if detail else [each["name"] for each in found]
+
+    def info(self, path: str, **_: object) -> object:
+        path = self._strip_protocol(path)
+        for each in self.ls(self._parent(path)):
+            if each["name"] == path:
+                return each
+        raise FileNotFoundError(path)
+
+    def isfile(self, path: str) -> bool:
+        try:
+            return self.info(path)["type"] == "file"
+        except FileNotFoundError:
+            return False
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        if path is None:
+            self.listed.clear()
+        while path:
+            self.listed.pop(path, None)
+            path = self._parent(path).rstrip("/")
+
+
+@pytest.mark.parametrize("argument", ["in", "in/new/*.jpg", "in/*/b.jpg", "in/new/b.jpg"])
+def test_a_second_look_sees_what_has_arrived_since(argument: str, store: ObjectStore) -> None:
+    fsspec.register_implementation("memory", Caching, clobber=True)
+    try:
+        store.write(Address("memory://shop/in/new/a.jpg"), b"12345")
+        before = len(find([f"memory://shop/{argument}"]).sources)
+        store.write(Address("memory://shop/in/new/b.jpg"), b"12345")
+        assert len(find([f"memory://shop/{argument}"]).sources) == before + 1
+    finally:
+        Caching.listed.clear()
+        fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
 
 
 def test_at_most_what_was_asked_for_is_read_and_what_is_missing_is_an_os_error(store: ObjectStore) -> None:
@@ -117,12 +179,26 @@ def test_what_is_found_is_on_the_host_that_was_named(place: str, argument: str) 
         del _registry[scheme]
 
 
+class Folders(LocalFileSystem):
+    """A file system by an address: it has folders, which must be there before a file can be written."""
+
+    protocol = "sftp"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
+
+
 def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: Path) -> None:
-    root = Address(f"file://{tmp_path}/out")
-    ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
-    (source,) = find([str(root)]).sources
-    assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
-    assert ObjectStore(root).stamp_of(source.path) == source.stamp
+    fsspec.register_implementation("sftp", Folders, clobber=True)
+    try:
+        root = Address(f"sftp://host{tmp_path}/out")
+        ObjectStore(root).write(root / "sub/folder/a.jpg", b"12345")
+        (source,) = find([str(root)]).sources
+        assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
+        assert ObjectStore(root).stamp_of(source.path) == source.stamp
+    finally:
+        del _registry["sftp"]
 
 
 def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +222,29 @@ def test_passwords_and_parameters_are_shown_to_nobody(capsys: pytest.CaptureFixt
         with pytest.raises(OSError, match="failed") as caught, _as_os_errors(root):
             raise error
         assert not any(secret in str(caught.value) for secret in ("hush", "mum"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sftp://me:hu/sh@host/x", "sftp://***@host/x"),
+        ("s3://KEY:SEC/RET@bucket", "s3://***@bucket"),
+        ("s3://KEY:S/E@C/RET@bucket/x.jpg", "s3://***@bucket/x.jpg"),
+        ("sftp://me:h@sh@host/a@2x.jpg", "sftp://***@host/a@2x.jpg"),
+        ("sftp://host:22/x/a@2x.jpg", "sftp://host:22/x/a@2x.jpg"),
+        ("s3://shop/a:b@2x.jpg", "s3://shop/a:b@2x.jpg"),
+    ],
+)
+def test_a_password_is_hidden_whatever_it_is_made_of_and_names_are_not(text: str, shown: str) -> None:
+    address = Address(text)
+    assert (str(address), redact(f"{text} and {text}.")) == (shown, f"{shown} and {shown}.")
+
+
+def test_an_address_with_a_slash_in_its_password_is_refused_in_words() -> None:
+    (problem,) = find(["sftp://me:hu/sh@host/x"]).problems
+    assert str(problem) == (
+        "sftp://***@host/x: This cannot be listed: A / in a password is written %2F, or the address ends there."
+    )
 
 
 def test_a_question_mark_in_a_name_is_a_part_of_it(store: ObjectStore) -> None:

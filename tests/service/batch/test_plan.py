@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.batch.addresses import Address
 from service.batch.ledger import Stamp
 from service.batch.plan import endings_of, plan
 from service.batch.sources import Source
@@ -62,6 +63,15 @@ def test_a_result_never_replaces_an_input(tmp_path: Path) -> None:
     jobs, refused = plan(pictures, tmp_path, ending=".png", full_names=False)
     assert [str(job.output) for job in jobs] == ["b.png"]
     assert "would replace an input" in refused[0].reason
+
+
+@pytest.mark.parametrize("root", [ROOT, Address("s3://shop/out")])
+@pytest.mark.parametrize("below", ["/tmp/a.jpg", "../a.jpg", "sub/../../a.jpg"])
+def test_no_result_is_written_outside_the_output_folder(below: str, root: Path | Address) -> None:
+    picture = Source(Address("s3://shop/in/a.jpg"), PurePosixPath(below), "s3://shop/in/a.jpg", Stamp(1))
+    jobs, refused = plan([picture], root, ending=".png", full_names=False)
+    assert jobs == []
+    assert "would be written outside the output folder" in refused[0].reason
 
 
 names = st.lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -46,9 +46,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
 
 
-def run(*argv: str, to: str = TO) -> int:
+def run(*argv: str, to: str = TO, inputs: Sequence[str] = ("in",)) -> int:
     return cut.run(
-        commands.parse(["cut", "in", "--to", to, *argv]),
+        commands.parse(["cut", *inputs, "--to", to, *argv]),
         {},
         make_engine=lambda _: ScriptedEngine(),
         settle_seconds=0.1,
@@ -89,7 +89,38 @@ def test_what_cannot_be_written_is_said_and_the_next_run_mends_it(
     assert not any(b"hush" in file.getvalue() for file in MemoryFileSystem.store.values())
 
 
-def watched(user: Callable[[], None], *, to: str = TO) -> int:
+@pytest.mark.parametrize("to", ["memory://shop/out", "out"])
+@pytest.mark.parametrize(
+    ("first", "second"), [("in/a.png", "in2/a.png"), ("memory://shop/in/a.png", "memory://shop/in2/a.png")]
+)
+def test_the_result_of_another_picture_is_replaced_nowhere(
+    first: str, second: str, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width, name in ((40, first), (44, second)):
+        with fsspec.open(name, "wb", auto_mkdir=True) as file:
+            file.write(photos.encoded(width))
+    assert run(to=to, inputs=[first]) == 0
+    assert run(to=to, inputs=[second]) == 1
+    assert f"{first}. --overwrite replaces it." in capsys.readouterr().err
+    fsspec.open(first).fs.rm(first)
+    assert run(to=to, inputs=[second]) == 0
+
+
+@pytest.mark.parametrize("form", ["file://{}", "FILE://{}", "file:{}"])
+def test_a_file_address_is_the_path_in_it(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second way to the same folder would hide what is noted there: results would become inputs."""
+    at = form.format(tmp_path)
+    assert run(to=f"{at}/in/out", inputs=[f"{at}/in"]) == 0
+    assert run(to="in/out") == 0
+    assert run(to=f"{at}/in/more", inputs=[f"{at}/in"]) == 0
+    assert [len(list(Path("in", name).glob("*.png"))) for name in ("out", "more")] == [2, 2]
+    assert run(to=f"{at}/in", inputs=[f"{at}/in", "in"]) == 1
+    assert capsys.readouterr().err.count("would replace an input") == 2
+
+
+def watched(user: Callable[[], None], *, to: str = TO, inputs: Sequence[str] = ("in",)) -> int:
     def acts() -> None:
         try:
             user()
@@ -98,7 +129,7 @@ def watched(user: Callable[[], None], *, to: str = TO) -> int:
 
     thread = threading.Thread(target=acts)
     thread.start()
-    code = run("--watch", to=to)
+    code = run("--watch", to=to, inputs=inputs)
     thread.join()
     return code
 
@@ -137,3 +168,30 @@ def test_a_look_of_a_watch_leaves_what_is_being_written() -> None:
 
     assert watched(user, to="out") == 0
     assert (left.exists(), being_written.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("to", [TO, "out"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("typo", "typo: there is no such file or folder to be watched."),
+        ("https://shop/in", "https://shop/in cannot be watched: https:// is not supported."),
+    ],
+)
+def test_what_cannot_be_watched_is_not_watched_for_ever(
+    name: str, words: str, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--watch", to=to, inputs=["in", name]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_arrives_at_an_address_is_cut_out() -> None:
+    inbox = MemoryFileSystem()
+
+    def user() -> None:
+        wait_until(lambda: Path("out/a.png").exists(), seconds=60, what="the first result")
+        inbox.pipe("memory://shop/inbox/b.png", photos.encoded())
+        wait_until(lambda: Path("out/b.png").exists(), seconds=60, what="the late result")
+
+    inbox.pipe("memory://shop/inbox/a.png", photos.encoded())
+    assert watched(user, to="out", inputs=["memory://shop/inbox"]) == 0
