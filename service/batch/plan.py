@@ -64,6 +64,8 @@ def plan(
             reason = (
                 f"Its result would be written outside the output folder, at {job.output}. Rename the picture."
             )
+        elif "\0" in str(job.output):
+            reason = "Its name has a null character, which no file's name can have. Rename the picture."
         elif len(shared[job.output]) > 1:
             other = next(source.path for source in shared[job.output] if source is not job.source)
             reason = f"Its result and that of {other} would have the same name, {job.output}. {FULL_NAMES}"

@@ -74,6 +74,13 @@ def test_no_result_is_written_outside_the_output_folder(below: str, root: Path |
     assert "would be written outside the output folder" in refused[0].reason
 
 
+def test_a_name_that_no_file_can_have_is_an_error_of_its_picture() -> None:
+    picture = Source(Address("s3://shop/in/a\0.jpg"), PurePosixPath("a\0.jpg"), "key", Stamp(1))
+    jobs, refused = plan([picture, source("b.jpg")], ROOT, ending=".png", full_names=False)
+    assert [str(job.output) for job in jobs] == ["b.png"]
+    assert "has a null character" in refused[0].reason
+
+
 names = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "a.jpg", "b.x"]), st.sampled_from(["", ".jpg", ".png", ".JPG", ".y"])
