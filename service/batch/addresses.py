@@ -212,9 +212,15 @@ class ObjectStore:
         Raises:
             OSError: one cannot be removed.
         """
-        if addresses:
-            with _as_os_errors(addresses[0]):
-                self._fs.rm([self._path_of(address) for address in addresses])
+        if not addresses:
+            return
+        with _as_os_errors(addresses[0]):
+            paths = [self._path_of(address) for address in addresses]
+            if _scheme(addresses[0]) not in _FOLDERS:
+                self._fs.rm(paths)
+                return
+            for path in paths:  # that of hdfs takes no list
+                self._fs.rm_file(path)
 
     def stamp_of(self, address: Address) -> Stamp | None:
         """The stamp of an object as it is now; None if there is none.

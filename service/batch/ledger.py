@@ -252,6 +252,13 @@ def _shards(folder: Path) -> list[Path]:
     return sorted((folder / SHARDS).glob("*.jsonl"))
 
 
+_appending = threading.Lock()
+
+
 def _append(file: int, data: bytes) -> None:
-    if os.write(file, data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    """Append all of it or nothing: what is appended behind half a line would be lost with it."""
+    with _appending:  # only this process writes into the file
+        before = os.fstat(file).st_size
+        if os.write(file, data) != len(data):
+            os.ftruncate(file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -33,6 +33,8 @@ from service.imaging.options import Options
 from service.settings import Settings
 from service.version import __version__
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 TRIES = 3
 """How often a group of pictures is sent to workers that die."""
 
@@ -232,16 +234,19 @@ def connected(address: str) -> Iterator[Any]:
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs the traceback of each worker that dies
     try:
-        ray.init(
-            address=address or None,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:300]
-        raise CannotUseCluster(f"--ray {address}: there is no cluster: {words}") from error
-    try:
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        try:
+            ray.init(
+                address=address or None,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            words = " ".join(str(error).split())[:300]
+            raise CannotUseCluster(f"--ray {address}: there is no cluster: {words}") from error
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray has replaced that of SIGTERM
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.max_errored_blocks = MOST_DEAD_GROUPS
@@ -299,7 +304,7 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, _: FrameType | None) -> None:
         raise _Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:
         yield
     finally:

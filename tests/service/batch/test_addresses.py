@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -188,6 +188,9 @@ class Folders(LocalFileSystem):
     def _strip_protocol(cls, path: str) -> str:
         return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
 
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        self.rm_file(self._strip_protocol(path))  # as that of hdfs: no list
+
 
 def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: Path) -> None:
     fsspec.register_implementation("sftp", Folders, clobber=True)
@@ -197,6 +200,8 @@ def test_a_file_system_by_its_address_gets_the_folders_that_it_needs(tmp_path: P
         (source,) = find([str(root)]).sources
         assert (source.key, str(source.below)) == (f"{root}/sub/folder/a.jpg", "sub/folder/a.jpg")
         assert ObjectStore(root).stamp_of(source.path) == source.stamp
+        ObjectStore(root).remove_all([root / "sub/folder/a.jpg"])
+        assert find([str(root)]).sources == []
     finally:
         del _registry["sftp"]
 

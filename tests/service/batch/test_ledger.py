@@ -108,3 +108,19 @@ def test_a_process_that_outlives_its_run_brings_no_result_to_its_name(tmp_path: 
     with pytest.raises(FileNotFoundError):
         shard.add(record("b"))
     assert set(known(tmp_path)) == {"a"}
+
+
+def test_a_record_that_was_written_in_part_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full, and then it was not."""
+    write = os.write
+    opened = Ledger(tmp_path)
+    opened.add(record("a"))
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+    with pytest.raises(OSError, match="No space left"):
+        opened.add(record("b"))
+    monkeypatch.undo()
+    opened.add(record("c"))
+    opened.close()
+    assert set(known(tmp_path)) == {"a", "c"}
