@@ -146,8 +146,8 @@ def opened_pipeline(settings: Settings, engine: Engine) -> Iterator[tuple[Engine
     """
     from service.cli.offline import loaded, offline_parts  # noqa: PLC0415 - imports the web server
     from service.imaging.options import Options  # noqa: PLC0415 - imports the codecs
-    from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415 - the same
-    from service.inference.service_time import Work  # noqa: PLC0415 - the same
+    from service.inference.pipeline import EncodedPicture, Progress  # noqa: PLC0415 - imports the codecs
+    from service.inference.service_time import Work  # noqa: PLC0415 - imports the codecs
 
     parts = offline_parts(settings, engine)
 

@@ -27,7 +27,7 @@ from service.batch.problem import system_reason
 from service.batch.results import CannotWrite, Shared
 from service.batch.run import at_once, run
 from service.batch.tasks import FolderTask, NotCutOut
-from service.cli.offline import loaded, offline_parts
+from service.cli.offline import FLAGS, loaded, offline_parts
 from service.engines.protocol import Engine, EngineError
 from service.errors import Unavailable
 from service.host.running_time import RunningTimeLoop, noticing_suspensions
@@ -35,20 +35,7 @@ from service.imaging.options import Options
 from service.settings import Settings
 from service.version import __version__
 
-WORKER_SETTINGS = (
-    "engine",
-    "mode",
-    "resize",
-    "weights",
-    "device",
-    "precision",
-    "max_upload_bytes",
-    "max_pixels",
-    "max_model_pixels",
-    "queue_size",
-    "load_timeout",
-    "hang_timeout",
-)
+WORKER_SETTINGS = (*FLAGS, "queue_size", "load_timeout", "hang_timeout")
 """What is sent to other machines. No other setting has a meaning without clients."""
 
 

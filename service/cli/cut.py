@@ -27,6 +27,7 @@ from service.batch.tasks import NotCutOut, SingleTask, check_bytes, read_file
 from service.cli.cluster_run import CannotUseCluster, ClusterRun, check_installed
 from service.cli.cut_many import STANDARD, CannotStart, Wanted, cut_many, cut_on_cluster
 from service.cli.cut_run import CutRun
+from service.cli.offline import FLAGS
 from service.cli.option_flags import add_option_flags, given_options
 from service.cli.printing import print_error, print_line, print_note
 from service.cli.setting_flags import add_flags, given
@@ -37,19 +38,6 @@ from service.imaging.options import Format, Options, Output
 from service.server import requested_engine
 from service.settings import Settings
 from service.settings_reader import load_settings
-
-FLAGS = (
-    "engine",
-    "mode",
-    "resize",
-    "weights",
-    "device",
-    "precision",
-    "max_upload_bytes",
-    "max_pixels",
-    "max_model_pixels",
-)
-"""The settings that matter without a server. The variables of all others count as well."""
 
 _FILE_ENDINGS = PICTURE_ENDINGS.union(*map(endings_of, Format))
 """With one of these, ``--to`` names a file."""

@@ -18,6 +18,19 @@ from service.inference.jobs import Kind
 from service.lifecycle import Lifecycle
 from service.settings import LONGEST_SECONDS, Settings
 
+FLAGS = (
+    "engine",
+    "mode",
+    "resize",
+    "weights",
+    "device",
+    "precision",
+    "max_upload_bytes",
+    "max_pixels",
+    "max_model_pixels",
+)
+"""The settings that matter without a server: the flags of ``cut``. The variables of all others count as well."""
+
 
 def offline_parts(settings: Settings, engine: Engine) -> Parts:
     """The parts; nothing runs yet.

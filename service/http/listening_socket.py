@@ -50,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the library's own signature
+        listener.settimeout(0)
     except OSError:
         listener.close()
         raise
@@ -139,7 +139,7 @@ def _listen_at_file(path: str) -> socket.socket:
             _remove_unused(path)
             listener.bind_to_file()
             listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the library's own signature
+        listener.settimeout(0)
     except OSError:
         listener.close()
         raise
@@ -159,7 +159,7 @@ def _remove_unused(path: str) -> None:
     if not is_socket:
         raise OSError(errno.EEXIST, "there is a file of this name that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)  # noqa: FBT003 - the library's own signature
+        visitor.settimeout(0)
         try:
             visitor.connect(path)
         except ConnectionRefusedError:

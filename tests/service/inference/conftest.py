@@ -10,6 +10,7 @@ from service.inference import service_time
 from service.inference.admission import Admission
 from service.inference.codec_pool import CodecPool
 from service.inference.device_thread import DeviceThread
+from service.inference.memory_budget import MemoryBudget
 from tests.support.clock import FakeClock
 from tests.support.memory_budgets import memory_budget
 
@@ -40,8 +41,14 @@ async def device_thread(clock: FakeClock) -> AsyncIterator[DeviceThread]:
 @pytest.fixture
 def admission(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
     """An admission that is open, with three places and a deadline of 10 s."""
+    return new_admission(memory_budget(), device_thread, codec_pool, clock)
+
+
+def new_admission(
+    memory: MemoryBudget, device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock
+) -> Admission:
     admission = Admission(
-        memory=memory_budget(),
+        memory=memory,
         device_thread=device_thread,
         codec_pool=codec_pool,
         queue_size=2,

@@ -18,6 +18,7 @@ from service.inference.place import Place
 from service.inference.return_times import GRACE_SECONDS, LONGEST_SECONDS
 from service.inference.service_time import Stage, Work
 from service.inference.too_slow import TRIAL_DUTY
+from tests.service.inference.conftest import new_admission
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
 from tests.support.memory_budgets import NEEDS, memory_budget
@@ -559,17 +560,7 @@ async def test_the_queue_depth_counts_the_requests_that_hold_a_place_and_do_not_
 @pytest.fixture
 def scarce(device_thread: DeviceThread, codec_pool: CodecPool, clock: FakeClock) -> Admission:
     """An admission like the other one, in a container that has 60 MB beside the engine."""
-    scarce = Admission(
-        memory=memory_budget(NEEDS.idle + 60_000_000),
-        device_thread=device_thread,
-        codec_pool=codec_pool,
-        queue_size=2,
-        request_timeout=10,
-        model_input_size=lambda width, height: (width, height),
-        clock=clock,
-    )
-    scarce.open()
-    return scarce
+    return new_admission(memory_budget(NEEDS.idle + 60_000_000), device_thread, codec_pool, clock)
 
 
 async def test_a_body_for_which_there_is_no_memory_is_refused_at_the_door_unless_a_slow_one_gives_way(

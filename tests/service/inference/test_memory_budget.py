@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,8 @@ MEGAPIXEL = 1000, 1000
 MEGABYTES = 1_000_000
 
 
-def demand(budget: MemoryBudget, **work: object) -> Demand:
-    return budget.demand(Work(**{"size": MEGAPIXEL, "options": Options()} | work), WHOLE_WAY)  # type: ignore[arg-type]
+def demand(budget: MemoryBudget, **work: Any) -> Demand:
+    return budget.demand(replace(Work(size=MEGAPIXEL, options=Options()), **work), WHOLE_WAY)
 
 
 def test_without_a_limit_everything_fits() -> None:
