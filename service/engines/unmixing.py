@@ -110,9 +110,9 @@ def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
 def _continuation(shape: tuple[int, ...], side: int) -> int:
     """How many pixels colours continue at least: ``side`` or the quotient of it and a power of two."""
     fine, least = side, max(_LEAST_CONTINUATION, max(shape) / _THUMBNAIL)
-    while (
-        fine % 2 == 0 and fine // 2 >= least and min(shape) >= side
-    ):  # blocks of narrow pictures are no squares
+    if min(shape) < side:  # the blocks of a narrow picture are no squares
+        return side
+    while fine % 2 == 0 and fine // 2 >= least:
         fine //= 2
     return fine
 

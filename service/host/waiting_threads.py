@@ -2,8 +2,8 @@
 
 OpenMP's threads wait for the slowest at the end of every loop, thousands of times in a pass. By default they spin
 meanwhile, for up to milliseconds. That costs the processor time that the slowest needs, as soon as another program
-wants a core, and the quota of a container with a limit of CPU time. Measured with both cores busy: a start took 3.0 s
-of processor time instead of 8.5, and 13 s instead of 19 to 45.
+wants a core, and the quota of a container with a limit of CPU time. Measured with both cores busy: a start took 4 s
+instead of 7 to 11, and 3.1 s of processor time instead of 6 to 10.
 
 ``service.startup`` calls it before torch is imported, because OpenMP's library reads its settings when it is loaded.
 """

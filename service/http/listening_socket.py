@@ -133,9 +133,8 @@ def _locked_directory(path: str) -> Iterator[None]:
 def _listen_at_file(path: str) -> socket.socket:
     listener = _SocketAtFile(path)
     try:
-        with _locked_directory(
-            path
-        ):  # until it listens: a socket that does not looks as if it were left behind
+        # Locked until it listens: a socket that does not looks as if it were left behind.
+        with _locked_directory(path):
             _remove_unused(path)
             listener.bind_to_file()
             listener.listen(BACKLOG)

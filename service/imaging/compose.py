@@ -219,10 +219,12 @@ def _cut_out(
     target = _at(answer, placement.target)
     colours = _colours(picture, alpha, options, foreground)
     for rows in strips(*alpha.shape):
-        strip = np.ascontiguousarray(target[rows])
-        cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=strip)
-        cv2.insertChannel(_eight_bits(mask_rows(picture, alpha, options, rows)), strip, 3)
-        target[rows] = strip
+        strip = target[rows]
+        joined = strip if strip.flags.c_contiguous else np.empty(strip.shape, np.uint8)
+        cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=joined)
+        cv2.insertChannel(_eight_bits(mask_rows(picture, alpha, options, rows)), joined, 3)
+        if joined is not strip:  # OpenCV cannot write into a part of a canvas
+            strip[...] = joined
     _restore_own_colours(target, picture)
     return answer
 
