@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engines.protocol import Alpha
+from service.native import loops
 
 Blocks = npt.NDArray[np.bool_]
 """One value for each block, in rows and columns of blocks."""
@@ -38,6 +39,9 @@ def kinds(alpha: Alpha, side: int) -> tuple[Blocks, Blocks]:
     down, right = shape_of(side, alpha.shape)
     across = np.arange(0, width, right)
     visible, soft = np.empty((2, -(-height // down), len(across)), bool)
+    if loops.available and alpha.flags.c_contiguous:
+        loops.block_kinds(alpha, down, right, LEAST_VISIBLE, LEAST_SOLID, visible, soft)
+        return visible, visible & soft
     for row in range(len(visible)):
         strip = alpha[row * down : (row + 1) * down]
         visible[row] = np.maximum.reduceat(strip.max(axis=0), across) >= LEAST_VISIBLE
@@ -82,3 +86,18 @@ def parts(chosen: Blocks, side: int, shape: tuple[int, ...]) -> Iterator[tuple[s
         rows = slice(row * down, min((row + 1) * down, shape[0]))
         for first in range(start, stop, LONGEST_RUN):
             yield rows, slice(first * right, min(min(first + LONGEST_RUN, stop) * right, shape[1]))
+
+
+def rectangles(chosen, side, shape, longest=LONGEST_RUN):
+    """What ``parts`` gives, as n x 4: top, bottom, left, right."""
+    down, right = shape_of(side, shape)
+    padded = np.pad(chosen, ((0, 0), (1, 1)))
+    edges = np.argwhere(padded[:, 1:] != padded[:, :-1])
+    rows, starts, stops = edges[::2, 0], edges[::2, 1], edges[1::2, 1]
+    counts = -(-(stops - starts) // longest)
+    which = np.repeat(np.arange(len(rows)), counts)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    left = starts[which] + number * longest
+    stop = np.minimum(left + longest, stops[which])
+    row = rows[which]
+    return np.stack((row * down, np.minimum((row + 1) * down, shape[0]), left * right, np.minimum(stop * right, shape[1])), axis=1).astype(np.int32)

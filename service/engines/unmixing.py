@@ -33,6 +33,7 @@ import numpy.typing as npt
 from service.engines import blocks, out_of_memory
 from service.engines.blocks import Blocks
 from service.engines.protocol import RGB, Alpha
+from service.native import loops
 
 Planes = npt.NDArray[np.float32]
 """... x h x w, float32; the range of colours is 0 to 255."""
@@ -88,8 +89,21 @@ def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
     beside = blocks.grown(visible) & ~visible
     if not (soft.any() or beside.any()):
         return result
-    colours = np.ascontiguousarray(_reduced(image, reduction).transpose(2, 0, 1)).astype(np.float32)
-    front, behind = _solve(colours, _reduced(alpha, reduction), soft)
+    if loops.available:
+        colours, mask = loops.reduce(image, alpha, reduction)
+    else:
+        colours = np.ascontiguousarray(_reduced(image, reduction).transpose(2, 0, 1)).astype(np.float32)
+        mask = _reduced(alpha, reduction)
+    solution = _solve(colours, mask, soft)
+    if loops.available:
+        loops.unmix(image, alpha, result, solution, reduction, blocks.rectangles(soft, side, alpha.shape), _SMOOTHNESS)
+        loops.unmix(image, None, result, solution, reduction, blocks.rectangles(beside, side, alpha.shape), _SMOOTHNESS)
+        filled = (soft | beside).repeat(side // fine, axis=0).repeat(side // fine, axis=1)
+        far = filled[: len(seen), : seen.shape[1]] & ~blocks.grown(seen)
+        for rows, columns in blocks.parts(far, fine, alpha.shape):
+            result[rows, columns] = 0
+        return result
+    front, behind = solution
     front, behind = (np.ascontiguousarray(planes.transpose(1, 2, 0)) for planes in (front, behind))
     for rows, columns in blocks.parts(soft, side, alpha.shape):
         result[rows, columns] = _correct(
@@ -154,11 +168,22 @@ def _solve(colours: Planes, alpha: Planes, chosen: Blocks) -> tuple[Planes, Plan
     for colours, alpha, needed in reversed(grids):
         sweeps = _SWEEPS if max(alpha.shape) > _COARSE_SIDE else _COARSE_SWEEPS
         solution = _enlarge(solution, alpha.shape)
-        if alpha.size <= _WHOLE_GRID or sweeps >= _MARGIN or min(alpha.shape) <= _BLOCK:
+        if loops.available:
+            whole = alpha.size <= _WHOLE_GRID or sweeps >= _MARGIN or min(alpha.shape) <= _BLOCK
+            result = solution.copy()
+            if whole and max(alpha.shape) <= _COARSE_SIDE:
+                tiles = np.array([[0, alpha.shape[0], 0, alpha.shape[1]]], np.int32)
+            else:
+                if whole: needed = np.ones((-(-alpha.shape[0] // _BLOCK), -(-alpha.shape[1] // _BLOCK)), bool)
+                tiles = blocks.rectangles(needed, _BLOCK, alpha.shape, 4) + np.array([-1,1,-1,1], np.int32)
+                tiles = np.clip(tiles, 0, np.array([alpha.shape[0]]*2+[alpha.shape[1]]*2)).astype(np.int32)
+            loops.relax(solution, colours, alpha, result, tiles, sweeps, _SMOOTHNESS, _EDGE_SMOOTHNESS, _MOMENTUM)
+            solution = result
+        elif alpha.size <= _WHOLE_GRID or sweeps >= _MARGIN or min(alpha.shape) <= _BLOCK:
             solution = _relax(solution[:, :, None], colours[:, None], alpha[None], sweeps)[:, :, 0]
         else:
             _relax_blocks(solution, colours, alpha, needed, sweeps)
-    return solution[0], solution[1]
+    return solution
 
 
 def _needed_below(chosen: Blocks, size: tuple[int, int]) -> Blocks:

@@ -38,6 +38,7 @@ from service.imaging.options import GREEN, WHITE, Colour, Options, Output
 from service.imaging.picture import Picture, Pixels, strips
 from service.imaging.placement import Box, Placement, Size, cover, whole
 from service.imaging.resize import resize
+from service.native import loops
 
 Foreground = Callable[[RGB, Alpha], RGB]
 """Estimates the colours of the foreground alone, as ``Engine.foreground`` does."""
@@ -201,6 +202,9 @@ def _filling(background: Picture, canvas: Size, icc: bytes | None) -> Pixels:
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
     for rows in strips(*alpha.shape):
+        if loops.available and target[rows].flags.c_contiguous and picture.alpha is None and options.threshold is None and not options.reverse:
+            loops.mask_levels(alpha[rows], target[rows])
+            continue
         target[rows] = _eight_bits(mask_rows(picture, alpha, options, rows))
 
 
@@ -220,6 +224,9 @@ def _cut_out(
     colours = _colours(picture, alpha, options, foreground)
     for rows in strips(*alpha.shape):
         strip = target[rows]
+        if loops.available and strip.flags.c_contiguous:
+            loops.join_rgba(colours[rows], alpha[rows] if picture.alpha is None and options.threshold is None and not options.reverse else mask_rows(picture, alpha, options, rows), strip)
+            continue
         joined = strip if strip.flags.c_contiguous else np.empty(strip.shape, np.uint8)
         cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=joined)
         cv2.insertChannel(_eight_bits(mask_rows(picture, alpha, options, rows)), joined, 3)
@@ -306,6 +313,9 @@ def _blend_into(target: Pixels, front: Pixels, mask: Floats) -> None:
     visible, soft = blocks.kinds(mask, _BLOCK)
     for rows, columns in blocks.parts(visible & ~soft, _BLOCK, mask.shape):
         target[rows, columns] = front[rows, columns]
+    if loops.available:
+        loops.blend(target, front, mask, blocks.rectangles(soft, _BLOCK, mask.shape))
+        return
     for rows, columns in blocks.parts(soft, _BLOCK, mask.shape):
         part = rows, columns
         target[part] = _blend(front[part], mask[part], target[part])

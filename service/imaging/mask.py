@@ -12,6 +12,7 @@ from service.engines.protocol import Alpha
 from service.imaging.options import Options
 from service.imaging.picture import Picture, strips
 from service.imaging.placement import Box
+from service.native import loops
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,6 +34,8 @@ def check_mask(picture: Picture, alpha: Alpha) -> None:
         raise BadMask(f"the mask has shape {alpha.shape}, the image {picture.rgb.shape[:2]}")
     if alpha.dtype != np.float32:
         raise BadMask(f"the mask has type {alpha.dtype}, not float32")
+    if loops.available and not loops.any_outside(alpha, -_TOLERANCE, 1 + _TOLERANCE):
+        return
     extremes = [
         (alpha[rows].min(), alpha[rows].max()) for rows in strips(*alpha.shape)
     ]  # each strip is read once

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from service.imaging import deflate
 from service.imaging.picture import Pixels
+from service.native import loops
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
@@ -65,6 +66,15 @@ def _filter(pixels: Pixels, width: int, channels: int) -> Iterator[Pixels]:
     length = width * channels
     if length <= _LONGEST_ROW:
         rows = max(1, _STRIP_BYTES // length)
+        if loops.available:
+            above = np.zeros(length, np.uint8)
+            out = np.empty((rows, 1 + length), np.uint8)
+            for top in range(0, len(pixels), rows):
+                strip = pixels[top : top + rows].reshape(-1, length)
+                loops.filter_by_paeth(strip, above, out, channels) if channels > 1 else loops.filter_grey(strip, above, out, _BITS)
+                above = strip[-1]
+                yield out[:len(strip)]
+            return
         filter_rows = _Filter(rows, width, channels)
         for top in range(0, len(pixels), rows):
             yield filter_rows(pixels[top : top + rows].reshape(-1, length))

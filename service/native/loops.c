@@ -1,0 +1,576 @@
+/* The loops over pixels that cost a picture's time around the network, as plain functions for ctypes.
+ *
+ * service/native/loops.py is the only caller: it checks every array, and documents every function. Each does what NumPy
+ * and OpenCV do in the module that calls it, and runs there where this library is missing; tests hold both against each
+ * other. So:
+ *
+ * - Products and sums are in the order of the NumPy code, and a compiler must not fuse them (-ffp-contract=off).
+ * - Nothing allocates: a loop's working memory is on the stack, or handed over.
+ * - No function keeps a state. ctypes calls them without the interpreter's lock, in several threads at once.
+ *
+ * The loops are written so that GCC and Clang vectorise them: without branches, over short buffers that stay in the
+ * innermost cache. On x86-64 with glibc each function exists twice, for any processor and for AVX2 (x86-64-v3); the
+ * dynamic linker takes the one that the processor has.
+ */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__has_attribute)
+#if __has_attribute(target_clones)
+#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
+#endif
+#endif
+#ifndef CLONES
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define LOOP CLONES static __attribute__((noinline))
+
+/* Raised with every change of a function's arguments or meaning; loops.py expects exactly this value. */
+enum { INTERFACE = 1 };
+
+enum { CHUNK = 256 }; /* pixels at once, of which everything is on the stack */
+
+int32_t interface_version(void) { return INTERFACE; }
+
+/* Whether the functions run in their AVX2 form: 1 or 0; -1 where there is only one form. */
+int32_t uses_avx2(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+    return -1;
+#endif
+}
+
+INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+INLINE float least(float a, float b) { return a < b ? a : b; }
+INLINE float most(float a, float b) { return a > b ? a : b; }
+
+/* The nearest level from 0 to 255, a tie to the even one. Adding 1.5 * 2^23 leaves the integer in the lowest bits. */
+INLINE uint8_t level(float value)
+{
+    union { float number; uint32_t bits; } rounded = {least(most(value, 0.0f), 255.0f) + 12582912.0f};
+    return (uint8_t)rounded.bits;
+}
+
+/* PNG filters ---------------------------------------------------------------------------------------------------- */
+
+INLINE uint8_t paeth(uint8_t here, uint8_t left, uint8_t up, uint8_t corner)
+{
+    int16_t from_left = (int16_t)(up - corner), from_up = (int16_t)(left - corner);
+    int16_t from_corner = (int16_t)(from_left + from_up);
+    from_left = (int16_t)(from_left < 0 ? -from_left : from_left);
+    from_up = (int16_t)(from_up < 0 ? -from_up : from_up);
+    from_corner = (int16_t)(from_corner < 0 ? -from_corner : from_corner);
+    uint8_t nearest = from_up <= from_corner ? up : corner;
+    nearest = (from_left <= from_up) & (from_left <= from_corner) ? left : nearest;
+    return (uint8_t)(here - nearest);
+}
+
+INLINE void paeth_row(const uint8_t *restrict row, const uint8_t *restrict above, uint8_t *restrict filtered,
+                      int64_t length, int64_t channels)
+{
+    for (int64_t i = 0; i < smaller(channels, length); i++)
+        filtered[i] = (uint8_t)(row[i] - above[i]);
+    for (int64_t i = channels; i < length; i++)
+        filtered[i] = paeth(row[i], row[i - channels], above[i], above[i - channels]);
+}
+
+/* Rows of `length` bytes by Paeth's filter; each result has the filter's type before it. `above` is the row before. */
+CLONES void filter_by_paeth(const uint8_t *rows, const uint8_t *above, uint8_t *filtered, int64_t count, int64_t length,
+                            int64_t channels)
+{
+    for (int64_t y = 0; y < count; y++, rows += length, filtered += length + 1) {
+        filtered[0] = 4;
+        paeth_row(rows, above, filtered + 1, length, channels);
+        above = rows;
+    }
+}
+
+/* About how many sixteenths of a bit `length` filtered bytes cost; most of a mask's are 0 or 255. */
+INLINE int64_t cost_of(const uint8_t *bytes, int64_t length, const uint8_t *costs)
+{
+    int64_t cost = 0, i = 0;
+    for (; i + 8 <= length; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, bytes + i, 8);
+        if (eight == 0 || eight == UINT64_MAX)
+            cost += 8 * (int64_t)costs[bytes[i]];
+        else
+            for (int j = 0; j < 8; j++)
+                cost += costs[bytes[i + j]];
+    }
+    for (; i < length; i++)
+        cost += costs[bytes[i]];
+    return cost;
+}
+
+/* Grey rows by Paeth's filter, up or none, whichever costs least by the table `costs`; a tie goes to the first. `room`:
+ * `length` bytes. */
+CLONES void filter_grey(const uint8_t *rows, const uint8_t *above, uint8_t *filtered, int64_t count, int64_t length,
+                        const uint8_t *costs, uint8_t *restrict room)
+{
+    for (int64_t y = 0; y < count; y++, rows += length, filtered += length + 1) {
+        filtered[0] = 4;
+        paeth_row(rows, above, filtered + 1, length, 1);
+        int64_t least_cost = cost_of(filtered + 1, length, costs);
+        for (int64_t i = 0; i < length; i++)
+            room[i] = (uint8_t)(rows[i] - above[i]);
+        int64_t cost = cost_of(room, length, costs);
+        if (cost < least_cost) {
+            filtered[0] = 2;
+            memcpy(filtered + 1, room, (size_t)length);
+            least_cost = cost;
+        }
+        if (cost_of(rows, length, costs) < least_cost) {
+            filtered[0] = 0;
+            memcpy(filtered + 1, rows, (size_t)length);
+        }
+        above = rows;
+    }
+}
+
+/* Masks ---------------------------------------------------------------------------------------------------------- */
+
+/* What is told of each block of `down` x `right` pixels: whether any is at least `visible`, whether any is below
+ * `solid`. */
+CLONES void block_kinds(const float *alpha, int64_t height, int64_t width, int64_t down, int64_t right, float visible,
+                        float solid, uint8_t *seen, uint8_t *mixed)
+{
+    int64_t across = (width + right - 1) / right;
+    for (int64_t top = 0; top < height; top += down, seen += across, mixed += across) {
+        int64_t bottom = top + down < height ? top + down : height;
+        for (int64_t block = 0; block < across; block++) {
+            int64_t left = block * right, stop = left + right < width ? left + right : width;
+            int32_t any = 0, soft = 0;
+            for (int64_t y = top; y < bottom; y++) {
+                const float *row = alpha + y * width;
+                for (int64_t x = left; x < stop; x++) {
+                    any |= row[x] >= visible;
+                    soft |= row[x] < solid;
+                }
+            }
+            seen[block] = (uint8_t)any;
+            mixed[block] = (uint8_t)soft;
+        }
+    }
+}
+
+/* Whether any value lies outside low to high, or is none. */
+CLONES int32_t any_outside(const float *values, int64_t count, float low, float high)
+{
+    int32_t found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found |= !(values[i] >= low) | !(values[i] <= high);
+    return found;
+}
+
+/* How many values are from `low` to `high`; and in which rows and columns any is at least `visible` (the caller clears
+ * both). */
+CLONES int64_t survey(const float *mask, int64_t height, int64_t width, float low, float high, float visible,
+                      uint8_t *restrict in_row, uint8_t *restrict in_column)
+{
+    int64_t between = 0;
+    for (int64_t y = 0; y < height; y++, mask += width) {
+        int32_t count = 0, any = 0;
+        for (int64_t x = 0; x < width; x++) {
+            count += (mask[x] >= low) & (mask[x] <= high);
+            any |= mask[x] >= visible;
+        }
+        between += count;
+        in_row[y] = (uint8_t)any;
+        if (any)
+            for (int64_t x = 0; x < width; x++)
+                in_column[x] |= mask[x] >= visible;
+    }
+    return between;
+}
+
+INLINE uint8_t mask_level(float value) { return (uint8_t)(int32_t)(least(most(value, 0.0f), 1.0f) * 255.0f); }
+
+/* A mask from 0 to 1 in levels of 255, truncated. */
+CLONES void mask_levels(const float *restrict mask, uint8_t *restrict levels, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        levels[i] = mask_level(mask[i]);
+}
+
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define APART(rgb) __builtin_shufflevector(rgb, (Bytes16){0}, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16)
+#else
+#define APART(rgb) __builtin_shuffle(rgb, (Bytes16){0}, (Bytes16){0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16})
+#endif
+
+/* RGB and a mask from 0 to 1 as RGBA; the mask in levels of 255, truncated. */
+CLONES void join_rgba(const uint8_t *colours, const float *mask, uint8_t *joined, int64_t count)
+{
+    uint8_t levels[4 * CHUNK] = {0};
+    for (int64_t first = 0; first < count; first += CHUNK, colours += 3 * CHUNK, mask += CHUNK, joined += 4 * CHUNK) {
+        const int64_t some = count - first < CHUNK ? count - first : CHUNK;
+        for (int64_t i = 0; i < some; i++)
+            levels[4 * i + 3] = mask_level(mask[i]);
+        int64_t i = 0;
+        for (; i + 6 <= some; i += 4) { /* reads 16 bytes of colours, of which 4 are not used */
+            Bytes16 pixels, opacity;
+            memcpy(&pixels, colours + 3 * i, 16);
+            memcpy(&opacity, levels + 4 * i, 16);
+            pixels = APART(pixels) | opacity;
+            memcpy(joined + 4 * i, &pixels, 16);
+        }
+        for (; i < some; i++) {
+            memcpy(joined + 4 * i, colours + 3 * i, 3);
+            joined[4 * i + 3] = levels[4 * i + 3];
+        }
+    }
+}
+
+/* Rectangles of a picture over `target`: front * mask + target * (1 - mask), truncated.
+ *
+ * target: rows of `target_down` bytes; front: ... x width x 3; mask: ... x width.
+ */
+CLONES void blend(uint8_t *target, int64_t target_down, const uint8_t *front, const float *mask, int64_t width,
+                  const int32_t *parts, int64_t count)
+{
+    float weights[3 * CHUNK];
+    for (; count > 0; count--, parts += 4)
+        for (int64_t y = parts[0]; y < parts[1]; y++)
+            for (int64_t left = parts[2]; left < parts[3]; left += CHUNK) {
+                const int64_t some = parts[3] - left < CHUNK ? parts[3] - left : CHUNK;
+                const float *share = mask + y * width + left;
+                for (int64_t x = 0; x < some; x++)
+                    weights[3 * x] = weights[3 * x + 1] = weights[3 * x + 2] = share[x];
+                uint8_t *to = target + y * target_down + 3 * left;
+                const uint8_t *from = front + 3 * (y * width + left);
+                for (int64_t i = 0; i < 3 * some; i++)
+                    to[i] = (uint8_t)(int32_t)((float)from[i] * weights[i] + (float)to[i] * (1.0f - weights[i]));
+            }
+}
+
+LOOP void enlarge_row(const float *restrict row, const int32_t *restrict from, const int32_t *restrict next,
+                      const float *restrict share, float *restrict result, int64_t width)
+{
+    for (int64_t x = 0; x < width; x++)
+        result[x] = (1.0f - share[x]) * row[from[x]] + share[x] * row[next[x]];
+}
+
+LOOP void mix_rows(const float *restrict above, const float *restrict below, float share, float *restrict result,
+                   int64_t width)
+{
+    for (int64_t x = 0; x < width; x++)
+        result[x] = least(most((1.0f - share) * above[x] + share * below[x], 0.0f), 1.0f);
+}
+
+/* The place of an enlarged pixel between two others: the corners of both sizes are the same. */
+INLINE void between_corners(int64_t pixel, int64_t size, int64_t enlarged, int32_t *first, int32_t *second, float *share)
+{
+    const float step = enlarged > 1 ? (float)(size - 1) / (float)(enlarged - 1) : 0.0f;
+    const float position = step * (float)pixel;
+    *first = smaller((int32_t)position, (int32_t)size - 1);
+    *second = smaller(*first + 1, (int32_t)size - 1);
+    *share = position - (float)*first;
+}
+
+/* A mask (rows x columns) in another size between its corners, clipped to 0-1; as torch.nn.functional.interpolate with
+ * align_corners=True. `room`: 5 x width numbers of 4 bytes. */
+void enlarge_mask(const float *mask, int64_t rows, int64_t columns, float *result, int64_t height, int64_t width, void *room)
+{
+    int32_t *from = room, *next = from + width, held[2] = {-1, -1};
+    float *share = (float *)(next + width), *enlarged[2] = {share + width, share + 2 * width};
+    for (int64_t x = 0; x < width; x++)
+        between_corners(x, columns, width, from + x, next + x, share + x);
+    for (int64_t y = 0; y < height; y++, result += width) {
+        int32_t wanted[2];
+        float down;
+        between_corners(y, rows, height, wanted, wanted + 1, &down);
+        for (int which = 0; which < 2; which++) { /* rows of even numbers are in the first buffer */
+            const int32_t row = wanted[which];
+            if (held[row & 1] != row)
+                enlarge_row(mask + row * columns, from, next, share, enlarged[row & 1], width);
+            held[row & 1] = row;
+        }
+        mix_rows(enlarged[wanted[0] & 1], enlarged[wanted[1] & 1], down, result, width);
+    }
+}
+
+/* Foreground colours --------------------------------------------------------------------------------------------- */
+
+/* Of each cell of a row: the weights of its neighbours, alpha, and the gain. */
+LOOP void weigh_row(const float *restrict here, const float *restrict above, const float *restrict below,
+                    float *restrict to_left, float *restrict to_right, float *restrict to_above, float *restrict to_below,
+                    float *restrict share, float *restrict gain, int64_t columns, float smoothness, float edge_smoothness)
+{
+    to_left[0] = to_right[columns - 1] = smoothness;
+    for (int64_t x = 1; x < columns; x++)
+        to_left[x] = smoothness + fabsf(here[x] - here[x - 1]) * edge_smoothness;
+    memcpy(to_right, to_left + 1, sizeof(float) * (size_t)(columns - 1));
+    for (int64_t x = 0; x < columns; x++) {
+        to_above[x] = smoothness + fabsf(here[x] - above[x]) * edge_smoothness;
+        to_below[x] = smoothness + fabsf(below[x] - here[x]) * edge_smoothness;
+    }
+    for (int64_t x = 0; x < columns; x++) {
+        const float total = ((to_left[x] + to_right[x]) + to_above[x]) + to_below[x];
+        const float a = here[x], b = 1.0f - a;
+        share[x] = a;
+        gain[x] = 1.0f / ((total + a * a) + b * b);
+        to_left[x] /= total;
+        to_right[x] /= total;
+        to_above[x] /= total;
+        to_below[x] /= total;
+    }
+}
+
+/* One sweep over one colour: f and k are F and B now; to_f and to_k the solutions before them, which give way to the
+ * next ones. */
+LOOP void sweep(const float *restrict f, const float *restrict k, const float *restrict seen, const float *restrict to_left,
+                const float *restrict to_right, const float *restrict to_above, const float *restrict to_below,
+                const float *restrict share, const float *restrict gain, float *restrict to_f, float *restrict to_k,
+                int64_t down, int64_t count, int32_t accelerate, float momentum)
+{
+    for (int64_t x = 0; x < count; x++) {
+        const float a = share[x], b = 1.0f - a;
+        float m = ((f[x - 1] * to_left[x] + f[x + 1] * to_right[x]) + f[x - down] * to_above[x]) + f[x + down] * to_below[x];
+        float n = ((k[x - 1] * to_left[x] + k[x + 1] * to_right[x]) + k[x - down] * to_above[x]) + k[x + down] * to_below[x];
+        const float rest = seen[x] - (m * a + n * b);
+        m += rest * (gain[x] * a);
+        n += rest * (gain[x] * b);
+        if (accelerate) {
+            m = (m - to_f[x]) * momentum + to_f[x];
+            n = (n - to_k[x]) * momentum + to_k[x];
+        }
+        to_f[x] = least(most(m, 0.0f), 255.0f);
+        to_k[x] = least(most(n, 0.0f), 255.0f);
+    }
+}
+
+/* The border repeats the cells beside it. */
+INLINE void close_border(float *plane, int64_t rows, int64_t down)
+{
+    memcpy(plane, plane + down, sizeof(float) * (size_t)down);
+    memcpy(plane + (rows + 1) * down, plane + rows * down, sizeof(float) * (size_t)down);
+    for (int64_t y = 0; y < rows + 2; y++, plane += down) {
+        plane[0] = plane[1];
+        plane[down - 1] = plane[down - 2];
+    }
+}
+
+INLINE void copy_rows(float *to, int64_t to_down, const float *from, int64_t from_down, int64_t rows, int64_t columns)
+{
+    for (int64_t y = 0; y < rows; y++, to += to_down, from += from_down)
+        memcpy(to, from, sizeof(float) * (size_t)columns);
+}
+
+enum { TILE_PLANES = 11 };
+
+/* Move F and B towards the minimum in each tile of a grid; unmixing.py has the formula.
+ *
+ * start, result: 2 x 3 x height x width; colours: 3 x height x width; alpha: height x width.
+ * tiles: count x 4: top, bottom, left, right of the cells that are written. A tile is solved with a margin of as many
+ * cells as there are sweeps, so that what is outside has no influence.
+ * room: TILE_PLANES x (the cells of the largest tile with its margin and a border of one).
+ */
+void relax(const float *start, const float *colours, const float *alpha, float *result, int64_t height, int64_t width,
+           const int32_t *tiles, int64_t count, int64_t sweeps, float smoothness, float edge_smoothness, float momentum,
+           float *room)
+{
+    const int64_t plane = height * width;
+    for (; count > 0; count--, tiles += 4) {
+        const int64_t top = larger(tiles[0] - (int32_t)sweeps, 0), left = larger(tiles[2] - (int32_t)sweeps, 0);
+        const int64_t bottom = smaller(tiles[1] + (int32_t)sweeps, (int32_t)height);
+        const int64_t right = smaller(tiles[3] + (int32_t)sweeps, (int32_t)width);
+        const int64_t rows = bottom - top, columns = right - left, down = columns + 2, cells = (rows + 2) * down;
+        const int64_t inner = down + 1, corner = top * width + left;
+        float *planes[TILE_PLANES];
+        for (int i = 0; i < TILE_PLANES; i++)
+            planes[i] = room + i * cells;
+        float **weights = planes, *share = planes[4], *gain = planes[5], *seen = planes[6];
+        memset(room, 0, sizeof(float) * (size_t)(7 * cells));
+        for (int64_t y = 0; y < rows; y++) {
+            const float *here = alpha + corner + y * width;
+            const int64_t at = inner + y * down;
+            weigh_row(here, y > 0 ? here - width : here, y + 1 < rows ? here + width : here, weights[0] + at,
+                      weights[1] + at, weights[2] + at, weights[3] + at, share + at, gain + at, columns, smoothness,
+                      edge_smoothness);
+        }
+        for (int colour = 0; colour < 3; colour++) {
+            float *f = planes[7], *k = planes[8], *to_f = planes[9], *to_k = planes[10];
+            copy_rows(seen + inner, down, colours + colour * plane + corner, width, rows, columns);
+            copy_rows(f + inner, down, start + colour * plane + corner, width, rows, columns);
+            copy_rows(k + inner, down, start + (3 + colour) * plane + corner, width, rows, columns);
+            for (int64_t done = 0; done < sweeps; done++) {
+                float *last_f = f, *last_k = k;
+                close_border(f, rows, down);
+                close_border(k, rows, down);
+                sweep(f + inner, k + inner, seen + inner, weights[0] + inner, weights[1] + inner, weights[2] + inner,
+                      weights[3] + inner, share + inner, gain + inner, to_f + inner, to_k + inner, down,
+                      cells - 2 * inner, done > 0, momentum);
+                f = to_f, k = to_k, to_f = last_f, to_k = last_k;
+            }
+            const int64_t to = tiles[0] * width + tiles[2], wide = tiles[3] - tiles[2], high = tiles[1] - tiles[0];
+            const int64_t from = inner + (tiles[0] - top) * down + (tiles[2] - left);
+            copy_rows(result + colour * plane + to, width, f + from, down, high, wide);
+            copy_rows(result + (3 + colour) * plane + to, width, k + from, down, high, wide);
+        }
+    }
+}
+
+INLINE void between_cells(int64_t pixel, int64_t reduction, int64_t cells, int32_t *first, int32_t *second, float *share)
+{
+    float position = ((float)pixel + 0.5f) / (float)reduction - 0.5f;
+    position = least(most(position, 0.0f), (float)(cells - 1));
+    *first = (int32_t)position;
+    *second = smaller(*first + 1, (int32_t)cells - 1);
+    *share = position - (float)*first;
+}
+
+LOOP void expand(const float *restrict cells, const int32_t *restrict first, const int32_t *restrict second,
+                 const float *restrict share, float *restrict result, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        result[i] = cells[first[i]] + share[i] * (cells[second[i]] - cells[first[i]]);
+}
+
+/* Some cells of a row of three planes, enlarged, as RGB. */
+INLINE void expand_colours(const float *planes, int64_t plane, int64_t columns, int64_t at, const int32_t *first,
+                           const int32_t *second, const float *share, float *result, int64_t wide)
+{
+    float cells[3 * (CHUNK + 2)];
+    for (int64_t x = 0; x < columns; x++)
+        for (int i = 0; i < 3; i++)
+            cells[3 * x + i] = planes[i * plane + at + x];
+    expand(cells, first, second, share, result, 3 * wide);
+}
+
+LOOP void gains_of(const float *restrict mask, float *restrict gain, float *restrict keep, int64_t wide, float smoothness)
+{
+    for (int64_t x = 0; x < wide; x++) {
+        const float a = mask[x], b = 1.0f - a, g = a / ((a * a + b * b) + smoothness), k = 1.0f - g * a;
+        gain[3 * x] = gain[3 * x + 1] = gain[3 * x + 2] = g;
+        keep[3 * x] = keep[3 * x + 1] = keep[3 * x + 2] = k;
+    }
+}
+
+LOOP void correct(const uint8_t *restrict seen, const float *restrict f_above, const float *restrict f_below,
+                  const float *restrict b_above, const float *restrict b_below, const float *restrict gain,
+                  const float *restrict keep, float down, uint8_t *restrict result, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const float f = f_above[i] + down * (f_below[i] - f_above[i]);
+        const float b = b_above[i] + down * (b_below[i] - b_above[i]);
+        result[i] = level(((f - b) * keep[i] + b) + ((float)seen[i] - b) * gain[i]);
+    }
+}
+
+LOOP void continued(const float *restrict f_above, const float *restrict f_below, float down, uint8_t *restrict result,
+                    int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        result[i] = level(f_above[i] + down * (f_below[i] - f_above[i]));
+}
+
+/* Rectangles of the foreground's colours, from F and B on the finest grid; unmixing.py has the formula.
+ *
+ * image, result: ... x width x 3; alpha: ... x width, or NULL: then the result is F alone.
+ * grid: 2 x 3 x rows x columns, `reduction` pixels a cell. parts: count x 4: top, bottom, left, right in pixels.
+ */
+void unmix(const uint8_t *image, const float *alpha, uint8_t *result, int64_t width, const float *grid, int64_t rows,
+           int64_t columns, int64_t reduction, const int32_t *parts, int64_t count, float smoothness)
+{
+    const int64_t plane = rows * columns;
+    int32_t first[3 * CHUNK], second[3 * CHUNK];
+    float share[3 * CHUNK], gain[3 * CHUNK], keep[3 * CHUNK], front[2][3 * CHUNK], behind[2][3 * CHUNK];
+    for (; count > 0; count--, parts += 4)
+        for (int64_t left = parts[2]; left < parts[3]; left += CHUNK) {
+            const int64_t wide = parts[3] - left < CHUNK ? parts[3] - left : CHUNK;
+            int32_t start, stop, held[2] = {-1, -1}; /* the rows of the grid whose cells were expanded last */
+            float ignored;
+            between_cells(left, reduction, columns, &start, &stop, &ignored);
+            for (int64_t x = 0; x < wide; x++) {
+                int32_t here, next;
+                between_cells(left + x, reduction, columns, &here, &next, share + 3 * x);
+                share[3 * x + 1] = share[3 * x + 2] = share[3 * x];
+                for (int i = 0; i < 3; i++) {
+                    first[3 * x + i] = 3 * (here - start) + i;
+                    second[3 * x + i] = 3 * (next - start) + i;
+                }
+                stop = next + 1;
+            }
+            for (int64_t y = parts[0]; y < parts[1]; y++) {
+                int32_t wanted[2];
+                float down;
+                between_cells(y, reduction, rows, wanted, wanted + 1, &down);
+                for (int which = 0; which < 2; which++) { /* rows of even numbers are in the first buffers */
+                    const int slot = wanted[which] & 1;
+                    if (held[slot] == wanted[which])
+                        continue;
+                    held[slot] = wanted[which];
+                    const int64_t at = wanted[which] * columns + start;
+                    expand_colours(grid, plane, stop - start, at, first, second, share, front[slot], wide);
+                    if (alpha)
+                        expand_colours(grid + 3 * plane, plane, stop - start, at, first, second, share, behind[slot], wide);
+                }
+                const int above = wanted[0] & 1, below = wanted[1] & 1;
+                const int64_t at = y * width + left;
+                if (alpha) {
+                    gains_of(alpha + at, gain, keep, wide, smoothness);
+                    correct(image + 3 * at, front[above], front[below], behind[above], behind[below], gain, keep, down,
+                            result + 3 * at, 3 * wide);
+                } else {
+                    continued(front[above], front[below], down, result + 3 * at, 3 * wide);
+                }
+            }
+        }
+}
+
+LOOP void add_bytes(const uint8_t *restrict row, uint32_t *restrict sums, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        sums[i] += row[i];
+}
+
+LOOP void add_floats(const float *restrict row, float *restrict sums, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        sums[i] += row[i];
+}
+
+/* A picture reduced to the means of squares of pixels; those at the right and the lower edge may be cut off.
+ *
+ * image: height x width x 3; alpha: height x width; small_image: 3 x rows x columns, whole levels; small_alpha:
+ * rows x columns, with rows = ceil(height / reduction) and columns = ceil(width / reduction).
+ * room: 4 x width numbers of 4 bytes.
+ */
+void reduce(const uint8_t *image, const float *alpha, int64_t height, int64_t width, int64_t reduction,
+            float *small_image, float *small_alpha, void *room)
+{
+    const int64_t rows = (height + reduction - 1) / reduction, columns = (width + reduction - 1) / reduction;
+    uint32_t *sums = room;
+    float *mask_sums = (float *)(sums + 3 * width);
+    for (int64_t row = 0; row < rows; row++) {
+        const int64_t top = row * reduction, bottom = top + reduction < height ? top + reduction : height;
+        memset(room, 0, (size_t)(16 * width));
+        for (int64_t y = top; y < bottom; y++) {
+            add_bytes(image + 3 * y * width, sums, 3 * width);
+            add_floats(alpha + y * width, mask_sums, width);
+        }
+        for (int64_t column = 0; column < columns; column++) {
+            const int64_t left = column * reduction, right = left + reduction < width ? left + reduction : width;
+            const float scale = 1.0f / (float)((bottom - top) * (right - left));
+            uint32_t totals[3] = {0, 0, 0};
+            float total = 0.0f;
+            for (int64_t x = left; x < right; x++) {
+                for (int i = 0; i < 3; i++)
+                    totals[i] += sums[3 * x + i];
+                total += mask_sums[x];
+            }
+            for (int i = 0; i < 3; i++)
+                small_image[(i * rows + row) * columns + column] = (float)level((float)totals[i] * scale);
+            small_alpha[row * columns + column] = total * scale;
+        }
+    }
+}
