@@ -63,6 +63,7 @@ TESTED_ELSEWHERE = {
     "service/http/process.py": "tests/behaviour/test_status_codes.py",
     "service/http/removebg/errors.py": "tests/behaviour/test_removebg.py",
     "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
+    "service/native/arrays.py": "tests/service/native/test_loops.py compares it with the C functions",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
     "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
     "service/tracing/spans.py": "does nothing; tests/behaviour/test_traces.py proves that, and what replaces it",

@@ -1,7 +1,7 @@
 """Blocks of a picture by what its mask says: clear, solid, or soft somewhere.
 
 Most of a cut-out is clear or solid, and there is nothing to compute there. ``unmixing`` and ``service.imaging.compose``
-leave those blocks out, so they must agree on what can be seen. This module may import NumPy only.
+leave those blocks out, so they must agree on what can be seen. This module may import NumPy and ``native`` only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from service.engines.protocol import Alpha
 from service.native import loops
+from service.native.arrays import Parts
 
 Blocks = npt.NDArray[np.bool_]
 """One value for each block, in rows and columns of blocks."""
@@ -35,17 +36,8 @@ def shape_of(side: int, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def kinds(alpha: Alpha, side: int) -> tuple[Blocks, Blocks]:
     """Which blocks have something that can be seen, and which of those are not solid; ``side`` as for ``shape_of``."""
-    height, width = alpha.shape
-    down, right = shape_of(side, alpha.shape)
-    across = np.arange(0, width, right)
-    visible, soft = np.empty((2, -(-height // down), len(across)), bool)
-    if loops.available and alpha.flags.c_contiguous:
-        loops.block_kinds(alpha, down, right, LEAST_VISIBLE, LEAST_SOLID, visible, soft)
-        return visible, visible & soft
-    for row in range(len(visible)):
-        strip = alpha[row * down : (row + 1) * down]
-        visible[row] = np.maximum.reduceat(strip.max(axis=0), across) >= LEAST_VISIBLE
-        soft[row] = np.minimum.reduceat(strip.min(axis=0), across) < LEAST_SOLID
+    shape = shape_of(side, alpha.shape)
+    visible, soft = loops.block_kinds(alpha, shape, visible=float(LEAST_VISIBLE), solid=float(LEAST_SOLID))
     return visible, visible & soft
 
 
@@ -67,7 +59,8 @@ def joined(visible: Blocks, soft: Blocks, count: int) -> tuple[Blocks, Blocks]:
 
 def grown(blocks: Blocks) -> Blocks:
     """The blocks and those around them."""
-    padded = np.pad(blocks, 1)
+    padded = np.zeros((blocks.shape[0] + 2, blocks.shape[1] + 2), bool)
+    padded[1:-1, 1:-1] = blocks
     beside = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
     around: Blocks = beside[:-2] | beside[1:-1] | beside[2:]
     return around
@@ -77,27 +70,23 @@ LONGEST_RUN = 16
 """Blocks that are taken at once at most: what is computed of them stays small in any picture."""
 
 
-def parts(chosen: Blocks, side: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """The rows and columns of pixels of each run of chosen blocks in a row, in a picture of that shape."""
+def rectangles(chosen: Blocks, side: int, shape: tuple[int, ...]) -> Parts:
+    """Each run of chosen blocks in a row, in a picture of that shape: top, bottom, left, right in pixels."""
     down, right = shape_of(side, shape)
-    padded = np.pad(chosen, ((0, 0), (1, 1)))
+    padded = np.zeros((chosen.shape[0], chosen.shape[1] + 2), bool)
+    padded[:, 1:-1] = chosen
     edges = np.argwhere(padded[:, 1:] != padded[:, :-1])  # in each row a start, a stop, a start ...
-    for (row, start), (_, stop) in edges.reshape(-1, 2, 2).tolist():
-        rows = slice(row * down, min((row + 1) * down, shape[0]))
-        for first in range(start, stop, LONGEST_RUN):
-            yield rows, slice(first * right, min(min(first + LONGEST_RUN, stop) * right, shape[1]))
-
-
-def rectangles(chosen, side, shape, longest=LONGEST_RUN):
-    """What ``parts`` gives, as n x 4: top, bottom, left, right."""
-    down, right = shape_of(side, shape)
-    padded = np.pad(chosen, ((0, 0), (1, 1)))
-    edges = np.argwhere(padded[:, 1:] != padded[:, :-1])
     rows, starts, stops = edges[::2, 0], edges[::2, 1], edges[1::2, 1]
-    counts = -(-(stops - starts) // longest)
-    which = np.repeat(np.arange(len(rows)), counts)
-    number = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-    left = starts[which] + number * longest
-    stop = np.minimum(left + longest, stops[which])
-    row = rows[which]
-    return np.stack((row * down, np.minimum((row + 1) * down, shape[0]), left * right, np.minimum(stop * right, shape[1])), axis=1).astype(np.int32)
+    counts = -(-(stops - starts) // LONGEST_RUN)  # of the pieces into which a run is divided
+    piece = np.arange(counts.sum()) - (np.cumsum(counts) - counts).repeat(counts)
+    rows, first = rows.repeat(counts), starts.repeat(counts) + LONGEST_RUN * piece
+    last = np.minimum(first + LONGEST_RUN, stops.repeat(counts))
+    top, left = rows * down, first * right
+    found = (top, np.minimum(top + down, shape[0]), left, np.minimum(last * right, shape[1]))
+    return np.stack(found, axis=1).astype(np.int32)
+
+
+def parts(chosen: Blocks, side: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of ``rectangles``."""
+    for top, bottom, left, right in rectangles(chosen, side, shape).tolist():
+        yield slice(top, bottom), slice(left, right)

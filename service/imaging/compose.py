@@ -202,36 +202,31 @@ def _filling(background: Picture, canvas: Size, icc: bytes | None) -> Pixels:
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
     for rows in strips(*alpha.shape):
-        if loops.available and target[rows].flags.c_contiguous and picture.alpha is None and options.threshold is None and not options.reverse:
-            loops.mask_levels(alpha[rows], target[rows])
-            continue
-        target[rows] = _eight_bits(mask_rows(picture, alpha, options, rows))
+        strip = _contiguous(target[rows])
+        loops.mask_levels(mask_rows(picture, alpha, options, rows), strip)
+        _put(strip, target[rows])
 
 
-def _eight_bits(mask: Floats) -> Pixels:
-    """A mask in levels of 255, truncated; overwrites it."""
-    mask *= 255
-    return mask.astype(np.uint8)
+def _contiguous(strip: Pixels) -> Pixels:
+    """A strip of an answer, or an array like it if it is a part of longer rows."""
+    return strip if strip.flags.c_contiguous else np.empty(strip.shape, np.uint8)
+
+
+def _put(strip: Pixels, target: Pixels) -> None:
+    if not strip.flags.c_contiguous or strip.ctypes.data != target.ctypes.data:
+        target[...] = strip
 
 
 def _cut_out(
     picture: Picture, alpha: Alpha, options: Options, foreground: Foreground, placement: Placement
 ) -> Pixels:
-    import cv2  # noqa: PLC0415  # takes seconds, so it must not happen before the port is open
-
     answer = _transparent(placement.canvas, (4,))
     target = _at(answer, placement.target)
     colours = _colours(picture, alpha, options, foreground)
     for rows in strips(*alpha.shape):
-        strip = target[rows]
-        if loops.available and strip.flags.c_contiguous:
-            loops.join_rgba(colours[rows], alpha[rows] if picture.alpha is None and options.threshold is None and not options.reverse else mask_rows(picture, alpha, options, rows), strip)
-            continue
-        joined = strip if strip.flags.c_contiguous else np.empty(strip.shape, np.uint8)
-        cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=joined)
-        cv2.insertChannel(_eight_bits(mask_rows(picture, alpha, options, rows)), joined, 3)
-        if joined is not strip:  # OpenCV cannot write into a part of a canvas
-            strip[...] = joined
+        strip = _contiguous(target[rows])
+        loops.join_rgba(colours[rows], mask_rows(picture, alpha, options, rows), strip)
+        _put(strip, target[rows])
     _restore_own_colours(target, picture)
     return answer
 
@@ -313,12 +308,7 @@ def _blend_into(target: Pixels, front: Pixels, mask: Floats) -> None:
     visible, soft = blocks.kinds(mask, _BLOCK)
     for rows, columns in blocks.parts(visible & ~soft, _BLOCK, mask.shape):
         target[rows, columns] = front[rows, columns]
-    if loops.available:
-        loops.blend(target, front, mask, blocks.rectangles(soft, _BLOCK, mask.shape))
-        return
-    for rows, columns in blocks.parts(soft, _BLOCK, mask.shape):
-        part = rows, columns
-        target[part] = _blend(front[part], mask[part], target[part])
+    loops.blend(target, front, mask, blocks.rectangles(soft, _BLOCK, mask.shape))
 
 
 def _put_over(

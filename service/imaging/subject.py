@@ -44,21 +44,23 @@ def measure(picture: Picture, alpha: Alpha, options: Options) -> Subject:
         alpha: its mask, valid.
         options: threshold and reversal.
     """
+    if options.threshold is None and not options.reverse and picture.alpha is None:
+        uncertain, in_row, in_column = _survey(alpha)
+        return Subject(_box(in_column, in_row), uncertain / alpha.size)
     height, width = alpha.shape
-    plain = options.threshold is None and not options.reverse and picture.alpha is None
-    if loops.available and plain:
-        uncertain, in_row, in_column = loops.survey(alpha, *_UNCERTAIN, LEAST_ALPHA)
-        return Subject(_box(in_column, in_row), uncertain / (width * height))
-    in_column = np.zeros(width, bool)
-    in_row = np.zeros(height, bool)
+    in_row, in_column = np.zeros(height, bool), np.zeros(width, bool)
     uncertain = 0
     for rows in strips(height, width):
-        raw = alpha[rows]
-        uncertain += int(np.count_nonzero(raw >= _UNCERTAIN[0]) - np.count_nonzero(raw > _UNCERTAIN[1]))
-        mask = raw if plain else mask_rows(picture, alpha, options, rows)
-        in_column |= mask.max(axis=0) >= LEAST_ALPHA
-        in_row[rows] = mask.max(axis=1) >= LEAST_ALPHA
-    return Subject(_box(in_column, in_row), uncertain / (width * height))
+        uncertain += _survey(alpha[rows])[0]
+        mask = mask_rows(picture, alpha, options, rows)
+        _, in_row[rows], columns = _survey(mask)
+        in_column |= columns
+    return Subject(_box(in_column, in_row), uncertain / alpha.size)
+
+
+def _survey(mask: Alpha) -> tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """How many pixels are uncertain; which rows and columns have the subject."""
+    return loops.survey(mask, low=_UNCERTAIN[0], high=_UNCERTAIN[1], visible=LEAST_ALPHA)
 
 
 def _box(in_column: npt.NDArray[np.bool_], in_row: npt.NDArray[np.bool_]) -> Box | None:

@@ -1,53 +1,52 @@
-/* The loops over pixels that cost a picture's time around the network, as plain functions for ctypes.
+/* The loops over pixels that most of the time around the network goes into, as plain functions for ctypes.
  *
- * service/native/loops.py is the only caller: it checks every array, and documents every function. Each does what NumPy
- * and OpenCV do in the module that calls it, and runs there where this library is missing; tests hold both against each
- * other. So:
+ * service/native/loops.py is the only caller: it checks every array, and documents every function. arrays.py has the same
+ * functions in NumPy, for where this library is missing, and tests hold both against each other. So:
  *
  * - Products and sums are in the order of the NumPy code, and a compiler must not fuse them (-ffp-contract=off).
  * - Nothing allocates: a loop's working memory is on the stack, or handed over.
  * - No function keeps a state. ctypes calls them without the interpreter's lock, in several threads at once.
  *
- * The loops are written so that GCC and Clang vectorise them: without branches, over short buffers that stay in the
- * innermost cache. On x86-64 with glibc each function exists twice, for any processor and for AVX2 (x86-64-v3); the
- * dynamic linker takes the one that the processor has.
+ * The loops are written so that compilers vectorise them: without branches, over short buffers that stay in the innermost
+ * cache. On x86-64 with glibc, GCC 12 and later make three forms of each: for any processor, for AVX2 and for AVX-512. The
+ * dynamic linker takes the best that the processor has. All give the same bits.
  */
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__has_attribute)
-#if __has_attribute(target_clones)
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#endif
-#endif
-#ifndef CLONES
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
 #define CLONES
 #endif
+#define LOOP CLONES static __attribute__((noinline)) /* a loop of its own, so that `restrict` holds for its arguments */
 #define INLINE static inline __attribute__((always_inline))
-#define LOOP CLONES static __attribute__((noinline))
 
-/* Raised with every change of a function's arguments or meaning; loops.py expects exactly this value. */
-enum { INTERFACE = 1 };
-
-enum { CHUNK = 256 }; /* pixels at once, of which everything is on the stack */
+enum {
+    INTERFACE = 1,    /* raised with every change of a function's arguments or meaning; library.py expects it */
+    TILE_PLANES = 11, TILE_ROWS = 32, TILE_COLUMNS = 128, /* what relax keeps at once; loops.py has them too */
+    CHUNK = 256       /* pixels of a row at once, for which everything is on the stack */
+};
 
 int32_t interface_version(void) { return INTERFACE; }
 
-/* Whether the functions run in their AVX2 form: 1 or 0; -1 where there is only one form. */
-int32_t uses_avx2(void)
+/* What the loops are compiled for, on this processor. */
+const char *instructions(void)
 {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#if !defined(__x86_64__)
+    return "baseline";
+#elif defined(__clang__) || __GNUC__ < 12
+    return "SSE2";
 #else
-    return -1;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("x86-64-v4") ? "AVX-512" : __builtin_cpu_supports("x86-64-v3") ? "AVX2" : "SSE2";
 #endif
 }
 
-INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE float least(float a, float b) { return a < b ? a : b; }
 INLINE float most(float a, float b) { return a > b ? a : b; }
 
@@ -200,6 +199,12 @@ CLONES void mask_levels(const float *restrict mask, uint8_t *restrict levels, in
         levels[i] = mask_level(mask[i]);
 }
 
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+enum { LAST_BYTE = 0 };
+#else
+enum { LAST_BYTE = 24 };
+#endif
+
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 #if defined(__clang__)
 #define APART(rgb) __builtin_shufflevector(rgb, (Bytes16){0}, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16)
@@ -207,27 +212,38 @@ typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 #define APART(rgb) __builtin_shuffle(rgb, (Bytes16){0}, (Bytes16){0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16})
 #endif
 
+LOOP void opacities_of(const float *restrict mask, uint32_t *restrict words, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        words[i] = (uint32_t)mask_level(mask[i]) << LAST_BYTE;
+}
+
 /* RGB and a mask from 0 to 1 as RGBA; the mask in levels of 255, truncated. */
 CLONES void join_rgba(const uint8_t *colours, const float *mask, uint8_t *joined, int64_t count)
 {
-    uint8_t levels[4 * CHUNK] = {0};
-    for (int64_t first = 0; first < count; first += CHUNK, colours += 3 * CHUNK, mask += CHUNK, joined += 4 * CHUNK) {
-        const int64_t some = count - first < CHUNK ? count - first : CHUNK;
-        for (int64_t i = 0; i < some; i++)
-            levels[4 * i + 3] = mask_level(mask[i]);
+    uint32_t words[CHUNK];
+    for (; count > 0; count -= CHUNK, colours += 3 * CHUNK, mask += CHUNK, joined += 4 * CHUNK) {
+        const int64_t some = count < CHUNK ? count : CHUNK;
+        opacities_of(mask, words, some);
         int64_t i = 0;
         for (; i + 6 <= some; i += 4) { /* reads 16 bytes of colours, of which 4 are not used */
-            Bytes16 pixels, opacity;
+            Bytes16 pixels, opacities;
             memcpy(&pixels, colours + 3 * i, 16);
-            memcpy(&opacity, levels + 4 * i, 16);
-            pixels = APART(pixels) | opacity;
+            memcpy(&opacities, words + i, 16);
+            pixels = APART(pixels) | opacities;
             memcpy(joined + 4 * i, &pixels, 16);
         }
         for (; i < some; i++) {
+            memcpy(joined + 4 * i, words + i, 4);
             memcpy(joined + 4 * i, colours + 3 * i, 3);
-            joined[4 * i + 3] = levels[4 * i + 3];
         }
     }
+}
+
+LOOP void mix_colours(const uint8_t *restrict front, const float *restrict weights, uint8_t *restrict target, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        target[i] = (uint8_t)(int32_t)((float)front[i] * weights[i] + (float)target[i] * (1.0f - weights[i]));
 }
 
 /* Rectangles of a picture over `target`: front * mask + target * (1 - mask), truncated.
@@ -244,58 +260,81 @@ CLONES void blend(uint8_t *target, int64_t target_down, const uint8_t *front, co
                 const int64_t some = parts[3] - left < CHUNK ? parts[3] - left : CHUNK;
                 const float *share = mask + y * width + left;
                 for (int64_t x = 0; x < some; x++)
-                    weights[3 * x] = weights[3 * x + 1] = weights[3 * x + 2] = share[x];
-                uint8_t *to = target + y * target_down + 3 * left;
-                const uint8_t *from = front + 3 * (y * width + left);
-                for (int64_t i = 0; i < 3 * some; i++)
-                    to[i] = (uint8_t)(int32_t)((float)from[i] * weights[i] + (float)to[i] * (1.0f - weights[i]));
+                    weights[3 * x] = weights[3 * x + 1] = weights[3 * x + 2] = least(most(share[x], 0.0f), 1.0f);
+                mix_colours(front + 3 * (y * width + left), weights, target + y * target_down + 3 * left, 3 * some);
             }
 }
 
-LOOP void enlarge_row(const float *restrict row, const int32_t *restrict from, const int32_t *restrict next,
+/* Enlarging ------------------------------------------------------------------------------------------------------ */
+
+/* A pixel lies between two cells, and as far behind the first as `share` says. */
+INLINE void between(float position, int64_t cells, int32_t *first, int32_t *second, float *share)
+{
+    position = least(most(position, 0.0f), (float)(cells - 1));
+    *first = (int32_t)position;
+    *second = (int32_t)smaller(*first + 1, cells - 1);
+    *share = position - (float)*first;
+}
+
+/* The same middles: a cell covers 1 / `scale` pixels. */
+INLINE float by_middles(int64_t pixel, float scale) { return ((float)pixel + 0.5f) * scale - 0.5f; }
+
+LOOP void enlarge_row(const float *restrict row, const int32_t *restrict first, const int32_t *restrict second,
                       const float *restrict share, float *restrict result, int64_t width)
 {
     for (int64_t x = 0; x < width; x++)
-        result[x] = (1.0f - share[x]) * row[from[x]] + share[x] * row[next[x]];
+        result[x] = (1.0f - share[x]) * row[first[x]] + share[x] * row[second[x]];
 }
 
 LOOP void mix_rows(const float *restrict above, const float *restrict below, float share, float *restrict result,
                    int64_t width)
 {
     for (int64_t x = 0; x < width; x++)
+        result[x] = (1.0f - share) * above[x] + share * below[x];
+}
+
+LOOP void mix_clipped(const float *restrict above, const float *restrict below, float share, float *restrict result,
+                      int64_t width)
+{
+    for (int64_t x = 0; x < width; x++)
         result[x] = least(most((1.0f - share) * above[x] + share * below[x], 0.0f), 1.0f);
 }
 
-/* The place of an enlarged pixel between two others: the corners of both sizes are the same. */
-INLINE void between_corners(int64_t pixel, int64_t size, int64_t enlarged, int32_t *first, int32_t *second, float *share)
+/* `room`: 5 x width numbers of 4 bytes. With `corners`, the corners of both sizes are the same, else the middles of pixels
+ * are; and the result is clipped to 0-1. */
+INLINE void enlarge_plane(const float *plane, int64_t rows, int64_t columns, float *result, int64_t height, int64_t width,
+                          void *room, int corners)
 {
-    const float step = enlarged > 1 ? (float)(size - 1) / (float)(enlarged - 1) : 0.0f;
-    const float position = step * (float)pixel;
-    *first = smaller((int32_t)position, (int32_t)size - 1);
-    *second = smaller(*first + 1, (int32_t)size - 1);
-    *share = position - (float)*first;
-}
-
-/* A mask (rows x columns) in another size between its corners, clipped to 0-1; as torch.nn.functional.interpolate with
- * align_corners=True. `room`: 5 x width numbers of 4 bytes. */
-void enlarge_mask(const float *mask, int64_t rows, int64_t columns, float *result, int64_t height, int64_t width, void *room)
-{
-    int32_t *from = room, *next = from + width, held[2] = {-1, -1};
-    float *share = (float *)(next + width), *enlarged[2] = {share + width, share + 2 * width};
+    int32_t *first = room, *second = first + width, held[2] = {-1, -1};
+    float *share = (float *)(second + width), *enlarged[2] = {share + width, share + 2 * width};
+    const float across = corners ? (width > 1 ? (float)(columns - 1) / (float)(width - 1) : 0.0f) : (float)columns / (float)width;
+    const float along = corners ? (height > 1 ? (float)(rows - 1) / (float)(height - 1) : 0.0f) : (float)rows / (float)height;
     for (int64_t x = 0; x < width; x++)
-        between_corners(x, columns, width, from + x, next + x, share + x);
+        between(corners ? across * (float)x : by_middles(x, across), columns, first + x, second + x, share + x);
     for (int64_t y = 0; y < height; y++, result += width) {
         int32_t wanted[2];
         float down;
-        between_corners(y, rows, height, wanted, wanted + 1, &down);
+        between(corners ? along * (float)y : by_middles(y, along), rows, wanted, wanted + 1, &down);
         for (int which = 0; which < 2; which++) { /* rows of even numbers are in the first buffer */
             const int32_t row = wanted[which];
             if (held[row & 1] != row)
-                enlarge_row(mask + row * columns, from, next, share, enlarged[row & 1], width);
+                enlarge_row(plane + row * columns, first, second, share, enlarged[row & 1], width);
             held[row & 1] = row;
         }
-        mix_rows(enlarged[wanted[0] & 1], enlarged[wanted[1] & 1], down, result, width);
+        (corners ? mix_clipped : mix_rows)(enlarged[wanted[0] & 1], enlarged[wanted[1] & 1], down, result, width);
     }
+}
+
+void enlarge_mask(const float *mask, int64_t rows, int64_t columns, float *result, int64_t height, int64_t width, void *room)
+{
+    enlarge_plane(mask, rows, columns, result, height, width, room, 1);
+}
+
+void enlarge(const float *planes, int64_t count, int64_t rows, int64_t columns, float *result, int64_t height,
+             int64_t width, void *room)
+{
+    for (; count > 0; count--, planes += rows * columns, result += height * width)
+        enlarge_plane(planes, rows, columns, result, height, width, room, 0);
 }
 
 /* Foreground colours --------------------------------------------------------------------------------------------- */
@@ -365,67 +404,65 @@ INLINE void copy_rows(float *to, int64_t to_down, const float *from, int64_t fro
         memcpy(to, from, sizeof(float) * (size_t)columns);
 }
 
-enum { TILE_PLANES = 11 };
+/* relax for one tile: top, bottom, left, right of the cells that are written. */
+INLINE void relax_tile(const float *start, const float *colours, const float *alpha, float *result, int64_t height,
+                       int64_t width, const int64_t tile[4], int64_t sweeps, float smoothness, float edge_smoothness,
+                       float momentum, float *room)
+{
+    const int64_t plane = height * width;
+    const int64_t top = larger(tile[0] - sweeps, 0), left = larger(tile[2] - sweeps, 0);
+    const int64_t rows = smaller(tile[1] + sweeps, height) - top, columns = smaller(tile[3] + sweeps, width) - left;
+    const int64_t down = columns + 2, cells = (rows + 2) * down, inner = down + 1, corner = top * width + left;
+    float *planes[TILE_PLANES];
+    for (int i = 0; i < TILE_PLANES; i++)
+        planes[i] = room + i * cells;
+    float **weights = planes, *share = planes[4], *gain = planes[5], *seen = planes[6];
+    memset(room, 0, sizeof(float) * (size_t)(7 * cells)); /* what is in the border must cost nothing */
+    for (int64_t y = 0; y < rows; y++) {
+        const float *here = alpha + corner + y * width;
+        const int64_t at = inner + y * down;
+        weigh_row(here, y > 0 ? here - width : here, y + 1 < rows ? here + width : here, weights[0] + at, weights[1] + at,
+                  weights[2] + at, weights[3] + at, share + at, gain + at, columns, smoothness, edge_smoothness);
+    }
+    for (int colour = 0; colour < 3; colour++) {
+        float *f = planes[7], *k = planes[8], *to_f = planes[9], *to_k = planes[10];
+        copy_rows(seen + inner, down, colours + colour * plane + corner, width, rows, columns);
+        copy_rows(f + inner, down, start + colour * plane + corner, width, rows, columns);
+        copy_rows(k + inner, down, start + (3 + colour) * plane + corner, width, rows, columns);
+        for (int64_t done = 0; done < sweeps; done++) {
+            float *last_f = f, *last_k = k;
+            close_border(f, rows, down);
+            close_border(k, rows, down);
+            sweep(f + inner, k + inner, seen + inner, weights[0] + inner, weights[1] + inner, weights[2] + inner,
+                  weights[3] + inner, share + inner, gain + inner, to_f + inner, to_k + inner, down, cells - 2 * inner,
+                  done > 0, momentum);
+            f = to_f, k = to_k, to_f = last_f, to_k = last_k;
+        }
+        const int64_t to = tile[0] * width + tile[2], wide = tile[3] - tile[2], high = tile[1] - tile[0];
+        const int64_t from = inner + (tile[0] - top) * down + (tile[2] - left);
+        copy_rows(result + colour * plane + to, width, f + from, down, high, wide);
+        copy_rows(result + (3 + colour) * plane + to, width, k + from, down, high, wide);
+    }
+}
 
-/* Move F and B towards the minimum in each tile of a grid; unmixing.py has the formula.
+/* Move F and B towards the minimum in each tile of a grid; loops.py has the formula.
  *
  * start, result: 2 x 3 x height x width; colours: 3 x height x width; alpha: height x width.
- * tiles: count x 4: top, bottom, left, right of the cells that are written. A tile is solved with a margin of as many
- * cells as there are sweeps, so that what is outside has no influence.
- * room: TILE_PLANES x (the cells of the largest tile with its margin and a border of one).
+ * tiles: count x 4: top, bottom, left, right of the cells that are written. A tile is solved in pieces that stay in a
+ * cache, each with a margin of as many cells as there are sweeps, so that what is outside has no influence.
+ * room: TILE_PLANES x (TILE_ROWS + 2 sweeps + 2) x (TILE_COLUMNS + 2 sweeps + 2).
  */
 void relax(const float *start, const float *colours, const float *alpha, float *result, int64_t height, int64_t width,
            const int32_t *tiles, int64_t count, int64_t sweeps, float smoothness, float edge_smoothness, float momentum,
            float *room)
 {
-    const int64_t plane = height * width;
-    for (; count > 0; count--, tiles += 4) {
-        const int64_t top = larger(tiles[0] - (int32_t)sweeps, 0), left = larger(tiles[2] - (int32_t)sweeps, 0);
-        const int64_t bottom = smaller(tiles[1] + (int32_t)sweeps, (int32_t)height);
-        const int64_t right = smaller(tiles[3] + (int32_t)sweeps, (int32_t)width);
-        const int64_t rows = bottom - top, columns = right - left, down = columns + 2, cells = (rows + 2) * down;
-        const int64_t inner = down + 1, corner = top * width + left;
-        float *planes[TILE_PLANES];
-        for (int i = 0; i < TILE_PLANES; i++)
-            planes[i] = room + i * cells;
-        float **weights = planes, *share = planes[4], *gain = planes[5], *seen = planes[6];
-        memset(room, 0, sizeof(float) * (size_t)(7 * cells));
-        for (int64_t y = 0; y < rows; y++) {
-            const float *here = alpha + corner + y * width;
-            const int64_t at = inner + y * down;
-            weigh_row(here, y > 0 ? here - width : here, y + 1 < rows ? here + width : here, weights[0] + at,
-                      weights[1] + at, weights[2] + at, weights[3] + at, share + at, gain + at, columns, smoothness,
-                      edge_smoothness);
-        }
-        for (int colour = 0; colour < 3; colour++) {
-            float *f = planes[7], *k = planes[8], *to_f = planes[9], *to_k = planes[10];
-            copy_rows(seen + inner, down, colours + colour * plane + corner, width, rows, columns);
-            copy_rows(f + inner, down, start + colour * plane + corner, width, rows, columns);
-            copy_rows(k + inner, down, start + (3 + colour) * plane + corner, width, rows, columns);
-            for (int64_t done = 0; done < sweeps; done++) {
-                float *last_f = f, *last_k = k;
-                close_border(f, rows, down);
-                close_border(k, rows, down);
-                sweep(f + inner, k + inner, seen + inner, weights[0] + inner, weights[1] + inner, weights[2] + inner,
-                      weights[3] + inner, share + inner, gain + inner, to_f + inner, to_k + inner, down,
-                      cells - 2 * inner, done > 0, momentum);
-                f = to_f, k = to_k, to_f = last_f, to_k = last_k;
+    for (; count > 0; count--, tiles += 4)
+        for (int64_t top = tiles[0]; top < tiles[1]; top += TILE_ROWS)
+            for (int64_t left = tiles[2]; left < tiles[3]; left += TILE_COLUMNS) {
+                const int64_t piece[4] = {top, smaller(top + TILE_ROWS, tiles[1]), left, smaller(left + TILE_COLUMNS, tiles[3])};
+                relax_tile(start, colours, alpha, result, height, width, piece, sweeps, smoothness, edge_smoothness,
+                           momentum, room);
             }
-            const int64_t to = tiles[0] * width + tiles[2], wide = tiles[3] - tiles[2], high = tiles[1] - tiles[0];
-            const int64_t from = inner + (tiles[0] - top) * down + (tiles[2] - left);
-            copy_rows(result + colour * plane + to, width, f + from, down, high, wide);
-            copy_rows(result + (3 + colour) * plane + to, width, k + from, down, high, wide);
-        }
-    }
-}
-
-INLINE void between_cells(int64_t pixel, int64_t reduction, int64_t cells, int32_t *first, int32_t *second, float *share)
-{
-    float position = ((float)pixel + 0.5f) / (float)reduction - 0.5f;
-    position = least(most(position, 0.0f), (float)(cells - 1));
-    *first = (int32_t)position;
-    *second = smaller(*first + 1, (int32_t)cells - 1);
-    *share = position - (float)*first;
 }
 
 LOOP void expand(const float *restrict cells, const int32_t *restrict first, const int32_t *restrict second,
@@ -473,26 +510,24 @@ LOOP void continued(const float *restrict f_above, const float *restrict f_below
         result[i] = level(f_above[i] + down * (f_below[i] - f_above[i]));
 }
 
-/* Rectangles of the foreground's colours, from F and B on the finest grid; unmixing.py has the formula.
- *
- * image, result: ... x width x 3; alpha: ... x width, or NULL: then the result is F alone.
- * grid: 2 x 3 x rows x columns, `reduction` pixels a cell. parts: count x 4: top, bottom, left, right in pixels.
- */
-void unmix(const uint8_t *image, const float *alpha, uint8_t *result, int64_t width, const float *grid, int64_t rows,
-           int64_t columns, int64_t reduction, const int32_t *parts, int64_t count, float smoothness)
+/* What unmix and continue_colours share. The rows of F, and with `alpha` of B, are expanded as RGB once for as many rows of
+ * pixels as a cell has. */
+INLINE void write_colours(const uint8_t *image, const float *alpha, uint8_t *result, int64_t width, const float *grid,
+                          int64_t rows, int64_t columns, int64_t reduction, const int32_t *parts, int64_t count,
+                          float smoothness)
 {
     const int64_t plane = rows * columns;
+    const float scale = 1.0f / (float)reduction;
     int32_t first[3 * CHUNK], second[3 * CHUNK];
     float share[3 * CHUNK], gain[3 * CHUNK], keep[3 * CHUNK], front[2][3 * CHUNK], behind[2][3 * CHUNK];
     for (; count > 0; count--, parts += 4)
         for (int64_t left = parts[2]; left < parts[3]; left += CHUNK) {
             const int64_t wide = parts[3] - left < CHUNK ? parts[3] - left : CHUNK;
-            int32_t start, stop, held[2] = {-1, -1}; /* the rows of the grid whose cells were expanded last */
-            float ignored;
-            between_cells(left, reduction, columns, &start, &stop, &ignored);
+            int32_t start, stop, held[2] = {-1, -1};
+            between(by_middles(left, scale), columns, &start, &stop, share);
             for (int64_t x = 0; x < wide; x++) {
                 int32_t here, next;
-                between_cells(left + x, reduction, columns, &here, &next, share + 3 * x);
+                between(by_middles(left + x, scale), columns, &here, &next, share + 3 * x);
                 share[3 * x + 1] = share[3 * x + 2] = share[3 * x];
                 for (int i = 0; i < 3; i++) {
                     first[3 * x + i] = 3 * (here - start) + i;
@@ -503,16 +538,16 @@ void unmix(const uint8_t *image, const float *alpha, uint8_t *result, int64_t wi
             for (int64_t y = parts[0]; y < parts[1]; y++) {
                 int32_t wanted[2];
                 float down;
-                between_cells(y, reduction, rows, wanted, wanted + 1, &down);
+                between(by_middles(y, scale), rows, wanted, wanted + 1, &down);
                 for (int which = 0; which < 2; which++) { /* rows of even numbers are in the first buffers */
-                    const int slot = wanted[which] & 1;
-                    if (held[slot] == wanted[which])
+                    const int32_t row = wanted[which];
+                    const int64_t at = row * columns + start;
+                    if (held[row & 1] == row)
                         continue;
-                    held[slot] = wanted[which];
-                    const int64_t at = wanted[which] * columns + start;
-                    expand_colours(grid, plane, stop - start, at, first, second, share, front[slot], wide);
+                    held[row & 1] = row;
+                    expand_colours(grid, plane, stop - start, at, first, second, share, front[row & 1], wide);
                     if (alpha)
-                        expand_colours(grid + 3 * plane, plane, stop - start, at, first, second, share, behind[slot], wide);
+                        expand_colours(grid + 3 * plane, plane, stop - start, at, first, second, share, behind[row & 1], wide);
                 }
                 const int above = wanted[0] & 1, below = wanted[1] & 1;
                 const int64_t at = y * width + left;
@@ -527,6 +562,23 @@ void unmix(const uint8_t *image, const float *alpha, uint8_t *result, int64_t wi
         }
 }
 
+/* Rectangles of the foreground's colours, from F and B on the finest grid.
+ *
+ * image, result: ... x width x 3; alpha: ... x width; grid: 2 x 3 x rows x columns, `reduction` pixels a cell.
+ * parts: count x 4: top, bottom, left, right in pixels.
+ */
+void unmix(const uint8_t *image, const float *alpha, uint8_t *result, int64_t width, const float *grid, int64_t rows,
+           int64_t columns, int64_t reduction, const int32_t *parts, int64_t count, float smoothness)
+{
+    write_colours(image, alpha, result, width, grid, rows, columns, reduction, parts, count, smoothness);
+}
+
+void continue_colours(const float *grid, int64_t rows, int64_t columns, int64_t reduction, uint8_t *result, int64_t width,
+                      const int32_t *parts, int64_t count)
+{
+    write_colours(NULL, NULL, result, width, grid, rows, columns, reduction, parts, count, 0.0f);
+}
+
 LOOP void add_bytes(const uint8_t *restrict row, uint32_t *restrict sums, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
@@ -539,38 +591,42 @@ LOOP void add_floats(const float *restrict row, float *restrict sums, int64_t co
         sums[i] += row[i];
 }
 
+LOOP void add_sums(const uint32_t *restrict row, uint32_t *restrict sums, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        sums[i] += row[i];
+}
+
 /* A picture reduced to the means of squares of pixels; those at the right and the lower edge may be cut off.
  *
  * image: height x width x 3; alpha: height x width; small_image: 3 x rows x columns, whole levels; small_alpha:
  * rows x columns, with rows = ceil(height / reduction) and columns = ceil(width / reduction).
- * room: 4 x width numbers of 4 bytes.
+ * room: 8 x (width + reduction) numbers of 4 bytes: the sums of columns, then those of squares that begin at each column.
  */
 void reduce(const uint8_t *image, const float *alpha, int64_t height, int64_t width, int64_t reduction,
             float *small_image, float *small_alpha, void *room)
 {
     const int64_t rows = (height + reduction - 1) / reduction, columns = (width + reduction - 1) / reduction;
-    uint32_t *sums = room;
-    float *mask_sums = (float *)(sums + 3 * width);
+    const int64_t padded = width + reduction; /* what lies behind a row is 0 */
+    uint32_t *sums = room, *squares = sums + 3 * padded;
+    float *mask_sums = (float *)(squares + 3 * padded), *mask_squares = mask_sums + padded;
     for (int64_t row = 0; row < rows; row++) {
-        const int64_t top = row * reduction, bottom = top + reduction < height ? top + reduction : height;
-        memset(room, 0, (size_t)(16 * width));
+        const int64_t top = row * reduction, bottom = smaller(top + reduction, height);
+        memset(room, 0, sizeof(float) * (size_t)(8 * padded));
         for (int64_t y = top; y < bottom; y++) {
             add_bytes(image + 3 * y * width, sums, 3 * width);
             add_floats(alpha + y * width, mask_sums, width);
         }
+        for (int64_t k = 0; k < reduction; k++) {
+            add_sums(sums + 3 * k, squares, 3 * width);
+            add_floats(mask_sums + k, mask_squares, width);
+        }
         for (int64_t column = 0; column < columns; column++) {
-            const int64_t left = column * reduction, right = left + reduction < width ? left + reduction : width;
-            const float scale = 1.0f / (float)((bottom - top) * (right - left));
-            uint32_t totals[3] = {0, 0, 0};
-            float total = 0.0f;
-            for (int64_t x = left; x < right; x++) {
-                for (int i = 0; i < 3; i++)
-                    totals[i] += sums[3 * x + i];
-                total += mask_sums[x];
-            }
+            const int64_t left = column * reduction;
+            const float scale = 1.0f / (float)((bottom - top) * (smaller(left + reduction, width) - left));
             for (int i = 0; i < 3; i++)
-                small_image[(i * rows + row) * columns + column] = (float)level((float)totals[i] * scale);
-            small_alpha[row * columns + column] = total * scale;
+                small_image[(i * rows + row) * columns + column] = (float)level((float)squares[3 * left + i] * scale);
+            small_alpha[row * columns + column] = mask_squares[left] * scale;
         }
     }
 }

@@ -1,126 +1,370 @@
-"""The functions of ``loops.c``, called through ctypes.
+"""The loops over pixels that most of the time around the network goes into.
 
-``pip install .`` compiles them into the module ``inspyrenet_native``, if there is a C compiler. Where there was none,
-``available`` is False, and each caller does the same with NumPy and OpenCV, which takes longer: the start of the service
-logs ``in_use``, and the metric ``build_info`` shows it.
+``imaging`` and ``engines`` call them. Each is a function of the compiled ``library``, or of ``arrays`` where that is
+missing. Both release the interpreter's lock for nearly all of their time, and keep no state.
 
-The functions release the interpreter's lock. They trust what they get, so every array must be C-contiguous and of the
-type and shape that is stated; ``_address`` makes sure of the first two.
+C trusts what it gets, so this module checks the type and the shape of every array. Inputs that are not C-contiguous are
+copied, outputs have to be. ``parts`` and ``tiles`` are rectangles of pixels or cells, n x 4: top, bottom, left, right.
 """
 
 from __future__ import annotations
 
-import ctypes
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int32]
-"""Rectangles, n x 4: top, bottom, left and right; the second and the fourth are not inside."""
+from service.native import arrays
+from service.native.arrays import Bools, Bytes, Floats, Parts
+from service.native.library import LIBRARY
 
-_INTERFACE = 1
-_TILE_PLANES = 11
-_POINTER, _SIZE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_ARGUMENTS = {
-    "filter_by_paeth": [_POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _SIZE],
-    "filter_grey": [_POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER],
-    "block_kinds": [_POINTER, _SIZE, _SIZE, _SIZE, _SIZE, _FLOAT, _FLOAT, _POINTER, _POINTER],
-    "any_outside": [_POINTER, _SIZE, _FLOAT, _FLOAT],
-    "survey": [_POINTER, _SIZE, _SIZE, _FLOAT, _FLOAT, _FLOAT, _POINTER, _POINTER],
-    "mask_levels": [_POINTER, _POINTER, _SIZE],
-    "join_rgba": [_POINTER, _POINTER, _POINTER, _SIZE],
-    "blend": [_POINTER, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE],
-    "enlarge_mask": [_POINTER, _SIZE, _SIZE, _POINTER, _SIZE, _SIZE, _POINTER],
-    "reduce": [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE, _POINTER, _POINTER, _POINTER],
-    "relax": [_POINTER] * 4 + [_SIZE] * 2 + [_POINTER] + [_SIZE] * 2 + [_FLOAT] * 3 + [_POINTER],
-    "unmix": [_POINTER] * 3 + [_SIZE, _POINTER] + [_SIZE] * 3 + [_POINTER, _SIZE, _FLOAT],
-}
-_RESULTS = {"any_outside": ctypes.c_int32, "survey": _SIZE}
+_TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128  # as in loops.c
 
 
-def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The library, and why there is none."""
-    found = find_spec("inspyrenet_native")
-    if found is None or found.origin is None:
-        return None, "inspyrenet_native is not installed: there was no C compiler when the service was"
-    try:
-        library = ctypes.CDLL(found.origin)
-        version = library.interface_version()
-    except (OSError, AttributeError) as error:
-        return None, f"inspyrenet_native cannot be loaded: {error}"
-    if version != _INTERFACE:
-        return None, f"inspyrenet_native is of another version ({version} instead of {_INTERFACE}): install the service again"
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(library, name)
-        function.argtypes = arguments
-        function.restype = _RESULTS.get(name)
-    return library, ""
+def _given(array: npt.NDArray[Any], kind: type, *shape: int) -> npt.NDArray[Any]:
+    """An input, C-contiguous."""
+    if array.dtype != kind or array.shape != shape:
+        raise ValueError(f"{array.dtype} {array.shape} where {np.dtype(kind)} {shape} belongs")
+    return np.ascontiguousarray(array)
 
 
-_library, why_missing = _load()
-available = _library is not None
+def _at(output: npt.NDArray[Any], kind: type, *shape: int) -> int:
+    """Where an output lies."""
+    if _given(output, kind, *shape) is not output:
+        raise ValueError("an output must be C-contiguous")
+    return output.ctypes.data
 
 
-def _at(array: npt.NDArray[Any], kind: type) -> int:
-    """The address of an array."""
-    if not array.flags.c_contiguous or array.dtype != kind:
-        raise ValueError(f"an array of {array.dtype}, strides {array.strides}, where {kind.__name__} in C order belongs")
-    return array.ctypes.data
+def _inside(parts: Parts, height: int, width: int) -> Parts:
+    """Rectangles that lie within a picture or a grid."""
+    parts = _given(parts, np.int32, len(parts), 4)
+    if len(parts) and not (
+        (parts >= 0).all()
+        and (parts[:, 0::2] < parts[:, 1::2]).all()
+        and (parts.max(axis=0) <= (height, height, width, width)).all()
+    ):
+        raise ValueError(f"rectangles that are empty or not inside {height} x {width}")
+    return parts
 
 
 def filter_by_paeth(rows: Bytes, above: Bytes, filtered: Bytes, channels: int) -> None:
-    _library.filter_by_paeth(_at(rows, np.uint8), _at(above, np.uint8), _at(filtered, np.uint8), *rows.shape, channels)
+    """Paeth's filter of PNG: each byte becomes its difference to the one of ``left``, ``up`` and ``corner`` that is
+    nearest to ``left + up - corner``.
 
-def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs) -> None:
-    room = np.empty(rows.shape[1], np.uint8)
-    _library.filter_grey(_at(rows, np.uint8), _at(above, np.uint8), _at(filtered, np.uint8), *rows.shape, _at(costs, np.uint8), room.ctypes.data)
+    Args:
+        rows: H x (W * channels).
+        above: W * channels; the row before them.
+        filtered: H x (1 + W * channels); the result, with the filter's type before each row.
+        channels: bytes a pixel.
+    """
+    count, length = rows.shape
+    rows, above = _given(rows, np.uint8, count, length), _given(above, np.uint8, length)
+    at = _at(filtered, np.uint8, count, length + 1)
+    if LIBRARY is None:
+        arrays.filter_by_paeth(rows, above, filtered, channels)
+    else:
+        LIBRARY.filter_by_paeth(rows.ctypes.data, above.ctypes.data, at, count, length, channels)
 
 
-def block_kinds(alpha, down, right, visible, solid, seen, mixed):
-    _library.block_kinds(_at(alpha, np.float32), *alpha.shape, down, right, visible, solid, _at(seen, np.bool_), _at(mixed, np.bool_))
+def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> None:
+    """Paeth's filter, up or none in each row, whichever costs least; arguments as for ``filter_by_paeth``.
+
+    Args:
+        rows: H x W.
+        above: W.
+        filtered: H x (1 + W).
+        costs: 256; what each filtered byte costs. The first of two equal filters is taken.
+    """
+    count, length = rows.shape
+    rows, above = _given(rows, np.uint8, count, length), _given(above, np.uint8, length)
+    at, costs = _at(filtered, np.uint8, count, length + 1), _given(costs, np.uint8, 256)
+    if LIBRARY is None:
+        arrays.filter_grey(rows, above, filtered, costs)
+    else:
+        room = np.empty(length, np.uint8)
+        LIBRARY.filter_grey(
+            rows.ctypes.data, above.ctypes.data, at, count, length, costs.ctypes.data, room.ctypes.data
+        )
 
 
-def any_outside(values, low, high):
-    return bool(_library.any_outside(_at(values, np.float32), values.size, low, high))
+def block_kinds(
+    alpha: Floats, shape: tuple[int, int], *, visible: float, solid: float
+) -> tuple[Bools, Bools]:
+    """Which blocks of a mask have a pixel from ``visible`` on, and which have one below ``solid``.
 
-def survey(mask, low, high, visible):
-    in_row, in_column = np.zeros(mask.shape[0], bool), np.zeros(mask.shape[1], bool)
-    return _library.survey(_at(mask, np.float32), *mask.shape, low, high, visible, in_row.ctypes.data, in_column.ctypes.data), in_row, in_column
+    Args:
+        alpha: H x W.
+        shape: height and width of a block; those at the right and the lower edge may be cut off.
+        visible: the least value that can be seen.
+        solid: the least value that is solid.
+    """
+    height, width = alpha.shape
+    alpha = _given(alpha, np.float32, height, width)
+    seen, mixed = np.empty((2, -(-height // shape[0]), -(-width // shape[1])), np.bool_)
+    if LIBRARY is None:
+        arrays.block_kinds(alpha, shape, seen, mixed, visible=visible, solid=solid)
+    else:
+        LIBRARY.block_kinds(
+            alpha.ctypes.data, height, width, *shape, visible, solid, seen.ctypes.data, mixed.ctypes.data
+        )
+    return seen, mixed
 
-def mask_levels(mask, levels):
-    _library.mask_levels(_at(mask, np.float32), _at(levels, np.uint8), mask.size)
 
-def join_rgba(colours, mask, joined):
-    _library.join_rgba(_at(colours, np.uint8), _at(mask, np.float32), _at(joined, np.uint8), mask.size)
+def any_outside(values: Floats, low: float, high: float) -> bool:
+    """Whether any of H x W values lies outside ``low`` to ``high``, or is none."""
+    values = _given(values, np.float32, *values.shape)
+    if LIBRARY is None:
+        return arrays.any_outside(values, low, high)
+    return bool(LIBRARY.any_outside(values.ctypes.data, values.size, low, high))
 
-def blend(target, front, mask, parts):
-    _library.blend(target.ctypes.data, target.strides[0], _at(front, np.uint8), _at(mask, np.float32), mask.shape[1], _at(parts, np.int32), len(parts))
 
-def enlarge_mask(mask, size):
-    result = np.empty(size, np.float32)
-    room = np.empty(5 * size[1], np.float32)
-    _library.enlarge_mask(_at(mask, np.float32), *mask.shape, result.ctypes.data, *size, room.ctypes.data)
-    return result
+def survey(mask: Floats, *, low: float, high: float, visible: float) -> tuple[int, Bools, Bools]:
+    """How many of H x W values are from ``low`` to ``high``; which rows and columns have one from ``visible`` on."""
+    height, width = mask.shape
+    mask = _given(mask, np.float32, height, width)
+    in_row, in_column = np.zeros(height, np.bool_), np.zeros(width, np.bool_)
+    if LIBRARY is None:
+        count = arrays.survey(mask, in_row, in_column, low=low, high=high, visible=visible)
+    else:
+        count = LIBRARY.survey(
+            mask.ctypes.data, height, width, low, high, visible, in_row.ctypes.data, in_column.ctypes.data
+        )
+    return int(count), in_row, in_column
 
-def reduce(image, alpha, reduction):
-    h, w = alpha.shape
-    shape = (-(-h // reduction), -(-w // reduction))
+
+def mask_levels(mask: Floats, levels: Bytes) -> None:
+    """Clip H x W values to 0-1, and write them into ``levels`` in levels of 255, truncated."""
+    height, width = mask.shape
+    mask, at = _given(mask, np.float32, height, width), _at(levels, np.uint8, height, width)
+    if LIBRARY is None:
+        arrays.mask_levels(mask, levels)
+    else:
+        LIBRARY.mask_levels(mask.ctypes.data, at, mask.size)
+
+
+def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:
+    """Write H x W x 3 colours and an H x W mask (see ``mask_levels``) into ``joined``, H x W x 4."""
+    height, width = mask.shape
+    colours, mask = _given(colours, np.uint8, height, width, 3), _given(mask, np.float32, height, width)
+    at = _at(joined, np.uint8, height, width, 4)
+    if LIBRARY is None:
+        arrays.join_rgba(colours, mask, joined)
+    else:
+        LIBRARY.join_rgba(colours.ctypes.data, mask.ctypes.data, at, mask.size)
+
+
+def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
+    """Put rectangles of a front over those of ``target``: ``front * mask + target * (1 - mask)``, truncated.
+
+    Args:
+        target: H x W x 3; its rows are contiguous, but may lie apart.
+        front: H x W x 3.
+        mask: H x W, clipped to 0-1.
+        parts: rectangles that do not overlap.
+    """
+    height, width = mask.shape
+    front, mask = _given(front, np.uint8, height, width, 3), _given(mask, np.float32, height, width)
+    parts = _inside(parts, height, width)
+    if (
+        target.dtype != np.uint8
+        or target.shape != front.shape
+        or (width > 1 and target.strides[1:] != (3, 1))
+    ):
+        raise ValueError(f"a target of {target.dtype}, {target.shape} and strides {target.strides}")
+    if LIBRARY is None:
+        arrays.blend(target, front, mask, parts)
+    else:
+        LIBRARY.blend(
+            target.ctypes.data,
+            target.strides[0],
+            front.ctypes.data,
+            mask.ctypes.data,
+            width,
+            parts.ctypes.data,
+            len(parts),
+        )
+
+
+def reduce(image: Bytes, alpha: Floats, reduction: int) -> tuple[Floats, Floats]:
+    """The means of squares of pixels; those at the right and the lower edge may be cut off.
+
+    Args:
+        image: H x W x 3.
+        alpha: H x W.
+        reduction: pixels a side.
+
+    Returns:
+        3 x h x w, in whole levels; h x w.
+    """
+    height, width = alpha.shape
+    image, alpha = _given(image, np.uint8, height, width, 3), _given(alpha, np.float32, height, width)
+    shape = -(-height // reduction), -(-width // reduction)
     colours, mask = np.empty((3, *shape), np.float32), np.empty(shape, np.float32)
-    room = np.empty(4 * w, np.float32)
-    _library.reduce(_at(image, np.uint8), _at(alpha, np.float32), h, w, reduction, colours.ctypes.data, mask.ctypes.data, room.ctypes.data)
+    if LIBRARY is None:
+        arrays.reduce(image, alpha, colours, mask, reduction)
+    else:
+        room = np.empty(8 * (width + reduction), np.uint32)
+        LIBRARY.reduce(
+            image.ctypes.data,
+            alpha.ctypes.data,
+            height,
+            width,
+            reduction,
+            colours.ctypes.data,
+            mask.ctypes.data,
+            room.ctypes.data,
+        )
     return colours, mask
 
 
-def relax(start, colours, alpha, result, tiles, sweeps, smoothness, edge_smoothness, momentum):
-    if not len(tiles): return
-    sides = [np.minimum(tiles[:, i+1] - tiles[:, i] + 2*sweeps, n) + 2 for i, n in ((0, alpha.shape[0]), (2, alpha.shape[1]))]
-    room = np.empty(_TILE_PLANES * int((sides[0].astype(np.int64) * sides[1]).max()), np.float32)
-    _library.relax(_at(start, np.float32), _at(colours, np.float32), _at(alpha, np.float32), _at(result, np.float32), *alpha.shape, _at(tiles, np.int32), len(tiles), sweeps, smoothness, edge_smoothness, momentum, room.ctypes.data)
+def enlarge(planes: Floats, size: tuple[int, int]) -> Floats:
+    """Planes (n x h x w) in a larger size (height, width), bilinear between the middles of pixels."""
+    count, rows, columns = planes.shape
+    planes = _given(planes, np.float32, count, rows, columns)
+    result = np.empty((count, *size), np.float32)
+    if LIBRARY is None:
+        arrays.enlarge(planes, result)
+    else:
+        room = np.empty(5 * size[1], np.uint32)
+        LIBRARY.enlarge(planes.ctypes.data, count, rows, columns, result.ctypes.data, *size, room.ctypes.data)
+    return result
 
 
-def unmix(image, alpha, result, grid, reduction, parts, smoothness):
-    _library.unmix(_at(image, np.uint8), None if alpha is None else _at(alpha, np.float32), _at(result, np.uint8), image.shape[1], _at(grid, np.float32), *grid.shape[-2:], reduction, _at(parts, np.int32), len(parts), smoothness)
+def enlarge_mask(mask: Floats, size: tuple[int, int]) -> Floats:
+    """A mask in another size (height, width), bilinear between its corners, and clipped to 0-1.
+
+    It is ``torch.nn.functional.interpolate`` with ``align_corners=True`` within the rounding of float32.
+
+    Raises:
+        RuntimeError: the library is missing; use PyTorch.
+    """
+    rows, columns = mask.shape
+    mask = _given(mask, np.float32, rows, columns)
+    if LIBRARY is None:
+        raise RuntimeError("enlarge_mask needs the compiled library")
+    result = np.empty(size, np.float32)
+    room = np.empty(5 * size[1], np.uint32)
+    LIBRARY.enlarge_mask(mask.ctypes.data, rows, columns, result.ctypes.data, *size, room.ctypes.data)
+    return result
+
+
+def relax(
+    start: Floats,
+    colours: Floats,
+    alpha: Floats,
+    tiles: Parts,
+    *,
+    sweeps: int,
+    smoothness: tuple[float, float],
+    momentum: float,
+) -> Floats:
+    """Move F and B towards the minimum in tiles of a grid, in that many sweeps.
+
+    Let ``b = 1 - a``, ``m`` the weighted mean of the neighbours' F, ``n`` that of their B, and ``s`` the sum of the
+    weights. Then ``(a F + b B - I)^2 + s (F - m)^2 + s (B - n)^2`` is minimal for ``F = m + a r`` and ``B = n + b r``,
+    where ``r = (I - a m - b n) / (s + a^2 + b^2)``. From the second sweep on, a cell moves ``momentum`` times as far
+    from where it was two sweeps ago.
+
+    Each tile is solved with a margin of as many cells as there are sweeps. A cell learns of its neighbours with each
+    sweep, so the tile's own cells become what solving the whole grid would give.
+
+    Args:
+        start: 2 x 3 x H x W: F and B.
+        colours: 3 x H x W.
+        alpha: H x W.
+        tiles: rectangles of cells.
+        sweeps: at least 1.
+        smoothness: the weight of a neighbour, and what a unit of difference in alpha adds to it.
+        momentum: 1 for none.
+
+    Returns:
+        2 x 3 x H x W; outside of the tiles, what ``start`` is.
+    """
+    height, width = alpha.shape
+    start = _given(start, np.float32, 2, 3, height, width)
+    colours, alpha = _given(colours, np.float32, 3, height, width), _given(alpha, np.float32, height, width)
+    tiles = _inside(tiles, height, width)
+    result = start.copy()
+    if LIBRARY is None:
+        arrays.relax(
+            start, colours, alpha, result, tiles, sweeps=sweeps, smoothness=smoothness, momentum=momentum
+        )
+    else:
+        room = np.empty(_TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 2) * (_TILE_COLUMNS + 2 * sweeps + 2), np.float32)
+        LIBRARY.relax(
+            start.ctypes.data,
+            colours.ctypes.data,
+            alpha.ctypes.data,
+            result.ctypes.data,
+            height,
+            width,
+            tiles.ctypes.data,
+            len(tiles),
+            sweeps,
+            *smoothness,
+            momentum,
+            room.ctypes.data,
+        )
+    return result
+
+
+def unmix(
+    image: Bytes,
+    alpha: Floats,
+    result: Bytes,
+    *,
+    grid: Floats,
+    reduction: int,
+    parts: Parts,
+    smoothness: float,
+) -> None:
+    """Write the foreground's colours in some rectangles: F from a grid, corrected so that each pixel composites to the
+    picture.
+
+    That is ``F + g (I - a F - (1 - a) B)`` with ``g = a / (a^2 + (1 - a)^2)``.
+
+    Args:
+        image: H x W x 3.
+        alpha: H x W.
+        result: H x W x 3.
+        grid: 2 x 3 x h x w: F and B; they are interpolated.
+        reduction: pixels a cell.
+        parts: rectangles of pixels.
+        smoothness: is added to the divisor of ``g``.
+    """
+    height, width = alpha.shape
+    image, alpha = _given(image, np.uint8, height, width, 3), _given(alpha, np.float32, height, width)
+    grid = _given_grid(grid, reduction, height, width)
+    at, parts = _at(result, np.uint8, height, width, 3), _inside(parts, height, width)
+    if LIBRARY is None:
+        arrays.unmix(image, alpha, result, grid=grid, reduction=reduction, parts=parts, smoothness=smoothness)
+    else:
+        LIBRARY.unmix(
+            image.ctypes.data,
+            alpha.ctypes.data,
+            at,
+            width,
+            grid.ctypes.data,
+            *grid.shape[2:],
+            reduction,
+            parts.ctypes.data,
+            len(parts),
+            smoothness,
+        )
+
+
+def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Parts) -> None:
+    """Write F from a grid in some rectangles; arguments as for ``unmix``."""
+    height, width = result.shape[:2]
+    grid, parts = _given_grid(grid, reduction, height, width), _inside(parts, height, width)
+    at = _at(result, np.uint8, height, width, 3)
+    if LIBRARY is None:
+        arrays.continue_colours(result, grid=grid, reduction=reduction, parts=parts)
+    else:
+        LIBRARY.continue_colours(
+            grid.ctypes.data, *grid.shape[2:], reduction, at, width, parts.ctypes.data, len(parts)
+        )
+
+
+def _given_grid(grid: Floats, reduction: int, height: int, width: int) -> Floats:
+    return _given(grid, np.float32, 2, 3, -(-height // reduction), -(-width // reduction))

@@ -26,6 +26,8 @@ from service.engines.protocol import RGB, Alpha, Mask
 from service.engines.weights.checkpoint_file import Checkpoint
 from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from service.host.memory import SPARE_BEFORE_PASS_BYTES, MainMemory
+from service.native import loops
+from service.native.library import LIBRARY
 
 SELF_CHECK_SIDE = {"cpu": 192, "cuda": 1024}
 """Pixels. On a CPU, a pass at the size of a client's picture would take several times as long as the whole start. The
@@ -189,13 +191,20 @@ class Session:
             mask, confidence = self._network.with_confidence(
                 ((pixels / 255 - self._mean) / self._std).unsqueeze(0)
             )
-            mask = functional.interpolate(mask, (height, width), mode="bilinear", align_corners=True)
-            alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
-            return Mask(alpha, float(confidence))
+            return Mask(_enlarged(mask, (height, width)), float(confidence))
 
     def memory(self) -> dict[str, int]:
         """Bytes of device memory ``allocated`` and ``reserved``; zeros on a CPU."""
         return devices.memory_in_use(self.device)
+
+
+def _enlarged(mask: torch.Tensor, size: tuple[int, int]) -> Alpha:
+    """The network's mask, 1 x 1 x h x w, at the size (height, width) of the picture, from 0 to 1."""
+    if LIBRARY is not None and mask.device.type == "cpu":
+        return loops.enlarge_mask(mask[0, 0].float().numpy(), size)
+    mask = functional.interpolate(mask, size, mode="bilinear", align_corners=True)
+    alpha: Alpha = mask[0, 0].clamp_(0, 1).cpu().numpy()
+    return alpha
 
 
 def self_check_picture(side: int) -> torch.Tensor:

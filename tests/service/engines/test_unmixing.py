@@ -143,22 +143,16 @@ def test_pixels_that_an_eight_bit_mask_calls_solid_keep_their_colours() -> None:
     assert np.array_equal(estimate_foreground(image, np.full_like(alpha, 254.5 / 255)), image)
 
 
-def test_blocks_solved_by_themselves_are_what_solving_the_whole_grid_gives() -> None:
-    """A large grid is solved in blocks where it is needed; the same cells as one grid must give the same colours."""
+def test_blocks_solved_by_themselves_are_what_solving_the_whole_grid_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scene = next(scenes(1300, 900))
-    colours = np.ascontiguousarray(scene.image.transpose(2, 0, 1)).astype(np.float32)
-    chosen, _ = blocks.kinds(scene.alpha, unmixing._BLOCK)
-    chosen &= np.random.default_rng(0).random(chosen.shape) < 0.3
-    for size in ((900, 1300), (899, 1291), (20, 1300), (900, 7)):
-        height, width = size
-        start = np.random.default_rng(1).random((2, 3, height, width), np.float32) * 255
-        seen, alpha = colours[:, :height, :width], scene.alpha[:height, :width]
-        needed = chosen[: -(-height // unmixing._BLOCK), : -(-width // unmixing._BLOCK)]
-        whole = unmixing._relax(start[:, :, None], seen[:, None], alpha[None], unmixing._SWEEPS)[:, :, 0]
-        solved = start.copy()
-        unmixing._relax_blocks(solved, seen, alpha, needed, unmixing._SWEEPS)
-        for rows, columns in blocks.parts(needed, unmixing._BLOCK, size):
-            assert np.array_equal(solved[..., rows, columns], whole[..., rows, columns])
+    in_blocks = estimate_foreground(scene.image, scene.alpha)
+    monkeypatch.setattr(unmixing, "_WHOLE_GRID", 1 << 30)
+    as_one = estimate_foreground(scene.image, scene.alpha)
+    visible, _ = blocks.kinds(scene.alpha, unmixing._BLOCK * unmixing._REDUCTION)
+    for part in blocks.parts(visible, unmixing._BLOCK * unmixing._REDUCTION, scene.alpha.shape):
+        assert np.array_equal(in_blocks[part], as_one[part])
 
 
 def test_turning_the_picture_turns_the_result() -> None:

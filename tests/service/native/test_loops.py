@@ -1,0 +1,369 @@
+"""Each loop in C against the same in NumPy, and both against what they are meant to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from service.native import loops
+from service.native.arrays import Bytes, Floats, Parts
+
+Compute = Callable[[], Any]
+
+SIDES = st.integers(1, 40) | st.sampled_from([63, 64, 65, 255, 256, 257, 300, 521])
+SEEDS = st.integers(0, 2**32 - 1)
+SMOOTHNESS = 1e-5, 0.01
+
+
+def in_numpy(compute: Compute) -> Any:
+    library, loops.LIBRARY = loops.LIBRARY, None
+    try:
+        return compute()
+    finally:
+        loops.LIBRARY = library
+
+
+def random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def some_bytes(rng: np.random.Generator, *shape: int) -> Bytes:
+    """Noise, a few values, or nearly constant: what photographs, masks and flat parts have."""
+    most, few = rng.integers(0, 256, shape, np.uint8), rng.choice(np.array([0, 1, 254, 255], np.uint8), shape)
+    kind = rng.integers(3)
+    return [most, few, np.where(rng.random(shape) < 0.02, most, 255).astype(np.uint8)][kind]
+
+
+def some_mask(rng: np.random.Generator, height: int, width: int) -> Floats:
+    """Values from a little below 0 to a little above 1, many of them at a limit of something."""
+    limits = np.array([-0.001, 0, 0.05, 0.1, 0.9, 0.9999, 1, 1.001, *np.arange(256) / 255], np.float32)
+    mixed = np.where(
+        rng.random((height, width)) < 0.5, rng.random((height, width)), rng.choice(limits, (height, width))
+    )
+    return mixed.astype(np.float32)
+
+
+def some_parts(rng: np.random.Generator, height: int, width: int) -> Parts:
+    """The cells of a random division, some of them left out."""
+    down = np.unique([0, *rng.integers(0, height, 3), height])
+    across = np.unique([0, *rng.integers(0, width, 3), width])
+    cells = [
+        (top, bottom, left, right)
+        for top, bottom in pairwise(down)
+        for left, right in pairwise(across)
+        if rng.random() < 0.7
+    ]
+    return np.array(cells, np.int32).reshape(-1, 4)
+
+
+def test_the_library_is_compiled_here() -> None:
+    assert loops.LIBRARY is not None
+
+
+@given(SIDES, SIDES, st.sampled_from([1, 3, 4]), SEEDS)
+def test_paeths_filter_is_that_of_the_recommendation(
+    height: int, width: int, channels: int, seed: int
+) -> None:
+    rng = random(seed)
+    rows, above = some_bytes(rng, height, width * channels), some_bytes(rng, width * channels)
+
+    def compute() -> Bytes:
+        filtered = np.empty((height, 1 + width * channels), np.uint8)
+        loops.filter_by_paeth(rows, above, filtered, channels)
+        return filtered
+
+    filtered = compute()
+    assert np.array_equal(filtered, in_numpy(compute))
+    assert (filtered[:, 0] == 4).all()
+    padded = np.pad(np.vstack([above, rows]).astype(int), ((0, 0), (channels, 0)))
+    left, up, corner = padded[1:, :-channels], padded[:-1, channels:], padded[:-1, :-channels]
+    distances = np.abs(np.stack([left, up, corner]) - (left + up - corner))
+    predicted = np.choose(distances.argmin(axis=0), (left, up, corner))  # the first of equal ones
+    assert np.array_equal(filtered[:, 1:], (rows - predicted).astype(np.uint8))
+
+
+@given(SIDES, SIDES, SEEDS)
+def test_grey_rows_are_filtered_alike_and_can_be_restored(height: int, width: int, seed: int) -> None:
+    rng = random(seed)
+    rows, above = some_bytes(rng, height, width), some_bytes(rng, width)
+    costs = rng.integers(0, 256, 256, np.uint8)
+
+    def compute() -> Bytes:
+        filtered = np.empty((height, 1 + width), np.uint8)
+        loops.filter_grey(rows, above, filtered, costs)
+        return filtered
+
+    filtered = compute()
+    assert np.array_equal(filtered, in_numpy(compute))
+    ups = rows - np.vstack([above, rows[:-1]])
+    for kind, candidate in ((0, rows), (2, ups)):
+        assert np.array_equal(filtered[filtered[:, 0] == kind, 1:], candidate[filtered[:, 0] == kind])
+        assert (costs[filtered[:, 1:]].sum(axis=1) <= costs[candidate].sum(axis=1)).all()
+
+
+@given(SIDES, SIDES, st.tuples(st.integers(1, 40), st.integers(1, 40)), SEEDS)
+def test_kinds_of_blocks(height: int, width: int, shape: tuple[int, int], seed: int) -> None:
+    mask = some_mask(random(seed), height, width)
+
+    def compute() -> Any:
+        return loops.block_kinds(mask, shape, visible=1 / 255, solid=254 / 255)
+
+    for ours, numpys in zip(compute(), in_numpy(compute), strict=True):
+        assert np.array_equal(ours, numpys)
+
+
+@given(SIDES, SIDES, st.sampled_from([None, np.nan, np.inf, -np.inf, -0.01, 1.01]), SEEDS)
+def test_a_single_value_outside_is_found(height: int, width: int, wrong: float | None, seed: int) -> None:
+    rng = random(seed)
+    mask = some_mask(rng, height, width)
+    if wrong is not None:
+        mask[rng.integers(height), rng.integers(width)] = wrong
+
+    def compute() -> bool:
+        return loops.any_outside(mask, -0.001, 1.001)
+
+    assert compute() == (wrong is not None)
+    assert in_numpy(compute) == (wrong is not None)
+
+
+@given(SIDES, SIDES, SEEDS)
+def test_what_a_mask_says(height: int, width: int, seed: int) -> None:
+    mask = some_mask(random(seed), height, width)
+
+    def compute() -> Any:
+        return loops.survey(mask, low=0.1, high=0.9, visible=0.05)
+
+    for ours, numpys in zip(compute(), in_numpy(compute), strict=True):
+        assert np.array_equal(ours, numpys)
+
+
+@given(SIDES, SIDES, SEEDS)
+def test_a_mask_joined_to_colours_has_the_levels_of_the_mask_alone(
+    height: int, width: int, seed: int
+) -> None:
+    rng = random(seed)
+    mask, colours = some_mask(rng, height, width), some_bytes(rng, height, width, 3)
+
+    def compute() -> tuple[Bytes, Bytes]:
+        levels, joined = np.empty((height, width), np.uint8), np.empty((height, width, 4), np.uint8)
+        loops.mask_levels(mask, levels)
+        loops.join_rgba(colours, mask, joined)
+        return levels, joined
+
+    for levels, joined in (compute(), in_numpy(compute)):
+        assert np.array_equal(levels, (np.clip(mask, 0, 1) * np.float32(255)).astype(np.uint8))
+        assert np.array_equal(joined, np.dstack([colours, levels]))
+
+
+@given(SIDES, SIDES, st.booleans(), SEEDS)
+def test_a_front_is_blended_into_rectangles_only(height: int, width: int, apart: bool, seed: int) -> None:
+    rng = random(seed)
+    mask, front = some_mask(rng, height, width), some_bytes(rng, height, width, 3)
+    canvas = some_bytes(rng, height, width + 5 * apart, 3)
+    parts = some_parts(rng, height, width)
+
+    def compute() -> Bytes:
+        target = canvas.copy()[:, :width]
+        loops.blend(target, front, mask, parts)
+        return target
+
+    weight = np.clip(mask, 0, 1)[..., np.newaxis]
+    expected = canvas[:, :width].copy()
+    for top, bottom, left, right in parts:
+        part = np.s_[top:bottom, left:right]
+        expected[part] = front[part] * weight[part] + expected[part] * (1 - weight[part])
+    assert np.array_equal(compute(), expected)
+    assert np.array_equal(in_numpy(compute), expected)
+
+
+@given(SIDES, SIDES, st.integers(1, 40), SEEDS)
+def test_means_of_squares_also_where_they_are_cut_off(
+    height: int, width: int, reduction: int, seed: int
+) -> None:
+    rng = random(seed)
+    image, alpha = some_bytes(rng, height, width, 3), some_mask(rng, height, width)
+
+    def compute() -> Any:
+        return loops.reduce(image, alpha, reduction)
+
+    for colours, mask in (compute(), in_numpy(compute)):
+        for row, column in np.ndindex(mask.shape):
+            square = np.s_[
+                row * reduction : (row + 1) * reduction, column * reduction : (column + 1) * reduction
+            ]
+            mean = image[square].mean(axis=(0, 1))
+            assert np.abs(colours[:, row, column] - mean).max() <= 0.501
+            assert mask[row, column] == pytest.approx(float(alpha[square].mean()), abs=1e-6)
+        assert np.array_equal(colours, np.rint(colours))
+
+
+@given(st.integers(1, 6), SIDES, SIDES, st.floats(1, 3), SEEDS)
+def test_enlarging_planes(count: int, height: int, width: int, times: float, seed: int) -> None:
+    planes = random(seed).random((count, height, width), np.float32) * 255
+    size = int(height * times), int(width * times)
+
+    def compute() -> Floats:
+        return loops.enlarge(planes, size)
+
+    assert np.abs(compute() - in_numpy(compute)).max() <= 0.05  # of 255: positions are rounded
+    same = functional.interpolate(torch.from_numpy(planes)[None], size, mode="bilinear", align_corners=False)
+    assert np.abs(compute() - same[0].numpy()).max() <= 0.05
+
+
+@given(SIDES, SIDES, SIDES, SIDES, SEEDS)
+def test_a_mask_is_enlarged_as_pytorch_does(
+    rows: int, columns: int, height: int, width: int, seed: int
+) -> None:
+    mask = random(seed).random((rows, columns), np.float32) * 1.2 - 0.1
+    same = functional.interpolate(
+        torch.from_numpy(mask)[None, None], (height, width), mode="bilinear", align_corners=True
+    )
+    expected = same[0, 0].clamp(0, 1).numpy()
+    assert np.abs(loops.enlarge_mask(mask, (height, width)) - expected).max() <= 1e-4
+
+
+def test_without_the_library_a_mask_is_not_enlarged() -> None:
+    with pytest.raises(RuntimeError, match="compiled library"):
+        in_numpy(lambda: loops.enlarge_mask(np.ones((2, 2), np.float32), (4, 4)))
+
+
+@given(SIDES, SIDES, st.integers(1, 5), SEEDS)
+@settings(deadline=None, max_examples=60)
+def test_tiles_become_what_solving_the_whole_grid_gives(
+    height: int, width: int, sweeps: int, seed: int
+) -> None:
+    rng = random(seed)
+    start, colours = (rng.random((*planes, height, width), np.float32) * 255 for planes in ((2, 3), (3,)))
+    alpha, tiles = np.clip(some_mask(rng, height, width), 0, 1), some_parts(rng, height, width)
+
+    def compute(tiles: Parts) -> Floats:
+        return loops.relax(start, colours, alpha, tiles, sweeps=sweeps, smoothness=SMOOTHNESS, momentum=1.6)
+
+    whole = in_numpy(lambda: compute(np.array([[0, height, 0, width]], np.int32)))
+    expected = start.copy()
+    for top, bottom, left, right in tiles:
+        expected[..., top:bottom, left:right] = whole[..., top:bottom, left:right]
+    assert np.array_equal(compute(tiles), expected)
+    assert np.array_equal(in_numpy(lambda: compute(tiles)), expected)
+
+
+@given(SIDES, SIDES, st.sampled_from([1, 2, 3, 4, 8, 16]), SEEDS)
+@settings(deadline=None, max_examples=60)
+def test_colours_of_rectangles(height: int, width: int, reduction: int, seed: int) -> None:
+    rng = random(seed)
+    image, alpha = some_bytes(rng, height, width, 3), np.clip(some_mask(rng, height, width), 0, 1)
+    grid = rng.random((2, 3, -(-height // reduction), -(-width // reduction)), np.float32) * 255
+    parts, others = some_parts(rng, height, width), some_parts(rng, height, width)
+
+    def compute() -> tuple[Bytes, Bytes]:
+        corrected, continued = np.zeros((2, height, width, 3), np.uint8)
+        loops.unmix(
+            image, alpha, corrected, grid=grid, reduction=reduction, parts=parts, smoothness=SMOOTHNESS[0]
+        )
+        loops.continue_colours(continued, grid=grid, reduction=reduction, parts=others)
+        return corrected, continued
+
+    for ours, numpys in zip(compute(), in_numpy(compute), strict=True):
+        difference = np.abs(ours.astype(int) - numpys)
+        assert difference.max() <= 1  # what lies between two levels may be rounded to either
+        assert np.count_nonzero(difference) <= 3 + difference.size // 100
+    for written, chosen in zip(compute(), (parts, others), strict=True):
+        for top, bottom, left, right in chosen:
+            written[top:bottom, left:right] = 0
+        assert not written.any()
+
+
+def test_colours_composite_to_the_picture() -> None:
+    """Where F and B stay within 0-255, ``a F + (1 - a) B`` is the picture's pixel again."""
+    rng = random(0)
+    alpha = rng.uniform(0.2, 1, (40, 300)).astype(np.float32)
+    grid = np.stack([np.full((3, 10, 75), 150, np.float32), np.full((3, 10, 75), 100, np.float32)])
+    image = rng.integers(110, 140, (40, 300, 3), np.uint8)
+    result = np.zeros_like(image)
+    loops.unmix(
+        image,
+        alpha,
+        result,
+        grid=grid,
+        reduction=4,
+        parts=np.array([[0, 40, 0, 300]], np.int32),
+        smoothness=SMOOTHNESS[0],
+    )
+    a = alpha[..., np.newaxis]
+    gain = a / (a**2 + (1 - a) ** 2)
+    exact = 150 + gain * (image - a * 150 - (1 - a) * 100)
+    assert np.abs(result - exact).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    ("what", "call"),
+    [
+        ("an input of another type", lambda: loops.any_outside(np.zeros((2, 2)), 0, 1)),  # type: ignore[arg-type]
+        (
+            "an output of another shape",
+            lambda: loops.mask_levels(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8)),
+        ),
+        (
+            "an output in Fortran's order",
+            lambda: loops.mask_levels(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.uint8).T),
+        ),
+        (
+            "a row above that is too short",
+            lambda: loops.filter_by_paeth(
+                np.zeros((2, 8), np.uint8), np.zeros(7, np.uint8), np.zeros((2, 9), np.uint8), 4
+            ),
+        ),
+        (
+            "a target whose pixels lie apart",
+            lambda: loops.blend(
+                np.zeros((2, 3, 4), np.uint8)[..., :3],
+                np.zeros((2, 3, 3), np.uint8),
+                np.zeros((2, 3), np.float32),
+                np.zeros((0, 4), np.int32),
+            ),
+        ),
+    ],
+)
+def test_arrays_that_would_be_read_or_written_wrongly_are_refused(what: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"where|contiguous|target"):
+        call()
+    with pytest.raises(ValueError, match=r"where|contiguous|target"):
+        in_numpy(call)
+
+
+@pytest.mark.parametrize("part", [(0, 3, 0, 2), (0, 2, 0, 4), (-1, 2, 0, 2), (1, 1, 0, 2), (0, 2, 2, 1)])
+def test_rectangles_outside_of_the_picture_are_refused(part: tuple[int, int, int, int]) -> None:
+    mask, colours = np.zeros((2, 3), np.float32), np.zeros((2, 3, 3), np.uint8)
+    with pytest.raises(ValueError, match="not inside 2 x 3"):
+        loops.blend(colours, colours, mask, np.array([part], np.int32))
+
+
+def test_inputs_in_any_order_give_the_same() -> None:
+    mask = some_mask(random(1), 30, 50)
+    turned = np.asfortranarray(mask)
+    assert (
+        loops.survey(turned, low=0.1, high=0.9, visible=0.05)[0]
+        == loops.survey(mask, low=0.1, high=0.9, visible=0.05)[0]
+    )
+
+
+def test_several_threads_at_the_same_time_get_the_same_bits_as_one() -> None:
+    rows = some_bytes(random(2), 300, 4000)
+
+    def compute(_: int) -> Bytes:
+        filtered = np.empty((300, 4001), np.uint8)
+        loops.filter_by_paeth(rows, rows[-1], filtered, 4)
+        return filtered
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(compute, range(8)))
+    assert all(np.array_equal(result, results[0]) for result in results)
