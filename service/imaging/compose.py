@@ -26,14 +26,14 @@ everything else is done in the size of the answer. A pixel of the answer counts 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from service.engines import blocks
 from service.engines.protocol import RGB, Alpha
 from service.imaging.colour.profiles import in_space_of, transform_between
-from service.imaging.mask import Floats, check_mask, mask_rows
+from service.imaging.mask import Floats, check_mask, is_unchanged, mask_rows
 from service.imaging.options import GREEN, WHITE, Colour, Options, Output
 from service.imaging.picture import Picture, Pixels, strips
 from service.imaging.placement import Box, Placement, Size, cover, whole
@@ -200,11 +200,24 @@ def _filling(background: Picture, canvas: Size, icc: bytes | None) -> Pixels:
     return shown.rgb
 
 
+def _strips(picture: Picture, alpha: Alpha, options: Options, *, least: int = 1) -> Iterator[slice]:
+    """The rows that are worked on at once: all of them if that takes no more memory."""
+    if is_unchanged(picture, options):
+        yield slice(0, len(alpha))
+    else:
+        yield from strips(*alpha.shape, least=least)
+
+
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
-    for rows in strips(*alpha.shape):
+    for rows in _target_strips(target, picture, alpha, options):
         strip = _contiguous(target[rows])
         loops.mask_levels(mask_rows(picture, alpha, options, rows), strip)
         _put(strip, target[rows])
+
+
+def _target_strips(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> Iterator[slice]:
+    """The rows of an answer that are written at once."""
+    return _strips(picture, alpha, options) if target.flags.c_contiguous else strips(*alpha.shape)
 
 
 def _contiguous(strip: Pixels) -> Pixels:
@@ -213,7 +226,8 @@ def _contiguous(strip: Pixels) -> Pixels:
 
 
 def _put(strip: Pixels, target: Pixels) -> None:
-    if not strip.flags.c_contiguous or strip.ctypes.data != target.ctypes.data:
+    """Write what ``_contiguous`` gave for the target."""
+    if not target.flags.c_contiguous:
         target[...] = strip
 
 
@@ -223,7 +237,7 @@ def _cut_out(
     answer = _transparent(placement.canvas, (4,))
     target = _at(answer, placement.target)
     colours = _colours(picture, alpha, options, foreground)
-    for rows in strips(*alpha.shape):
+    for rows in _target_strips(target, picture, alpha, options):
         strip = _contiguous(target[rows])
         loops.join_rgba(colours[rows], mask_rows(picture, alpha, options, rows), strip)
         _put(strip, target[rows])
@@ -323,13 +337,13 @@ def _put_over(
         if colours is picture.rgb:
             colours = colours.copy()
         _restore_own_colours(colours, picture)
-    for rows in strips(*alpha.shape, least=_BLOCK):
+    for rows in _strips(picture, alpha, options, least=_BLOCK):
         _blend_into(target[rows], colours[rows], mask_rows(picture, alpha, options, rows))
 
 
 def _put_picture_over(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
     """Put the picture's own colours over what ``target`` shows."""
-    for rows in strips(*alpha.shape, least=_BLOCK):
+    for rows in _strips(picture, alpha, options, least=_BLOCK):
         mask = mask_rows(picture, alpha, options, rows, own=False)
         if picture.alpha is None:
             _blend_into(target[rows], picture.rgb[rows], mask)

@@ -38,10 +38,16 @@ def check_mask(picture: Picture, alpha: Alpha) -> None:
         raise BadMask(f"the mask has values from {alpha.min()} to {alpha.max()}, not from 0 to 1")
 
 
+def is_unchanged(picture: Picture, options: Options) -> bool:
+    """Whether ``mask_rows`` gives the rows of the engine's mask themselves."""
+    return options.threshold is None and not options.reverse and picture.alpha is None
+
+
 def mask_rows(picture: Picture, alpha: Alpha, options: Options, rows: slice, *, own: bool = True) -> Floats:
     """The mask of some rows after threshold and reversal, and with ``own``, after the input's transparency.
 
-    It may be a view of ``alpha``, so nobody may write to it. Its values may lie outside 0-1 as ``check_mask`` allows.
+    Where nothing changes it is a view of ``alpha``, so nobody may write to it. Its values may lie outside 0-1 by as much
+    as ``check_mask`` allows.
     """
     mask = alpha[rows]
     if options.threshold is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engines.protocol import Alpha
-from service.imaging.mask import mask_rows
+from service.imaging.mask import is_unchanged, mask_rows
 from service.imaging.options import Options
 from service.imaging.picture import Picture, strips
 from service.imaging.placement import Box
@@ -44,7 +44,7 @@ def measure(picture: Picture, alpha: Alpha, options: Options) -> Subject:
         alpha: its mask, valid.
         options: threshold and reversal.
     """
-    if options.threshold is None and not options.reverse and picture.alpha is None:
+    if is_unchanged(picture, options):
         uncertain, in_row, in_column = _survey(alpha)
         return Subject(_box(in_column, in_row), uncertain / alpha.size)
     height, width = alpha.shape

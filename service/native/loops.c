@@ -136,27 +136,24 @@ CLONES void filter_grey(const uint8_t *rows, const uint8_t *above, uint8_t *filt
 
 /* Masks ---------------------------------------------------------------------------------------------------------- */
 
-/* What is told of each block of `down` x `right` pixels: whether any is at least `visible`, whether any is below
- * `solid`. */
+/* Which blocks of `down` x `right` pixels have a pixel from `visible` on, and which have one below `solid`. */
 CLONES void block_kinds(const float *alpha, int64_t height, int64_t width, int64_t down, int64_t right, float visible,
                         float solid, uint8_t *seen, uint8_t *mixed)
 {
-    int64_t across = (width + right - 1) / right;
+    const int64_t across = (width + right - 1) / right;
     for (int64_t top = 0; top < height; top += down, seen += across, mixed += across) {
-        int64_t bottom = top + down < height ? top + down : height;
-        for (int64_t block = 0; block < across; block++) {
-            int64_t left = block * right, stop = left + right < width ? left + right : width;
-            int32_t any = 0, soft = 0;
-            for (int64_t y = top; y < bottom; y++) {
-                const float *row = alpha + y * width;
-                for (int64_t x = left; x < stop; x++) {
-                    any |= row[x] >= visible;
-                    soft |= row[x] < solid;
+        memset(seen, 0, (size_t)across);
+        memset(mixed, 0, (size_t)across);
+        for (int64_t y = top; y < smaller(top + down, height); y++, alpha += width)
+            for (int64_t block = 0; block < across; block++) {
+                int32_t any = 0, soft = 0;
+                for (int64_t x = block * right; x < smaller(block * right + right, width); x++) {
+                    any |= alpha[x] >= visible;
+                    soft |= alpha[x] < solid;
                 }
+                seen[block] |= (uint8_t)any;
+                mixed[block] |= (uint8_t)soft;
             }
-            seen[block] = (uint8_t)any;
-            mixed[block] = (uint8_t)soft;
-        }
     }
 }
 
@@ -579,10 +576,10 @@ void continue_colours(const float *grid, int64_t rows, int64_t columns, int64_t 
     write_colours(NULL, NULL, result, width, grid, rows, columns, reduction, parts, count, 0.0f);
 }
 
-LOOP void add_bytes(const uint8_t *restrict row, uint32_t *restrict sums, int64_t count)
+LOOP void add_bytes(const uint8_t *restrict row, uint16_t *restrict sums, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        sums[i] += row[i];
+        sums[i] = (uint16_t)(sums[i] + row[i]);
 }
 
 LOOP void add_floats(const float *restrict row, float *restrict sums, int64_t count)
@@ -591,28 +588,29 @@ LOOP void add_floats(const float *restrict row, float *restrict sums, int64_t co
         sums[i] += row[i];
 }
 
-LOOP void add_sums(const uint32_t *restrict row, uint32_t *restrict sums, int64_t count)
+LOOP void add_sums(const uint16_t *restrict row, uint16_t *restrict sums, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        sums[i] += row[i];
+        sums[i] = (uint16_t)(sums[i] + row[i]);
 }
 
 /* A picture reduced to the means of squares of pixels; those at the right and the lower edge may be cut off.
  *
  * image: height x width x 3; alpha: height x width; small_image: 3 x rows x columns, whole levels; small_alpha:
  * rows x columns, with rows = ceil(height / reduction) and columns = ceil(width / reduction).
- * room: 8 x (width + reduction) numbers of 4 bytes: the sums of columns, then those of squares that begin at each column.
+ * reduction: at most 16, so that 16 bits hold the sum of a square. room: 5 x (width + reduction) numbers of 4 bytes: the
+ * sums of columns, and those of the squares that begin at each column.
  */
 void reduce(const uint8_t *image, const float *alpha, int64_t height, int64_t width, int64_t reduction,
             float *small_image, float *small_alpha, void *room)
 {
     const int64_t rows = (height + reduction - 1) / reduction, columns = (width + reduction - 1) / reduction;
     const int64_t padded = width + reduction; /* what lies behind a row is 0 */
-    uint32_t *sums = room, *squares = sums + 3 * padded;
-    float *mask_sums = (float *)(squares + 3 * padded), *mask_squares = mask_sums + padded;
+    float *mask_sums = room, *mask_squares = mask_sums + padded;
+    uint16_t *sums = (uint16_t *)(mask_squares + padded), *squares = sums + 3 * padded;
     for (int64_t row = 0; row < rows; row++) {
         const int64_t top = row * reduction, bottom = smaller(top + reduction, height);
-        memset(room, 0, sizeof(float) * (size_t)(8 * padded));
+        memset(room, 0, sizeof(float) * (size_t)(5 * padded));
         for (int64_t y = top; y < bottom; y++) {
             add_bytes(image + 3 * y * width, sums, 3 * width);
             add_floats(alpha + y * width, mask_sums, width);

@@ -18,6 +18,7 @@ from service.native import arrays
 from service.native.arrays import Bools, Bytes, Floats, Parts
 from service.native.library import LIBRARY
 
+_MOST_REDUCTION = 16  # as in loops.c, as the next line
 _TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128  # as in loops.c
 
 
@@ -200,10 +201,10 @@ def reduce(image: Bytes, alpha: Floats, reduction: int) -> tuple[Floats, Floats]
     image, alpha = _given(image, np.uint8, height, width, 3), _given(alpha, np.float32, height, width)
     shape = -(-height // reduction), -(-width // reduction)
     colours, mask = np.empty((3, *shape), np.float32), np.empty(shape, np.float32)
-    if LIBRARY is None:
+    if LIBRARY is None or reduction > _MOST_REDUCTION:
         arrays.reduce(image, alpha, colours, mask, reduction)
     else:
-        room = np.empty(8 * (width + reduction), np.uint32)
+        room = np.empty(5 * (width + reduction), np.uint32)
         LIBRARY.reduce(
             image.ctypes.data,
             alpha.ctypes.data,
@@ -290,7 +291,9 @@ def relax(
             start, colours, alpha, result, tiles, sweeps=sweeps, smoothness=smoothness, momentum=momentum
         )
     else:
-        room = np.empty(_TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 2) * (_TILE_COLUMNS + 2 * sweeps + 2), np.float32)
+        room = np.empty(
+            _TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 2) * (_TILE_COLUMNS + 2 * sweeps + 2), np.float32
+        )
         LIBRARY.relax(
             start.ctypes.data,
             colours.ctypes.data,
