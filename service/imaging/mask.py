@@ -46,8 +46,8 @@ def is_unchanged(picture: Picture, options: Options) -> bool:
 def mask_rows(picture: Picture, alpha: Alpha, options: Options, rows: slice, *, own: bool = True) -> Floats:
     """The mask of some rows after threshold and reversal, and with ``own``, after the input's transparency.
 
-    Where nothing changes it is a view of ``alpha``, so nobody may write to it. Its values may lie outside 0-1 by as much
-    as ``check_mask`` allows.
+    Where nothing changes it is a view of ``alpha``, so nobody may write to it. Its values may lie as far outside 0-1 as
+    ``check_mask`` allows.
     """
     mask = alpha[rows]
     if options.threshold is not None:
