@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,11 @@ def _carry_out(order: dict[str, Any]) -> dict[str, Any]:
     options = Options(output=Output(order["output"]), format=Format(order["format"]))
     data, small = Path(order["picture"]).read_bytes(), np.load(order["mask"])
     stages = _Stages()
-    ctypes.CDLL(None).malloc_trim(0)
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = 0
+    if order.get("memory"):
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     started, cpu = time.perf_counter(), time.process_time()
     pixels, body = _around(data, small, options, stages)
     found: dict[str, Any] = {
@@ -52,8 +55,9 @@ def _carry_out(order: dict[str, Any]) -> dict[str, Any]:
         "cpu": 1000 * (time.process_time() - cpu),
         "stages": stages.milliseconds,
         "bytes": len(body),
-        "memory": (_resident("VmHWM") - before) / (pixels.shape[0] * pixels.shape[1]),
     }
+    if order.get("memory"):
+        found["memory"] = (_resident("VmHWM") - before) / (pixels.shape[0] * pixels.shape[1])
     if order.get("check"):
         read = np.asarray(Image.open(BytesIO(body)))
         found["exact"] = read.shape == pixels.shape and bool(np.array_equal(read, pixels))
@@ -84,7 +88,11 @@ def _around(data: bytes, small: Any, options: Any, stages: _Stages) -> tuple[Any
 
 
 def _enlarge(small: Any, size: tuple[int, int]) -> Any:
-    """The mask in the picture's size, as ``service.engines.inspyrenet.session`` makes it."""
+    """The mask in the picture's size, as ``service.engines.inspyrenet.session`` makes it on a CPU."""
+    if find_spec("service.native") is not None:
+        from service.native import loops
+
+        return loops.enlarge_mask(small, size)
     import torch
     from torch.nn import functional
 

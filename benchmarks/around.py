@@ -33,6 +33,7 @@ from PIL import Image
 
 from benchmarks import _harness, _load, _sides
 from benchmarks.scenes import photograph
+from service.host.allocator import MEMORY_VARIABLES
 
 BEFORE = "c87646e"
 SIDE = Path(__file__).with_name("_around_side.py")
@@ -67,7 +68,7 @@ class Side:
     """A process that does the work around the network with the code of one tree, on one core."""
 
     def __init__(self, tree: Path) -> None:
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        env = {**os.environ, **MEMORY_VARIABLES, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, str(SIDE), str(tree)],
             cwd=tree,
@@ -192,17 +193,21 @@ def measure(
     """Add the rows of one kind of answer at one size, and return its bars."""
     found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in sides}
 
+    def ask(name: str, **more: object) -> list[dict[str, Any]]:
+        orders = ({"picture": str(picture), "mask": str(mask)} for picture, mask in pictures)
+        return [sides[name].ask(**order, output=kind.output, format=kind.format, **more) for order in orders]
+
     def once(name: str) -> Callable[[], float]:
         def run() -> float:
-            orders = ({"picture": str(p), "mask": str(m)} for p, m in pictures)
-            done = [sides[name].ask(**order, output=kind.output, format=kind.format) for order in orders]
-            found[name].append(done)
-            return statistics.fmean(answer["cpu"] for answer in done)
+            found[name].append(ask(name))
+            return statistics.fmean(answer["cpu"] for answer in found[name][-1])
 
         return run
 
     note = check(sides, kind, pictures)
+    # A process that has served a picture of that size has the memory for the next one, as in the service.
     samples = _harness.alternate({name: once(name) for name in sides}, report.given.rounds, quiet=True)
+    peaks = {name: [ask(name, memory=True) for _ in range(3)] for name in sides}
     what = f"{kind.name}, {size}"
     report.add(
         _harness.Row(
@@ -226,7 +231,7 @@ def measure(
             name: [
                 max(digits * statistics.fmean(answer[quantity] for answer in done), 0.1) for done in rounds
             ]
-            for name, rounds in found.items()
+            for name, rounds in (peaks if quantity == "memory" else found).items()
         }
         figures[quantity] = values
         report.add(

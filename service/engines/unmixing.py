@@ -78,31 +78,27 @@ def estimate_foreground(image: RGB, alpha: Alpha) -> RGB:
     reduction = _reduction(*alpha.shape)
     side = reduction * _BLOCK
     fine = _continuation(alpha.shape, side)
-    seen, mixed = blocks.kinds(alpha, fine)
-    visible, soft = blocks.joined(seen, mixed, side // fine)
-    result = np.zeros_like(image)
-    for rows, columns in blocks.parts(visible & ~soft, side, alpha.shape):
-        result[rows, columns] = image[rows, columns]
+    visible, soft = blocks.kinds(alpha, fine)
     beside = blocks.grown(visible) & ~visible
+    result = np.zeros_like(image)
+    for rows, columns in blocks.parts(visible & ~soft, fine, alpha.shape):
+        result[rows, columns] = image[rows, columns]
     if not (soft.any() or beside.any()):
         return result
-    grid = _solve(*loops.reduce(image, alpha, reduction), soft)
+    _, solved = blocks.joined(visible, soft, side // fine)
+    grid = _solve(*loops.reduce(image, alpha, reduction), solved)
     loops.unmix(
         image,
         alpha,
         result,
         grid=grid,
         reduction=reduction,
-        parts=blocks.rectangles(soft, side, alpha.shape),
+        parts=blocks.rectangles(soft, fine, alpha.shape),
         smoothness=_SMOOTHNESS[0],
     )
     loops.continue_colours(
-        result, grid=grid, reduction=reduction, parts=blocks.rectangles(beside, side, alpha.shape)
+        result, grid=grid, reduction=reduction, parts=blocks.rectangles(beside, fine, alpha.shape)
     )
-    filled = (soft | beside).repeat(side // fine, axis=0).repeat(side // fine, axis=1)
-    far = filled[: len(seen), : seen.shape[1]] & ~blocks.grown(seen)
-    for rows, columns in blocks.parts(far, fine, alpha.shape):
-        result[rows, columns] = 0
     return result
 
 

@@ -285,7 +285,8 @@ def relax(
     start = _given(start, np.float32, 2, 3, height, width)
     colours, alpha = _given(colours, np.float32, 3, height, width), _given(alpha, np.float32, height, width)
     tiles = _inside(tiles, height, width)
-    result = start.copy()
+    everywhere = len(tiles) == 1 and tuple(tiles[0]) == (0, height, 0, width)
+    result = np.empty_like(start) if everywhere else start.copy()
     if LIBRARY is None:
         arrays.relax(
             start, colours, alpha, result, tiles, sweeps=sweeps, smoothness=smoothness, momentum=momentum
