@@ -157,7 +157,7 @@ def test_no_memory_for_the_pixels_is_a_memory_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_rgb_profile_that_is_applied_is_applied_to_the_same_pixels() -> None:
-    data = photos.save(photos.photograph(130, 70), "JPEG", icc_profile=photos.scanner_profile())
+    data = photos.save(photos.photograph(600, 300), "JPEG", icc_profile=photos.scanner_profile())
     as_png = photos.save(by_pillow(data), "PNG", icc_profile=photos.scanner_profile())
     picture = decode(data, max_pixels=MAX_PIXELS)
     assert picture.icc is None
