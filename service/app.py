@@ -42,6 +42,7 @@ from service.http.removebg.errors import envelope as removebg_envelope
 from service.http.slow_clients import SlowClients
 from service.http.warmup import WarmupHandlers
 from service.imaging import deflate
+from service.imaging.formats import jpeg_pixels
 from service.inference.admission import Admission, draining
 from service.inference.codec_pool import CodecPool
 from service.inference.device_errors import DeviceErrors
@@ -366,7 +367,9 @@ def bind_metrics(parts: Parts) -> None:
     """Set what never changes, and bind the gauges that are read at the moment of the scrape."""
     metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
     engine, codec_pool = parts.engine, parts.codec_pool
-    metrics.set_build_info(version=__version__, torch=version("torch"), deflate=deflate.in_use())
+    metrics.set_build_info(
+        version=__version__, torch=version("torch"), deflate=deflate.in_use(), jpeg=jpeg_pixels.in_use()
+    )
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)
     metrics.expected_wait_seconds.set_function(lambda: admission.expected_wait)

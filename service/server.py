@@ -24,6 +24,7 @@ from service.http import connection, platforms
 from service.http.listener import Listener, connection_limit
 from service.http.listening_socket import address_of, advice, listen
 from service.imaging import deflate
+from service.imaging.formats import jpeg_pixels
 from service.inference.admission import draining
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import CLOSING_SECONDS
@@ -82,10 +83,16 @@ async def serve_at(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, parts.lifecycle.signal)
     runner = await start(app, listener)
-    _log.info("listening", address=address_of(listener), engine=settings.engine, deflate=deflate.in_use())
-    if missing := deflate.missing():
+    _log.info(
+        "listening",
+        address=address_of(listener),
+        engine=settings.engine,
+        deflate=deflate.in_use(),
+        jpeg=jpeg_pixels.in_use(),
+    )
+    if missing := deflate.missing() + jpeg_pixels.missing():
         _log.warning(
-            "a package that compresses PNG files is not installed, so answers take longer",
+            "a package that compresses PNG files or decodes JPEG files is not installed, so answers take longer",
             missing=missing,
             advice="install it, if there is a wheel of it for this machine",
         )

@@ -21,6 +21,13 @@ from service.imaging.formats.opened import IntoArray, Opened
 from service.imaging.formats.recognise import FORMATS, recognise
 from service.imaging.picture import Picture, Pixels, strips
 
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+"""EXIF orientation -> how OpenCV flips the pixels: 0 upside down, 1 left and right, -1 both. From 5 on, rows and
+columns are swapped before."""
+
+_ROWS_TURNED = 32
+"""So many rows at once make runs of bytes in the turned picture that are long enough to be written fast."""
+
 
 def configure_pillow() -> None:
     """Set Pillow's limits for the whole process. Start-up calls this once, before the first picture."""
@@ -43,7 +50,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     become sRGB, through their own profile if they bring one. A broken profile is ignored.
 
     Peak memory: at most ``peak_bytes`` (24 bytes a pixel; of these, a HEIC of 12 bits with transparency takes 21, WebP
-    20, other HEIC 9-13, a JPEG 8-12, a PNG 9), the result included. No file takes more than one of ``max_pixels``
+    20, other HEIC 9-13, a JPEG 3-12, a PNG 9), the result included. No file takes more than one of ``max_pixels``
     pixels does, except where ``decodes_alone``.
 
     Raises:
@@ -133,26 +140,29 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _upright_picture(image: Opened, orientation: int) -> Picture:
-    """Convert strip by strip, and write each strip to its upright place: no second copy of full size exists."""
+    """Convert strip by strip, and write each strip to its upright place: no second copy of full size exists.
+
+    RGB pixels that are stored upright in an array are the picture's own.
+    """
     width, height = image.size
     profile = profiles.parse_profile(image.info.get("icc_profile"))
     transform = profiles.srgb_transform(image.mode, profile)
+    icc = image.info["icc_profile"] if profiles.keeps_profile(image.mode, profile) else None
+    stored = image.rgb if isinstance(image, IntoArray) and transform is None else None
+    if stored is not None and orientation == 1:
+        return Picture(stored, icc=icc)
     shape = (width, height) if orientation >= 5 else (height, width)
     rgb = np.empty((*shape, 3), np.uint8)
     alpha = np.empty(shape, np.uint8) if modes.has_transparency(image) else None
-    rgb_stored = _as_stored(rgb, orientation)
-    alpha_stored = None if alpha is None else _as_stored(alpha, orientation)
-    rgbx = image.rgbx if isinstance(image, IntoArray) and transform is None else None
-    for rows in strips(height, width):
-        if rgbx is not None:
-            _drop_fourth(rgbx[rows], rgb_stored[rows])
+    for rows in strips(height, width, least=1 if stored is None else _ROWS_TURNED):
+        if stored is not None:
+            _write_upright(stored[rows], rgb, rows, orientation)
             continue
         strip = image.crop((0, rows.start, width, rows.stop))
         colours, opacity = modes.to_rgb(strip, transform)
-        if alpha_stored is not None and opacity is not None:
-            alpha_stored[rows] = opacity
-        rgb_stored[rows] = colours
-    icc = image.info["icc_profile"] if profiles.keeps_profile(image.mode, profile) else None
+        if alpha is not None and opacity is not None:
+            _write_upright(opacity, alpha, rows, orientation)
+        _write_upright(colours, rgb, rows, orientation)
     if alpha is None or alpha.min() == 255:
         return Picture(rgb, icc=icc)
     ground = transparency.choose_ground(rgb, alpha)
@@ -161,24 +171,19 @@ def _upright_picture(image: Opened, orientation: int) -> Picture:
     return Picture(rgb, alpha, icc, ground)
 
 
-def _drop_fourth(rgbx: Pixels, target: Pixels) -> None:
+def _write_upright(strip: Pixels, upright: Pixels, rows: slice, orientation: int) -> None:
+    """Write rows of a file, of the EXIF orientation 1-8, to their place in the upright image."""
+    if orientation in (3, 4, 6, 7):  # the first row becomes the last row or column
+        height = upright.shape[1 if orientation >= 5 else 0]
+        rows = slice(height - rows.stop, height - rows.start)
+    place = upright[:, rows] if orientation >= 5 else upright[rows]
+    place[...] = strip if orientation == 1 else _turned(strip, orientation)
+
+
+def _turned(strip: Pixels, orientation: int) -> Pixels:
+    """The pixels of a file, upright. NumPy takes several times as long to reorder pixels of three bytes."""
     import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
 
-    if target.strides == (
-        3 * target.shape[1],
-        3,
-        1,
-    ):  # NumPy calls some turned arrays of one column contiguous
-        cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB, dst=target)
-    else:  # the picture is stored turned
-        target[...] = cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB).reshape(target.shape)
-
-
-def _as_stored(upright: Pixels, orientation: int) -> Pixels:
-    """A view of the upright image in which row and column are those of the file (EXIF orientation 1-8)."""
-    view = upright.swapaxes(0, 1) if orientation >= 5 else upright
-    if orientation in (3, 4, 6, 7):
-        view = view[::-1]
-    if orientation in (2, 3, 7, 8):
-        view = view[:, ::-1]
-    return view
+    if orientation >= 5:
+        strip = cv2.transpose(strip)
+    return strip if orientation == 5 else cv2.flip(strip, _FLIPS[orientation])

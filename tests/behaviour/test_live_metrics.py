@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from metrics.catalogue import STAGES
 from service.engines.protocol import RGB, Alpha
 from service.imaging import deflate
+from service.imaging.formats import jpeg_pixels
 from service.version import __version__
 from tests.support.photos import encoded
 from tests.support.running_service import Start
@@ -37,7 +38,13 @@ async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -
     loaded = {"mode": "base", "resize": "dynamic", "device": "cpu", "weights_hash": WEIGHTS_HASH}
     loaded |= {"precision": "fp32", "precision_reason": "asked for"}
     assert service.value("engine_info", engine="inspyrenet", fallback="false", **loaded) == 1
-    assert service.value("build_info", version=__version__, torch=TORCH, deflate=deflate.in_use()) == 1
+    build = {
+        "version": __version__,
+        "torch": TORCH,
+        "deflate": deflate.in_use(),
+        "jpeg": jpeg_pixels.in_use(),
+    }
+    assert service.value("build_info", **build) == 1
 
 
 async def test_gauges_show_the_state_of_the_worker_and_the_device(start: Start, photo: bytes) -> None:
@@ -137,6 +144,19 @@ async def test_the_access_log_has_lines_for_posts_and_none_for_polled_routes(
         await service.until(lambda: service.value("http_requests_in_progress", route=path) == 0)
     found = [(line["method"], line["route"], line["status"]) for line in logs if line["event"] == "request"]
     assert found == [(method, path, 200)] * lines
+
+
+@pytest.mark.process
+def test_a_package_that_is_not_installed_is_named_in_the_log_and_the_metric_says_what_is_used(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "simplejpeg.py").write_text("raise ImportError")
+    with live(tmp_path, warmup_size=64, env={"PYTHONPATH": str(tmp_path)}) as service:
+        assert 'jpeg="pillow ' in service.ask("/metrics").body.decode()
+        service.terminate()
+        assert service.exit_code() == 0
+        assert any("listening" in line and " pillow " in line for line in service.log_messages("INFO"))
+        assert any("['simplejpeg']" in line for line in service.log_messages("WARNING"))
 
 
 @pytest.mark.process

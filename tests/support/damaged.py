@@ -6,6 +6,7 @@ refusal in words, within its memory; ``decode_or_refuse`` asserts it.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from functools import cache
 
@@ -26,6 +27,29 @@ CORPUS: dict[str, Callable[[], bytes]] = {
     },
     "JPEG without its end": lambda: photos.mode("JPEG")[:-2],
     "JPEG progressive without its end": lambda: photos.mode("JPEG progressive")[:-2],
+    "JPEG arithmetic coding": lambda: b64decode(
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAUDBAQEAwUEBAQFBQUGBwwIBwcHBw8LCwkMEQ8SEhEPERETFhwXExQaFRERGCEYGh0d"
+        "Hx8fExciJCIeJBweHx7/2wBDAQUFBQcGBw4ICA4eFBEUHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4e"
+        "Hh4eHh4eHh7/yQARCAAMABQDASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AN3alIAUsiH24j7/AAAW3hZB2e1V"
+        "4s+WlQbSJOptLL9Zk7ykT8t6Gshz6o/LJpnl7wgw6xRUrKZJvBExoTSn3+pB3hOmrcUECQnZ0gV9gD0A1hgbSnd4u4j1zh9wBwyd"
+        "uN6NfnG8atlzi/zA14iq6GbRgP/Z"
+    ),
+    "JPEG arithmetic coding, progressive, 3 x 1 samples": lambda: b64decode(
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAUDBAQEAwUEBAQFBQUGBwwIBwcHBw8LCwkMEQ8SEhEPERETFhwXExQaFRERGCEYGh0d"
+        "Hx8fExciJCIeJBweHx7/2wBDAQUFBQcGBw4ICA4eFBEUHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4e"
+        "Hh4eHh4eHh7/ygARCAAMABQDATEAAhEBAxEB/8wABgAQARD/2gAMAwEAAhADEAAAAf8Au/DSh2o4rXg6e3w4wP/MAAQQBf/aAAgB"
+        "AQABBQISpxPU6DtPrJ9LHP/MAAQRBf/aAAgBAwEBPwE2tHTg/8wABBEF/9oACAECAQE/ATo802uLxbRe/wAB/8wABBAF/9oACAEB"
+        "AAY/Au8cnZ//zAAEEAX/2gAIAQEAAT8h0E7HeJ2PlUP1GOe04pj/2gAMAwEAAgADAAAAELv/zAAEEQX/2gAIAQMBAT8Q2fzzP4b/"
+        "zAAEEQX/2gAIAQIBAT8Q8fcHwj1KMt4F/nMQ1C0CpK9Qvv/MAAQQBf/aAAgBAQABPxA55FHCi1Da1/V8QdCcKA2HzNsmC7s9vEcm"
+        "uwBB69gg/9k="
+    ),
+    "JPEG lossless": lambda: b64decode(
+        "/9j/xAAcAAAAAAkAAAAAAAAAAAAAAAAAAQIDBAUGBwj/wwARCAAIAAwDAREAAhEAAxEA/9oADAMBAAIAAwABAABiWDbdYmFWhI6m"
+        "VpgaSZXLRG1ouRIxgFIqy0IZ1YL4+u1+fOpSqZZFOGFWeWp4+tmgPm14kKQg+rFUdSiDi6Xg0poRKs6QpEFuUtVFriJJrXfpIkdJ"
+        "EYAkbhmDbgwYTVyjq9ozCiSTSIrSFkpkBfkmFPE83jBJQhDEeMgdIGQ5h3yyaM8rU0+mq9IW6vPlIoMquT6JEo26kKKPGiiTZSMe"
+        "GYdao1qsQW6CQeVppUJRlQp7apbRErRNIIVxlRIBlRpyOJpEdarQwlohpVqw2z54SA0I05cqFfrA0pEEhn1aJHSylk0RxNXB5BRz"
+        "7Oqs+qSkhJX59aL46JJXDKoh9BViQmnjywaE6irspnTYKRVElCNrNeGTjQI6lOGGd//Z"
+    ),
     "TIFF planar tiles": lambda: tiff_file(photos.photograph(), photometric=2, planar=True, tile=16),
     "TIFF big-endian predictor": lambda: tiff_file(
         photos.photograph().astype(int) * 257,
@@ -56,9 +80,13 @@ def places(length: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """A file with bytes or numbers changed, parts cut out, doubled or moved in from another file, or cut short."""
-    data = bytearray(sound(draw(st.sampled_from(sorted(CORPUS)))))
+def damaged(draw: st.DrawFn, kind: str = "") -> bytes:
+    """A file with bytes or numbers changed, parts cut out, doubled or moved in from another file, or cut short.
+
+    Args:
+        kind: how the names of the files begin.
+    """
+    data = bytearray(sound(draw(st.sampled_from(sorted(name for name in CORPUS if name.startswith(kind))))))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(places(len(data)))
         match draw(st.integers(0, 6)):

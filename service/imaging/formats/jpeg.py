@@ -20,10 +20,11 @@ from typing import Any
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import Undecodable
+from service.imaging.formats import jpeg_pixels
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import HEADER_STEPS, FileFormat, Malformed, StrippedFile
 from service.imaging.formats.opened import IntoArray
-from service.imaging.picture import strips
+from service.imaging.picture import Pixels, strips
 
 MAX_SCANS = 100
 """Each scan is a pass over the whole image. Encoders write about ten."""
@@ -136,10 +137,19 @@ def _has_every_scan(data: bytes, scans: list[int], components: bytes) -> bool:
 
 
 class _Jpeg(IntoArray, JpegImageFile):
-    """A file of any colours; RGB are decoded into an array."""
+    """A file of any colours; RGB are decoded into an array, and not by Pillow where that is certain to be the same."""
+
+    def __init__(self, file: BytesIO) -> None:
+        self._data = file.getvalue()  # the same bytes, no copy
+        super().__init__(file)
+
+    def decode_rgb(self) -> Pixels:
+        """See ``IntoArray``."""
+        rgb = jpeg_pixels.decode(self._data, self.size)
+        return super().decode_rgb() if rgb is None else rgb
 
 
-class _WithoutEnd(_Jpeg):
+class _WithoutEnd(IntoArray, JpegImageFile):
     """A file that has no end marker."""
 
     data: bytes

@@ -59,21 +59,36 @@ class IntoArray(ImageFile):
     A class of a format has it in front of Pillow's own.
     """
 
-    rgbx: Pixels | None = None
-    """H x W x 4, once the pixels are loaded: red, green, blue, and a byte without a meaning. None for other pixels."""
+    rgb: Pixels | None = None
+    """H x W x 3, once the pixels are loaded; None for other pixels."""
 
     def load(self) -> Any:
         """Decode the pixels."""
-        if self.mode == "RGB" and self.tile and self.rgbx is None:
-            width, height = self.size
-            self.rgbx = np.zeros(
-                (height, width, 4), np.uint8
-            )  # a damaged file must not show what was in the memory
-            self.im = Image.frombuffer("RGBX", self.size, self.rgbx, "raw", "RGBX", 0, 1).im
-            self._mode = (
-                "RGBX"  # Pillow's own arrangement of RGB, but one that may lie in the memory of others
-            )
-        return super().load()
+        if self.mode == "RGB" and self.tile and self.rgb is None:
+            self.rgb = self.decode_rgb()
+        return super().load() if self.rgb is None else None
+
+    def decode_rgb(self) -> Pixels:
+        """Decode RGB pixels with Pillow; H x W x 3."""
+        import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
+
+        width, height = self.size
+        rgbx = np.zeros((height, width, 4), np.uint8)  # a damaged file must not show what was in the memory
+        self.im = Image.frombuffer("RGBX", self.size, rgbx, "raw", "RGBX", 0, 1).im
+        # Pillow's own arrangement of RGB, but one that may lie in the memory of others.
+        self._mode = "RGBX"
+        super().load()
+        self._mode = "RGB"
+        rgb: Pixels = cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB).reshape(height, width, 3)
+        self.close()  # frees the other pixels
+        return rgb
+
+    def crop(self, box: Box | None = None) -> Image.Image:  # type: ignore[override]  # whole pixels only
+        """See ``Opened``."""
+        if self.rgb is None or box is None:
+            return super().crop(box)
+        left, top, right, bottom = box
+        return Image.fromarray(self.rgb[top:bottom, left:right])
 
 
 class InSrgb:

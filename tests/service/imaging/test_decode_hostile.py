@@ -192,10 +192,31 @@ def large(name: str, width: int, height: int) -> bytes:
     return photos.save(scene, name.split(maxsplit=1)[0])
 
 
+def decoding_memory(data: bytes, folder: Path) -> int:
+    """The bytes that decoding a file takes, by the high-water mark of a process: decoders allocate outside Python."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    path = folder / "picture"
+    path.write_bytes(data)
+    code = (
+        "import sys, re, pathlib, cv2\n"  # the service has imported it before the first picture
+        "from service.imaging.decode import configure_pillow, decode\n"
+        "configure_pillow()\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
+        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
+        "before = peak(); decode(data, max_pixels=10**8); print(peak() - before)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return int(out.stdout)
+
+
 @pytest.mark.memory
 @pytest.mark.parametrize(
     "name",
     [
+        "JPEG",
         "JPEG CMYK",
         "JPEG without its end",
         "WEBP RGBA",
@@ -214,24 +235,14 @@ def large(name: str, width: int, height: int) -> bytes:
 def test_decoding_memory_is_within_the_bound_that_decode_states(
     name: str, width: int, height: int, tmp_path: Path
 ) -> None:
-    """Measured by the process's own high-water mark: decoders allocate outside Python."""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("needs /proc")
-    path = tmp_path / "picture"
-    path.write_bytes(large(name, width, height))
-    code = (
-        "import sys, re, pathlib, cv2\n"  # the service has imported it before the first picture
-        "from service.imaging.decode import configure_pillow, decode\n"
-        "configure_pillow()\n"
-        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
-        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
-        "before = peak(); decode(data, max_pixels=10**8); print(peak() - before, len(data))\n"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
-    )
-    used, upload = map(int, out.stdout.split())
-    assert used < 24 * width * height + 3 * upload + (16 << 20)
+    data = large(name, width, height)
+    assert decoding_memory(data, tmp_path) < 24 * width * height + 3 * len(data) + (16 << 20)
+
+
+@pytest.mark.memory
+def test_an_upright_jpeg_takes_little_more_memory_than_its_pixels(tmp_path: Path) -> None:
+    data = large("JPEG", 2400, 1600)
+    assert decoding_memory(data, tmp_path) < 4 * 2400 * 1600 + len(data)
 
 
 def test_threads_decode_side_by_side() -> None:
