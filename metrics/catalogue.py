@@ -74,7 +74,7 @@ ENGINE_LABELS = (
     "precision_reason",
     "weights_hash",
 )
-BUILD_LABELS = ("version", "torch", "deflate", "jpeg")
+BUILD_LABELS = ("version", "torch", "deflate", "jpeg", "loops")
 
 # A probe takes 10 ms on a healthy GPU and minutes on a faulty one.
 WARMUP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -163,7 +163,7 @@ class Metrics:
             }
         )
 
-    def set_build_info(self, *, version: str, torch: str, deflate: str, jpeg: str) -> None:
+    def set_build_info(self, *, version: str, torch: str, deflate: str, jpeg: str, loops: str) -> None:
         """Set the labels of ``build_info``.
 
         Args:
@@ -171,8 +171,11 @@ class Metrics:
             torch: its version; empty without torch.
             deflate: what compresses PNG files, with versions.
             jpeg: what decodes JPEG files, with its version.
+            loops: what computes the loops over pixels.
         """
-        self.build_info.info({"version": version, "torch": torch, "deflate": deflate, "jpeg": jpeg})
+        self.build_info.info(
+            {"version": version, "torch": torch, "deflate": deflate, "jpeg": jpeg, "loops": loops}
+        )
 
     def _gauge(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Gauge:
         return Gauge(name, documentation, tuple(labels), namespace=NAMESPACE, registry=self.registry)
@@ -423,8 +426,8 @@ class Metrics:
         self.engine_info.info(dict.fromkeys(ENGINE_LABELS, ""))
         self.build_info = Info(
             "build",
-            "The versions of the service, of torch, of what compresses PNG files and of what decodes JPEG files, as "
-            "labels. The value is always 1.",
+            "The versions of the service, of torch, of what compresses PNG files and of what decodes JPEG files, and "
+            "what computes the loops over pixels, as labels. The value is always 1.",
             namespace=NAMESPACE,
             registry=self.registry,
         )

@@ -53,6 +53,7 @@ from service.inference.pipeline import Pipeline
 from service.inference.thread_results import in_daemon_thread
 from service.inference.watchdog import watch
 from service.lifecycle import Lifecycle
+from service.native import library
 from service.settings import Settings
 from service.tracing.spans import OFF, Tracer
 from service.version import __version__
@@ -368,7 +369,11 @@ def bind_metrics(parts: Parts) -> None:
     metrics, admission, device_thread = parts.metrics, parts.admission, parts.device_thread
     engine, codec_pool = parts.engine, parts.codec_pool
     metrics.set_build_info(
-        version=__version__, torch=version("torch"), deflate=deflate.in_use(), jpeg=jpeg_pixels.in_use()
+        version=__version__,
+        torch=version("torch"),
+        deflate=deflate.in_use(),
+        jpeg=jpeg_pixels.in_use(),
+        loops=library.in_use(),
     )
     metrics.queue_capacity.set(admission.queue_size)
     metrics.queue_depth.set_function(lambda: admission.queue_depth)

@@ -28,6 +28,7 @@ from service.imaging.formats import jpeg_pixels
 from service.inference.admission import draining
 from service.inference.thread_results import in_daemon_thread
 from service.lifecycle import CLOSING_SECONDS
+from service.native import library
 from service.settings import Settings
 from service.tracing.spans import OFF, Tracer
 from service.version import __version__
@@ -89,12 +90,19 @@ async def serve_at(
         engine=settings.engine,
         deflate=deflate.in_use(),
         jpeg=jpeg_pixels.in_use(),
+        loops=library.in_use(),
     )
     if missing := deflate.missing() + jpeg_pixels.missing():
         _log.warning(
             "a package that compresses PNG files or decodes JPEG files is not installed, so answers take longer",
             missing=missing,
             advice="install it, if there is a wheel of it for this machine",
+        )
+    if library.WHY_MISSING:
+        _log.warning(
+            "the loops over pixels run in NumPy, so answers take up to twice as long",
+            reason=library.WHY_MISSING,
+            advice="install a C compiler (Debian: apt-get install gcc libc6-dev), then the dependencies again",
         )
     return await stop(runner, parts)
 

@@ -9,6 +9,7 @@ copied, outputs have to be. ``parts`` and ``tiles`` are rectangles of pixels or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ def _at(output: npt.NDArray[Any], kind: type, *shape: int) -> int:
     if _given(output, kind, *shape) is not output:
         raise ValueError("an output must be C-contiguous")
     return output.ctypes.data
+
+
+def _places(*checked: npt.NDArray[Any]) -> Iterator[int]:
+    return (array.ctypes.data for array in checked)
 
 
 def _inside(parts: Parts, height: int, width: int) -> Parts:
@@ -295,20 +300,9 @@ def relax(
         room = np.empty(
             _TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 2) * (_TILE_COLUMNS + 2 * sweeps + 2), np.float32
         )
-        LIBRARY.relax(
-            start.ctypes.data,
-            colours.ctypes.data,
-            alpha.ctypes.data,
-            result.ctypes.data,
-            height,
-            width,
-            tiles.ctypes.data,
-            len(tiles),
-            sweeps,
-            *smoothness,
-            momentum,
-            room.ctypes.data,
-        )
+        places = _places(start, colours, alpha, result)
+        weights = *smoothness, momentum
+        LIBRARY.relax(*places, height, width, *_places(tiles), len(tiles), sweeps, *weights, *_places(room))
     return result
 
 

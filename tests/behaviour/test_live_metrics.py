@@ -15,6 +15,7 @@ from metrics.catalogue import STAGES
 from service.engines.protocol import RGB, Alpha
 from service.imaging import deflate
 from service.imaging.formats import jpeg_pixels
+from service.native import library
 from service.version import __version__
 from tests.support.photos import encoded
 from tests.support.running_service import Start
@@ -43,6 +44,7 @@ async def test_info_metrics_name_the_loaded_engine_and_the_build(start: Start) -
         "torch": TORCH,
         "deflate": deflate.in_use(),
         "jpeg": jpeg_pixels.in_use(),
+        "loops": library.in_use(),
     }
     assert service.value("build_info", **build) == 1
 
@@ -151,12 +153,16 @@ def test_a_package_that_is_not_installed_is_named_in_the_log_and_the_metric_says
     tmp_path: Path,
 ) -> None:
     (tmp_path / "simplejpeg.py").write_text("raise ImportError")
+    (tmp_path / "inspyrenet_native.so").write_text("no library")
     with live(tmp_path, warmup_size=64, env={"PYTHONPATH": str(tmp_path)}) as service:
-        assert 'jpeg="pillow ' in service.ask("/metrics").body.decode()
+        scrape = service.ask("/metrics").body.decode()
+        assert 'jpeg="pillow ' in scrape
+        assert 'loops="NumPy"' in scrape
         service.terminate()
         assert service.exit_code() == 0
         assert any("listening" in line and " pillow " in line for line in service.log_messages("INFO"))
         assert any("['simplejpeg']" in line for line in service.log_messages("WARNING"))
+        assert any("run in NumPy" in line for line in service.log_messages("WARNING"))
 
 
 @pytest.mark.process

@@ -207,7 +207,9 @@ def test_info_metrics_have_the_same_labels_before_and_after_they_are_set() -> No
         precision_reason="asked for",
         weights_hash="",
     )
-    metrics.set_build_info(version="1.0.0", torch="2.4", deflate="zlib 1.3", jpeg="pillow 13.0.0")
+    metrics.set_build_info(
+        version="1.0.0", torch="2.4", deflate="zlib 1.3", loops="NumPy", jpeg="pillow 13.0.0"
+    )
     after = {(name, frozenset(dict(labels))) for name, labels in series(metrics) if name.endswith("_info")}
     assert before == after
     assert 'fallback="true"' in exposition(metrics)
