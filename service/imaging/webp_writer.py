@@ -4,7 +4,7 @@
 the whole file too, but then it chooses by itself how to code the mask, which Pillow cannot change, and takes about
 twice as long. Two things save that time:
 
-- The mask is coded as the differences of its pixels to a guess from their neighbours (the gradient filter of the RFC).
+- Most masks are coded as the differences of their pixels to a guess from the neighbours (a gradient, see the RFC).
 - Of the three channels that libwebp codes, a mask has only the green one, and decoders ignore the others. The red one
   marks the odd differences. So libwebp finds that a palette takes fewer bits than a second prediction, which would
   take several times as long on large pictures and hardly make them smaller.
@@ -25,12 +25,13 @@ from service.imaging.picture import Pixels
 
 _HAS_MASK, _HAS_PROFILE = 0x10, 0x20
 _STORED, _LOSSLESS = 0, 1  # how the mask is coded
-_UNFILTERED, _GRADIENT = 0, 3 << 2
+_UNFILTERED, _HORIZONTAL, _GRADIENT = 0, 1 << 2, 3 << 2
 _FEW_LEVELS = 16  # libwebp packs pixels of so few values, if they are not filtered
 _HEADER_OF_STREAM = 5  # bytes of a VP8L stream that a mask's stream lacks: the size
 _METHOD = 2  # of libwebp, for both parts; 1 makes colours that are 11 % larger, and is as fast
 _EFFORT = 16  # for the mask, 0-100; more makes it no smaller
 _STRIP_BYTES = 1 << 17  # a strip and what is computed of it fit into a core's cache
+_LEAST_ROWS = 16  # and columns, of a mask for which the filter is chosen
 _BLOCK = 8  # pixels a side
 _BLOCKS_AT_ONCE = 256
 
@@ -94,8 +95,9 @@ def _save(pixels: Pixels, width: int, height: int, **settings: Any) -> bytes:
 
 def _code_mask(mask: Pixels) -> bytes:
     """What an ALPH chunk holds of an H x W mask."""
-    few = np.count_nonzero(np.bincount(mask.reshape(-1), minlength=256)) <= _FEW_LEVELS
-    values, strips = (_GREEN, _strips(mask)) if few else (_MARKED_GREEN, _filter(mask))
+    kind = _choose_filter(mask)
+    strips = {_UNFILTERED: _strips, _HORIZONTAL: _filter_by_left, _GRADIENT: _filter}[kind](mask)
+    values = _MARKED_GREEN if kind == _GRADIENT else _GREEN
     image, top = np.empty(mask.shape, _PIXEL), 0
     for strip in strips:
         np.take(values, strip, out=image[top : top + len(strip)], mode="clip")
@@ -106,7 +108,37 @@ def _code_mask(mask: Pixels) -> bytes:
     stream = _part(file, b"VP8L")[_HEADER_OF_STREAM:]
     if len(stream) >= mask.size:
         return bytes([_STORED | _UNFILTERED]) + mask.tobytes()
-    return bytes([_LOSSLESS | (_UNFILTERED if few else _GRADIENT)]) + stream
+    return bytes([_LOSSLESS | kind]) + stream
+
+
+def _choose_filter(mask: Pixels) -> int:
+    """The filter that leaves the least to code, by some of the rows.
+
+    The gradient is best for most masks, none for a mesh of fine hairs, and the pixel to the left for veils.
+    """
+    if len(mask) < _LEAST_ROWS or mask.shape[1] < _LEAST_ROWS:
+        return _GRADIENT
+    if np.count_nonzero(np.bincount(mask.reshape(-1), minlength=256)) <= _FEW_LEVELS:
+        return _UNFILTERED
+    step = min(16, len(mask) // _LEAST_ROWS)
+    rows = np.stack([mask[start : len(mask) - 2 + start : step] for start in range(3)]).astype(np.int16)
+    left = rows[1:, :, 1:] - rows[1:, :, :-1]
+    guess = np.clip(rows[1:, :, :-1] + rows[:-1, :, 1:] - rows[:-1, :, :-1], 0, 255)
+    bits = {
+        _GRADIENT: _bits(rows[1:, :, 1:] - guess),
+        _HORIZONTAL: _bits(left),
+        _UNFILTERED: _bits(rows[1:, :, 1:]),
+    }
+    return min(bits, key=lambda kind: bits[kind])
+
+
+def _bits(pairs: npt.NDArray[np.int16]) -> float:
+    """The entropy of the lower row of each pair, of the values that repeat neither the left nor the upper one."""
+    here, left, above = pairs[1, :, 1:], pairs[1, :, :-1], pairs[0, :, 1:]
+    new = here[(here != left) & (here != above)]
+    counts = np.bincount(new & 255, minlength=1)
+    counts = counts[counts > 0]
+    return float(-(counts * np.log2(counts / max(1, len(new)))).sum())
 
 
 def _strips(mask: Pixels) -> Iterator[Pixels]:
@@ -135,10 +167,23 @@ def _filter(mask: Pixels) -> Iterator[Pixels]:
         yield here - guess.astype(np.uint8)
 
 
+def _filter_by_left(mask: Pixels) -> Iterator[Pixels]:
+    """In strips: the difference of each pixel to the left one; the first column's is to the pixel above."""
+    above = 0
+    for here in _strips(mask):
+        filtered = here.copy()
+        filtered[:, 1:] -= here[:, :-1]
+        filtered[1:, 0] -= here[:-1, 0]
+        filtered[0, 0] = (int(here[0, 0]) - above) & 255
+        above = int(here[-1, 0])
+        yield filtered
+
+
 def _flatten(pixels: Pixels) -> Pixels:
     """A copy whose invisible pixels cost few bits and do not blur into the visible ones.
 
-    In a block with visible pixels they get the mean of those. A run of blocks without any, in a row of blocks, gets the
+    In a block with visible pixels they get the mean of those in their square of 2 x 2, which share a chroma, or in the
+    block if there are none. A run of blocks without any, in a row of blocks, gets the
     first pixel of the run. libwebp does almost the same if it knows the mask.
 
     Returns:
@@ -156,8 +201,12 @@ def _flatten(pixels: Pixels) -> Pixels:
     for rows, columns in _positions(some & ~every):
         block = blocks[rows, columns].reshape(-1, _BLOCK**2, 4)
         weight = (block[..., 3:] > 0).astype(np.uint32)
-        mean = (block * weight).sum(axis=1) // weight.sum(axis=1)
-        np.copyto(block, mean[:, None].astype(np.uint8), where=weight == 0)
+        quads = (-1, _BLOCK // 2, 2, _BLOCK // 2, 2)
+        totals = (block * weight).reshape(*quads, 4).sum(axis=(2, 4), keepdims=True)
+        counts = weight.reshape(*quads, 1).sum(axis=(2, 4), keepdims=True)
+        mean = totals.sum(axis=(1, 3), keepdims=True) // counts.sum(axis=(1, 3), keepdims=True)
+        fill = np.where(counts > 0, totals // np.maximum(counts, 1), mean).astype(np.uint8)
+        np.copyto(block.reshape(*quads, 4), fill, where=weight.reshape(*quads, 1) == 0)
         blocks[rows, columns] = block.reshape(-1, _BLOCK, _BLOCK, 4)
     starts = ~some
     starts[:, 1:] &= some[:, :-1]

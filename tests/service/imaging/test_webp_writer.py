@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from benchmarks import scenes
 from service.imaging.picture import Pixels
 from service.imaging.webp_writer import write_webp
 from tests.support import photos
+
+STEPS = [1, 15, 85, 255]
 
 
 def read(file: bytes) -> Image.Image:
@@ -56,7 +59,7 @@ def error(file: bytes, pixels: Pixels) -> float:
 
 
 @given(
-    st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 15, 85, 255])).flatmap(
+    st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from(STEPS)).flatmap(
         lambda drawn: arrays.arrays(
             np.uint8, drawn[:2], elements=st.integers(0, 255 // drawn[2]).map(lambda n: n * drawn[2])
         )
@@ -84,6 +87,14 @@ def test_masks_of_every_kind_come_back_at_every_size(width: int, height: int, ki
 def test_a_mask_of_noise_is_stored_as_it_is() -> None:
     mask = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     assert chunks(write_webp(cut_out(mask)))[b"ALPH"] == b"\0" + mask.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "filtering"), [("hair", 0), ("veil", 1), ("defocus", 3), ("sigmoid", 3)])
+def test_the_filter_fits_the_mask(kind: str, filtering: int) -> None:
+    mask = np.rint(scenes.matte(kind, 640, 480, 0) * 255).astype(np.uint8)
+    file = write_webp(cut_out(mask))
+    assert chunks(file)[b"ALPH"][0] == 1 | filtering << 2
+    assert np.array_equal(np.asarray(read(file))[..., 3], mask)
 
 
 def test_an_opaque_picture_has_no_mask() -> None:
