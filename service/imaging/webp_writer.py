@@ -1,8 +1,8 @@
 """Writes WebP files (RFC 9649) of RGBA pixels: lossy colours, and a mask that is exact.
 
-``encode`` calls it. libwebp makes both parts, each as a picture of its own, and this module joins them. libwebp can make
-the whole file too, but then it chooses by itself how to code the mask, which Pillow cannot change, and takes about
-twice as long. Two things save that time:
+``encode`` calls it. libwebp makes both parts, each as a picture of its own, and this module joins them. libwebp can
+make the whole file too, but then it chooses by itself how to code the mask, which Pillow cannot change, and mostly
+takes much longer. Two things save that time:
 
 - Most masks are coded as the differences of their pixels to a guess from the neighbours (a gradient, see the RFC).
 - Of the three channels that libwebp codes, a mask has only the green one, and decoders ignore the others. The red one
@@ -48,7 +48,7 @@ _MARKED_GREEN = _GREEN | (_LEVELS & 1) * 255
 def write_webp(pixels: Pixels, icc: bytes | None = None, *, quality: int = 90) -> bytes:
     """The file of H x W x 4 (RGBA) pixels, up to 16383 a side, with the profile of their colours.
 
-    Where the mask is 0, a decoder gets other colours than those of ``pixels``. A mask that is 255 everywhere is left out.
+    Where the mask is 0, a decoder gets other colours than those of ``pixels``. A mask of 255 everywhere is left out.
 
     Args:
         pixels: uint8.
