@@ -59,6 +59,21 @@ RUN python3 -m venv /opt/venv \
     && { python -m compileall -qq -f --invalidation-mode unchecked-hash . || test -e torch/__pycache__; }
 
 
+FROM base AS native
+# The library of service/native, with a compiler that no other stage has. Where it cannot be compiled setup.py goes on without
+# it, and an image does not: the last line fails.
+ENV HOME=/root TMPDIR=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ARG PIP_ARGS=""
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY constraints.txt ./
+RUN python3 -m venv /opt/venv && python -m pip install --constraint constraints.txt ${PIP_ARGS} setuptools
+COPY setup.py ./
+COPY service/native/loops.c service/native/
+RUN packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    && python setup.py build_ext --build-temp /tmp/objects --build-lib "/stage$packages" \
+    && strip --strip-unneeded "/stage$packages"/inspyrenet_native.*.so
+
+
 FROM base AS sbom
 # The list of everything inside, as CycloneDX: docker run --rm --entrypoint cat inspyrenet-api sbom.cdx.json
 ARG PIP_ARGS=""
@@ -109,6 +124,7 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /var/cache/inspyrene
     && install --directory --owner=10001 --group=0 --mode=2775 /var/cache/inspyrenet \
     && ln --symbolic /app/inspyrenet /usr/local/bin/inspyrenet
 COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=native /stage /
 COPY --from=weights /stage /
 COPY --from=sbom /sbom.cdx.json ./
 COPY LICENSE NOTICE inspyrenet ./

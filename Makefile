@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := $(VENV)/.native
 
 # The first Python that is new enough; PYTHON=... names another one.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -13,7 +14,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 10
 
 .PHONY: setup
-setup: $(STAMP) ## install all dependencies into .venv (about 2 GB, a few minutes); the second time it only verifies u2netp's weights
+setup: $(STAMP) $(NATIVE) ## install all dependencies into .venv (about 2 GB, a few minutes); the second time it only verifies u2netp's weights
 	@$(FETCH_U2NETP)
 
 define SETUP_NOTICE
@@ -23,6 +24,11 @@ x86-64 Linux. It takes one minute on a fast network, and ten minutes or more on 
 line "Installing collected packages" pip prints nothing for about a minute, while it unpacks.
 endef
 export SETUP_NOTICE
+
+define NO_NATIVE
+service/native/loops.c could not be compiled: everything works, but some loops over pixels take longer. Debian: apt-get install gcc libc6-dev, then make setup
+endef
+export NO_NATIVE
 
 # The weights of the embedded engine (4.6 MB). The script does nothing if the file is in place and has the right hash.
 FETCH_U2NETP = $(BIN)/python deploy/fetch_u2netp.py
@@ -40,6 +46,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) uninstall --yes opencv-python
 	$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $@
+
+# Compiles service/native/loops.c, in seconds. build/ is removed so that no older library is installed if that fails. Without
+# the library there is no stamp, and the next call tries again.
+$(NATIVE): $(STAMP) setup.py service/native/loops.c
+	@rm -rf build $@
+	@$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@if $(BIN)/python -P -c 'import sys, importlib.util; sys.exit(importlib.util.find_spec("inspyrenet_native") is None)'; then touch $@; \
+	else echo "make setup: $$NO_NATIVE" >&2; fi
 	@echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
 
 .PHONY: run

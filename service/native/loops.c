@@ -16,9 +16,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && __GNUC__ >= 12
+#define HAS_CLONES 1
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
+#define HAS_CLONES 0
 #define CLONES
 #endif
 #define LOOP CLONES static __attribute__((noinline)) /* a loop of its own, so that `restrict` holds for its arguments */
@@ -32,16 +34,14 @@ enum {
 
 int32_t interface_version(void) { return INTERFACE; }
 
-/* What the loops are compiled for, on this processor. */
+/* The vector instructions that the loops use on this processor. */
 const char *instructions(void)
 {
-#if !defined(__x86_64__)
-    return "baseline";
-#elif defined(__clang__) || __GNUC__ < 12
-    return "SSE2";
-#else
+#if HAS_CLONES
     __builtin_cpu_init();
-    return __builtin_cpu_supports("x86-64-v4") ? "AVX-512" : __builtin_cpu_supports("x86-64-v3") ? "AVX2" : "SSE2";
+    return __builtin_cpu_supports("x86-64-v4") ? "AVX-512" : __builtin_cpu_supports("x86-64-v3") ? "AVX2" : "baseline";
+#else
+    return "baseline";
 #endif
 }
 
@@ -67,7 +67,7 @@ INLINE uint8_t paeth(uint8_t here, uint8_t left, uint8_t up, uint8_t corner)
     from_up = (int16_t)(from_up < 0 ? -from_up : from_up);
     from_corner = (int16_t)(from_corner < 0 ? -from_corner : from_corner);
     uint8_t nearest = from_up <= from_corner ? up : corner;
-    nearest = (from_left <= from_up) & (from_left <= from_corner) ? left : nearest;
+    nearest = ((from_left <= from_up) & (from_left <= from_corner)) ? left : nearest;
     return (uint8_t)(here - nearest);
 }
 

@@ -107,6 +107,29 @@ def test_bytecode_does_not_depend_on_modification_times_which_layers_round() -> 
     assert all(" -f --invalidation-mode unchecked-hash" in command for command in compiled)
 
 
+def stages() -> dict[str, str]:
+    """The stages of the Dockerfile: name -> instructions. The last one, which has no name there, is ``image``."""
+    parts = re.split(r"^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    return {name or "image": text for _, name, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
+
+
+def test_the_native_library_is_compiled_in_the_only_stage_that_has_a_compiler() -> None:
+    assert [name for name, text in stages().items() if re.search(r"\b(gcc|clang|apt-get)\b", text)] == [
+        "native"
+    ]
+    assert "setup.py build_ext" in stages()["native"]
+    # A compilation that failed leaves no file, which stops the build here: the extension is optional.
+    assert re.search(r"&& strip .*/inspyrenet_native\.\*\.so$", stages()["native"], re.MULTILINE)
+    assert "COPY --from=native /stage /\n" in stages()["image"]
+
+
+def test_the_native_library_is_compiled_anew_only_for_its_own_files() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", stages()["native"], re.MULTILINE)
+    assert copied == ["constraints.txt", "setup.py", "service/native/loops.c"]
+    kept = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {"!constraints.txt", "!setup.py", "!service"} <= set(kept)
+
+
 def test_every_action_of_the_workflow_names_a_version_and_every_script_exists() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]

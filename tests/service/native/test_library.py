@@ -20,7 +20,7 @@ def specification(origin: str | None) -> ModuleSpec:
 
 
 def test_what_computes_is_said() -> None:
-    assert re.fullmatch(r"C \((AVX-512|AVX2|SSE2|baseline)\)", library.in_use())
+    assert re.fullmatch(r"C \((AVX-512|AVX2|baseline)\)", library.in_use())
     assert library.WHY_MISSING == ""
 
 

@@ -1,0 +1,23 @@
+"""Compiles ``service/native/loops.c`` into the module ``inspyrenet_native``; all else is in ``pyproject.toml``.
+
+Without a working C compiler the installation succeeds all the same, and lacks that module: ``service/native/loops.py``
+says what the service then does. ``Dockerfile`` runs this file alone, without ``pyproject.toml``.
+
+It is not in ``pyproject.toml`` because setuptools calls ``ext-modules`` there experimental.
+"""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "inspyrenet_native",
+            ["service/native/loops.c"],
+            # These come after the flags that Python was compiled with. No multiplication and addition becomes one
+            # operation, which would round differently from processor to processor. The loops use neither floating-point
+            # exceptions nor errno, and without them more loops become vector instructions.
+            extra_compile_args=["-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"],
+            optional=True,
+        )
+    ]
+)
