@@ -118,17 +118,19 @@ CLONES void filter_grey(const uint8_t *rows, const uint8_t *above, uint8_t *filt
         filtered[0] = 4;
         paeth_row(rows, above, filtered + 1, length, 1);
         int64_t least_cost = cost_of(filtered + 1, length, costs);
-        for (int64_t i = 0; i < length; i++)
-            room[i] = (uint8_t)(rows[i] - above[i]);
-        int64_t cost = cost_of(room, length, costs);
-        if (cost < least_cost) {
-            filtered[0] = 2;
-            memcpy(filtered + 1, room, (size_t)length);
-            least_cost = cost;
-        }
-        if (cost_of(rows, length, costs) < least_cost) {
-            filtered[0] = 0;
-            memcpy(filtered + 1, rows, (size_t)length);
+        if (least_cost > 0) {
+            for (int64_t i = 0; i < length; i++)
+                room[i] = (uint8_t)(rows[i] - above[i]);
+            const int64_t cost = cost_of(room, length, costs);
+            if (cost < least_cost) {
+                filtered[0] = 2;
+                memcpy(filtered + 1, room, (size_t)length);
+                least_cost = cost;
+            }
+            if (cost_of(rows, length, costs) < least_cost) {
+                filtered[0] = 0;
+                memcpy(filtered + 1, rows, (size_t)length);
+            }
         }
         above = rows;
     }
