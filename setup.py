@@ -6,13 +6,19 @@ says what the service then does. ``Dockerfile`` runs this file alone, without ``
 It is not in ``pyproject.toml`` because setuptools calls ``ext-modules`` there experimental.
 """
 
+from hashlib import sha256
+from pathlib import Path
+
 from setuptools import Extension, setup
+
+SOURCE = "service/native/loops.c"
 
 setup(
     ext_modules=[
         Extension(
             "inspyrenet_native",
-            ["service/native/loops.c"],
+            [SOURCE],
+            define_macros=[("SOURCE_HASH", f'"{sha256(Path(SOURCE).read_bytes()).hexdigest()}"')],
             # These come after the flags that Python was compiled with. No multiplication and addition becomes one
             # operation, which would round differently from processor to processor. The loops use neither floating-point
             # exceptions nor errno, and without them more loops become vector instructions.

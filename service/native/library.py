@@ -1,6 +1,7 @@
 """The compiled form of ``loops.c``, loaded with ctypes.
 
-``pip install .`` compiles it into the module ``inspyrenet_native`` if there is a C compiler, and goes on without one.
+``pip install .`` compiles it into the module ``inspyrenet_native`` if there is a C compiler, and goes on without one. A
+library that was compiled from another ``loops.c`` is not used: it could read and write the wrong memory.
 Where it is missing, ``arrays`` does the work and takes longer. So the start of the service logs ``in_use``, and the
 metric ``build_info`` shows it.
 """
@@ -8,15 +9,16 @@ metric ``build_info`` shows it.
 from __future__ import annotations
 
 import ctypes
+from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 
 _NAME = "inspyrenet_native"
-_INTERFACE = 1
-"""As in ``loops.c``."""
+_SOURCE = Path(__file__).with_name("loops.c")
 
 _POINTER, _SIZE, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int32
 _FUNCTIONS = {
-    "interface_version": (_INT, []),
+    "source_hash": (ctypes.c_char_p, []),
     "instructions": (ctypes.c_char_p, []),
     "filter_by_paeth": (None, [_POINTER] * 3 + [_SIZE] * 3),
     "filter_grey": (None, [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER] * 2),
@@ -51,11 +53,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         return None, f"{error}; install the dependencies again"
-    if library.interface_version() != _INTERFACE:
-        return (
-            None,
-            f"{found.origin} belongs to another version of the service; install the dependencies again",
-        )
+    if library.source_hash().decode() != sha256(_SOURCE.read_bytes()).hexdigest():
+        return None, f"{found.origin} was compiled from another loops.c; install the dependencies again"
     return library, ""
 
 

@@ -27,12 +27,17 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    INTERFACE = 1,    /* raised with every change of a function's arguments or meaning; library.py expects it */
+    ALIGNED = 16,     /* numbers of 4 bytes in a line of the cache */
     TILE_PLANES = 11, TILE_ROWS = 32, TILE_COLUMNS = 128, /* what relax keeps at once; loops.py has them too */
     CHUNK = 256       /* pixels of a row at once, for which everything is on the stack */
 };
 
-int32_t interface_version(void) { return INTERFACE; }
+#ifndef SOURCE_HASH
+#define SOURCE_HASH ""
+#endif
+
+/* Of this file, as setup.py computes it; library.py compares it with the file that is there. */
+const char *source_hash(void) { return SOURCE_HASH; }
 
 /* The vector instructions that the loops use on this processor. */
 const char *instructions(void)
@@ -386,15 +391,37 @@ LOOP void sweep(const float *restrict f, const float *restrict k, const float *r
     }
 }
 
-/* The border repeats the cells beside it. */
-INLINE void close_border(float *plane, int64_t rows, int64_t down)
+/* The layout of a tile's planes. A row begins at a multiple of ALIGNED numbers, because loads that cross a line of the cache
+ * cost twice. A border of one cell surrounds the tile: to the left of a row, it is the last cell of the row before. */
+typedef struct {
+    int64_t rows, columns, down, origin, size; /* of a row to the next one, of the first cell, of a plane */
+} Layout;
+
+INLINE Layout layout_of(int64_t rows, int64_t columns)
 {
-    memcpy(plane, plane + down, sizeof(float) * (size_t)down);
-    memcpy(plane + (rows + 1) * down, plane + rows * down, sizeof(float) * (size_t)down);
-    for (int64_t y = 0; y < rows + 2; y++, plane += down) {
-        plane[0] = plane[1];
-        plane[down - 1] = plane[down - 2];
+    const int64_t down = (columns + 2 + ALIGNED - 1) / ALIGNED * ALIGNED;
+    return (Layout){rows, columns, down, ALIGNED + down, ALIGNED + (rows + 2) * down};
+}
+
+/* What lies between two rows is computed, too, and must be no slow number. */
+INLINE void clear_gaps(float *plane, const Layout *tile)
+{
+    float *gap = plane + tile->origin - tile->down + tile->columns;
+    for (int64_t y = -1; y < tile->rows; y++, gap += tile->down)
+        memset(gap, 0, sizeof(float) * (size_t)(tile->down - tile->columns));
+}
+
+/* The border repeats the cells beside it. */
+INLINE void close_border(float *plane, const Layout *tile)
+{
+    float *row = plane + tile->origin;
+    const size_t length = sizeof(float) * (size_t)tile->columns;
+    memcpy(row - tile->down, row, length);
+    for (int64_t y = 0; y < tile->rows; y++, row += tile->down) {
+        row[-1] = row[0];
+        row[tile->columns] = row[tile->columns - 1];
     }
+    memcpy(row, row - tile->down, length);
 }
 
 INLINE void copy_rows(float *to, int64_t to_down, const float *from, int64_t from_down, int64_t rows, int64_t columns)
@@ -405,40 +432,41 @@ INLINE void copy_rows(float *to, int64_t to_down, const float *from, int64_t fro
 
 /* relax for one tile: top, bottom, left, right of the cells that are written. */
 INLINE void relax_tile(const float *start, const float *colours, const float *alpha, float *result, int64_t height,
-                       int64_t width, const int64_t tile[4], int64_t sweeps, float smoothness, float edge_smoothness,
+                       int64_t width, const int64_t cells[4], int64_t sweeps, float smoothness, float edge_smoothness,
                        float momentum, float *room)
 {
     const int64_t plane = height * width;
-    const int64_t top = larger(tile[0] - sweeps, 0), left = larger(tile[2] - sweeps, 0);
-    const int64_t rows = smaller(tile[1] + sweeps, height) - top, columns = smaller(tile[3] + sweeps, width) - left;
-    const int64_t down = columns + 2, cells = (rows + 2) * down, inner = down + 1, corner = top * width + left;
+    const int64_t top = larger(cells[0] - sweeps, 0), left = larger(cells[2] - sweeps, 0), corner = top * width + left;
+    const Layout tile = layout_of(smaller(cells[1] + sweeps, height) - top, smaller(cells[3] + sweeps, width) - left);
+    const int64_t down = tile.down, origin = tile.origin, rows = tile.rows, columns = tile.columns;
     float *planes[TILE_PLANES];
-    for (int i = 0; i < TILE_PLANES; i++)
-        planes[i] = room + i * cells;
+    for (int i = 0; i < TILE_PLANES; i++) {
+        planes[i] = room + i * tile.size;
+        clear_gaps(planes[i], &tile);
+    }
     float **weights = planes, *share = planes[4], *gain = planes[5], *seen = planes[6];
-    memset(room, 0, sizeof(float) * (size_t)(7 * cells)); /* what is in the border must cost nothing */
     for (int64_t y = 0; y < rows; y++) {
         const float *here = alpha + corner + y * width;
-        const int64_t at = inner + y * down;
+        const int64_t at = origin + y * down;
         weigh_row(here, y > 0 ? here - width : here, y + 1 < rows ? here + width : here, weights[0] + at, weights[1] + at,
                   weights[2] + at, weights[3] + at, share + at, gain + at, columns, smoothness, edge_smoothness);
     }
     for (int colour = 0; colour < 3; colour++) {
         float *f = planes[7], *k = planes[8], *to_f = planes[9], *to_k = planes[10];
-        copy_rows(seen + inner, down, colours + colour * plane + corner, width, rows, columns);
-        copy_rows(f + inner, down, start + colour * plane + corner, width, rows, columns);
-        copy_rows(k + inner, down, start + (3 + colour) * plane + corner, width, rows, columns);
+        copy_rows(seen + origin, down, colours + colour * plane + corner, width, rows, columns);
+        copy_rows(f + origin, down, start + colour * plane + corner, width, rows, columns);
+        copy_rows(k + origin, down, start + (3 + colour) * plane + corner, width, rows, columns);
         for (int64_t done = 0; done < sweeps; done++) {
             float *last_f = f, *last_k = k;
-            close_border(f, rows, down);
-            close_border(k, rows, down);
-            sweep(f + inner, k + inner, seen + inner, weights[0] + inner, weights[1] + inner, weights[2] + inner,
-                  weights[3] + inner, share + inner, gain + inner, to_f + inner, to_k + inner, down, cells - 2 * inner,
-                  done > 0, momentum);
+            close_border(f, &tile);
+            close_border(k, &tile);
+            sweep(f + origin, k + origin, seen + origin, weights[0] + origin, weights[1] + origin, weights[2] + origin,
+                  weights[3] + origin, share + origin, gain + origin, to_f + origin, to_k + origin, down,
+                  (rows - 1) * down + columns, done > 0, momentum);
             f = to_f, k = to_k, to_f = last_f, to_k = last_k;
         }
-        const int64_t to = tile[0] * width + tile[2], wide = tile[3] - tile[2], high = tile[1] - tile[0];
-        const int64_t from = inner + (tile[0] - top) * down + (tile[2] - left);
+        const int64_t to = cells[0] * width + cells[2], wide = cells[3] - cells[2], high = cells[1] - cells[0];
+        const int64_t from = origin + (cells[0] - top) * down + (cells[2] - left);
         copy_rows(result + colour * plane + to, width, f + from, down, high, wide);
         copy_rows(result + (3 + colour) * plane + to, width, k + from, down, high, wide);
     }
@@ -449,12 +477,13 @@ INLINE void relax_tile(const float *start, const float *colours, const float *al
  * start, result: 2 x 3 x height x width; colours: 3 x height x width; alpha: height x width.
  * tiles: count x 4: top, bottom, left, right of the cells that are written. A tile is solved in pieces that stay in a
  * cache, each with a margin of as many cells as there are sweeps, so that what is outside has no influence.
- * room: TILE_PLANES x (TILE_ROWS + 2 sweeps + 2) x (TILE_COLUMNS + 2 sweeps + 2).
+ * room: TILE_PLANES x (TILE_ROWS + 2 sweeps + 3) x (TILE_COLUMNS + 2 sweeps + 2 + ALIGNED), and ALIGNED.
  */
 void relax(const float *start, const float *colours, const float *alpha, float *result, int64_t height, int64_t width,
            const int32_t *tiles, int64_t count, int64_t sweeps, float smoothness, float edge_smoothness, float momentum,
            float *room)
 {
+    room += (ALIGNED - (uintptr_t)room / sizeof(float) % ALIGNED) % ALIGNED;
     for (; count > 0; count--, tiles += 4)
         for (int64_t top = tiles[0]; top < tiles[1]; top += TILE_ROWS)
             for (int64_t left = tiles[2]; left < tiles[3]; left += TILE_COLUMNS) {

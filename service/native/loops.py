@@ -19,8 +19,9 @@ from service.native import arrays
 from service.native.arrays import Bools, Bytes, Floats, Parts
 from service.native.library import LIBRARY
 
-_MOST_REDUCTION = 16  # as in loops.c, as the next line
-_TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128  # as in loops.c
+# As in loops.c.
+_MOST_REDUCTION, _ALIGNED = 16, 16
+_TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128
 
 
 def _given(array: npt.NDArray[Any], kind: type, *shape: int) -> npt.NDArray[Any]:
@@ -297,9 +298,8 @@ def relax(
             start, colours, alpha, result, tiles, sweeps=sweeps, smoothness=smoothness, momentum=momentum
         )
     else:
-        room = np.empty(
-            _TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 2) * (_TILE_COLUMNS + 2 * sweeps + 2), np.float32
-        )
+        row = _TILE_COLUMNS + 2 * sweeps + 2 + _ALIGNED
+        room = np.empty(_TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 3) * row + _ALIGNED, np.float32)
         places = _places(start, colours, alpha, result)
         weights = *smoothness, momentum
         LIBRARY.relax(*places, height, width, *_places(tiles), len(tiles), sweeps, *weights, *_places(room))
