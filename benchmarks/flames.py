@@ -1,6 +1,6 @@
 """Draws where the time of ``benchmarks.around`` goes: a flame graph of each kind of answer, both sides in one scale.
 
-``python -m benchmarks.flames`` lets ``py-spy`` sample both sides, Python and C, while they make answers of 12 MP with
+``python -m benchmarks.flames`` lets ``py-spy`` sample both sides, Python and C, while they make answers of 1 MP with
 one core. Each box is a function; what it calls stands below it; its width is its share of the time of an answer.
 """
 
@@ -35,7 +35,7 @@ Stack = tuple[str, ...]
 def main() -> None:
     given = _harness.options(__doc__, rounds=6)
     report = _harness.Report("flames", given)
-    size = "1 MP" if given.quick else "12 MP"
+    size = "1 MP"
     kinds = KINDS[:1] if given.quick else KINDS
     with _sides.scratch() as folder:
         pictures = list(make_pictures(folder, *SIZES[size]))
