@@ -300,8 +300,11 @@ LOOP void mix_rows(const float *restrict above, const float *restrict below, flo
 LOOP void mix_clipped(const float *restrict above, const float *restrict below, float share, float *restrict result,
                       int64_t width)
 {
-    for (int64_t x = 0; x < width; x++)
-        result[x] = least(most((1.0f - share) * above[x] + share * below[x], 0.0f), 1.0f);
+    for (int64_t x = 0; x < width; x++) {
+        float mixed = (1.0f - share) * above[x] + share * below[x];
+        mixed = mixed < 0.0f ? 0.0f : mixed; /* what is no number stays so, and is refused later */
+        result[x] = mixed > 1.0f ? 1.0f : mixed;
+    }
 }
 
 /* `room`: 5 x width numbers of 4 bytes. With `corners`, the corners of both sizes are the same, else the middles of pixels

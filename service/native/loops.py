@@ -240,7 +240,8 @@ def enlarge(planes: Floats, size: tuple[int, int]) -> Floats:
 def enlarge_mask(mask: Floats, size: tuple[int, int]) -> Floats:
     """A mask in another size (height, width), bilinear between its corners, and clipped to 0-1.
 
-    It is ``torch.nn.functional.interpolate`` with ``align_corners=True`` within the rounding of float32.
+    It is ``torch.nn.functional.interpolate`` with ``align_corners=True`` within the rounding of float32. What is no number
+    stays so.
 
     Raises:
         RuntimeError: the library is missing; use PyTorch.

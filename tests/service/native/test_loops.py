@@ -231,6 +231,16 @@ def test_a_mask_is_enlarged_as_pytorch_does(
     assert np.abs(loops.enlarge_mask(mask, (height, width)) - expected).max() <= 1e-4
 
 
+def test_what_is_no_number_in_a_mask_is_none_in_the_enlarged_one() -> None:
+    """Else a network that computes nonsense would give a clear mask, which is valid."""
+    mask = np.full((32, 32), 0.5, np.float32)
+    mask[7, 9] = np.nan
+    enlarged = loops.enlarge_mask(mask, (100, 90))
+    assert np.isnan(enlarged).any()
+    assert loops.any_outside(enlarged, 0, 1)
+    assert np.isnan(loops.enlarge_mask(mask * np.nan, (100, 90))).all()
+
+
 def test_without_the_library_a_mask_is_not_enlarged() -> None:
     with pytest.raises(RuntimeError, match="compiled library"):
         in_numpy(lambda: loops.enlarge_mask(np.ones((2, 2), np.float32), (4, 4)))
