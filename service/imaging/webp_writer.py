@@ -87,7 +87,8 @@ def _part(file: bytes, name: bytes) -> bytes:
 
 def _save(pixels: Pixels, width: int, height: int, **settings: Any) -> bytes:
     """Pillow's file of the upper left part of pixels in C order, whose fourth channel is ignored."""
-    image = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", pixels.strides[0], 1)
+    row = 4 * pixels.shape[1]  # not the stride, which says nothing if there is one row
+    image = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", row, 1)
     file = BytesIO()
     image.save(file, format="webp", method=_METHOD, **settings)
     return file.getvalue()
@@ -118,7 +119,8 @@ def _choose_filter(mask: Pixels) -> int:
     """
     if len(mask) < _LEAST_ROWS or mask.shape[1] < _LEAST_ROWS:
         return _GRADIENT
-    if np.count_nonzero(np.bincount(mask.reshape(-1), minlength=256)) <= _FEW_LEVELS:
+    counts = sum(np.bincount(strip.reshape(-1), minlength=256) for strip in _strips(mask))
+    if np.count_nonzero(counts) <= _FEW_LEVELS:
         return _UNFILTERED
     step = min(16, len(mask) // _LEAST_ROWS)
     rows = np.stack([mask[start : len(mask) - 2 + start : step] for start in range(3)]).astype(np.int16)
@@ -183,8 +185,8 @@ def _flatten(pixels: Pixels) -> Pixels:
     """A copy whose invisible pixels cost few bits and do not blur into the visible ones.
 
     In a block with visible pixels they get the mean of those in their square of 2 x 2, which share a chroma, or in the
-    block if there are none. A run of blocks without any, in a row of blocks, gets the
-    first pixel of the run. libwebp does almost the same if it knows the mask.
+    block if there are none. A run of blocks without any, in a row of blocks, gets the first pixel of the run. libwebp
+    does almost the same if it knows the mask.
 
     Returns:
         As many whole blocks as ``pixels`` needs, x 4.

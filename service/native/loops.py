@@ -175,7 +175,8 @@ def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
     if (
         target.dtype != np.uint8
         or target.shape != front.shape
-        or (width > 1 and target.strides[1:] != (3, 1))
+        or (width > 1 and target.strides[1] != 3)
+        or target.strides[2] != 1
     ):
         raise ValueError(f"a target of {target.dtype}, {target.shape} and strides {target.strides}")
     if LIBRARY is None:
@@ -240,8 +241,8 @@ def enlarge(planes: Floats, size: tuple[int, int]) -> Floats:
 def enlarge_mask(mask: Floats, size: tuple[int, int]) -> Floats:
     """A mask in another size (height, width), bilinear between its corners, and clipped to 0-1.
 
-    It is ``torch.nn.functional.interpolate`` with ``align_corners=True`` within the rounding of float32. What is no number
-    stays so.
+    It is ``torch.nn.functional.interpolate`` with ``align_corners=True`` within the rounding of float32. What is no
+    number stays so.
 
     Raises:
         RuntimeError: the library is missing; use PyTorch.

@@ -35,8 +35,10 @@ def decode(data: bytes, size: tuple[int, int]) -> Pixels | None:
         size: (width, height), as its header says.
 
     Returns:
-        H x W x 3; None if Pillow must decide: the package is missing, libjpeg reports an error or a warning, or there
-        is not enough memory for it.
+        H x W x 3; None if Pillow must decide: the package is missing, or libjpeg reports an error or a warning.
+
+    Raises:
+        MemoryError: there is not enough for the pixels.
     """
     if simplejpeg is None:
         return None

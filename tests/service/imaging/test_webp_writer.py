@@ -131,7 +131,14 @@ def test_what_is_invisible_costs_little() -> None:
 
 def test_views_are_written_and_left_as_they_are() -> None:
     pixels = cut_out(disc(90, 70))
-    for view in (pixels[::-1, ::-1], pixels[3:60, 7:50]):
+    opaque = np.full((9, 50, 4), 255, np.uint8)
+    for view in (
+        pixels[::-1, ::-1],
+        pixels[3:60, 7:50],
+        pixels[5:6, 7:50],
+        opaque[5:6, 10:20],
+        opaque[:, 3:4],
+    ):
         copy = view.copy()
         assert write_webp(view) == write_webp(copy)
         assert np.array_equal(view, copy)

@@ -333,6 +333,15 @@ def test_colours_composite_to_the_picture() -> None:
             ),
         ),
         (
+            "a target whose channels lie apart",
+            lambda: loops.blend(
+                np.zeros((2, 1, 6), np.uint8)[..., ::2],
+                np.zeros((2, 1, 3), np.uint8),
+                np.zeros((2, 1), np.float32),
+                np.zeros((0, 4), np.int32),
+            ),
+        ),
+        (
             "a target whose pixels lie apart",
             lambda: loops.blend(
                 np.zeros((2, 3, 4), np.uint8)[..., :3],
