@@ -90,9 +90,10 @@ def _around(data: bytes, small: Any, options: Any, stages: _Stages) -> tuple[Any
 def _enlarge(small: Any, size: tuple[int, int]) -> Any:
     """The mask in the picture's size, as ``service.engines.inspyrenet.session`` makes it on a CPU."""
     if find_spec("service.native") is not None:
-        from service.native import loops
+        from service.native import library, loops
 
-        return loops.enlarge_mask(small, size)
+        if library.LIBRARY is not None:
+            return loops.enlarge_mask(small, size)
     import torch
     from torch.nn import functional
 

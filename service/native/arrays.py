@@ -20,6 +20,7 @@ Bools = npt.NDArray[np.bool_]
 Parts = npt.NDArray[np.int32]
 
 _NONE, _UP, _PAETH = 0, 2, 4
+_STRIP_PIXELS = 1 << 16
 
 
 def filter_by_paeth(rows: Bytes, above: Bytes, filtered: Bytes, channels: int) -> None:
@@ -97,9 +98,11 @@ def survey(mask: Floats, in_row: Bools, in_column: Bools, *, low: float, high: f
 
 def mask_levels(mask: Floats, levels: Bytes) -> None:
     """See ``loops.mask_levels``."""
-    clipped = np.clip(mask, 0, 1)
-    clipped *= 255
-    levels[...] = clipped
+    rows = max(1, _STRIP_PIXELS // mask.shape[1])
+    for top in range(0, len(mask), rows):  # no second mask of full size
+        clipped = np.clip(mask[top : top + rows], 0, 1)
+        clipped *= 255
+        levels[top : top + rows] = clipped
 
 
 def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:

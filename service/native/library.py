@@ -42,10 +42,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     """The library, and why there is none."""
     found = find_spec(_NAME)
     if found is None or found.origin is None:
-        return (
-            None,
-            "it was not compiled, because there was no C compiler when the dependencies were installed",
-        )
+        return None, f"there is no {_NAME}: it was never compiled, or there was no C compiler; run make setup"
     try:
         library = ctypes.CDLL(found.origin)
         for name, (result, arguments) in _FUNCTIONS.items():

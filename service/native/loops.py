@@ -33,8 +33,8 @@ def _given(array: npt.NDArray[Any], kind: type, *shape: int) -> npt.NDArray[Any]
 
 def _at(output: npt.NDArray[Any], kind: type, *shape: int) -> int:
     """Where an output lies."""
-    if _given(output, kind, *shape) is not output:
-        raise ValueError("an output must be C-contiguous")
+    if _given(output, kind, *shape) is not output or not output.flags.writeable:
+        raise ValueError("an output must be contiguous in C's order, and writeable")
     return output.ctypes.data
 
 
@@ -177,6 +177,7 @@ def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
         or target.shape != front.shape
         or (width > 1 and target.strides[1] != 3)
         or target.strides[2] != 1
+        or not target.flags.writeable
     ):
         raise ValueError(f"a target of {target.dtype}, {target.shape} and strides {target.strides}")
     if LIBRARY is None:

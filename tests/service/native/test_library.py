@@ -27,8 +27,8 @@ def test_what_computes_is_said() -> None:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        (None, "there was no C compiler"),
-        (specification(None), "there was no C compiler"),
+        (None, "no C compiler; run make setup"),
+        (specification(None), "no C compiler; run make setup"),
         (specification("/nowhere/inspyrenet_native.so"), "cannot open shared object file.*install.*again"),
         (specification(str(SOURCE)), "install the dependencies again"),
     ],
