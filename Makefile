@@ -48,13 +48,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # Compiles service/native/loops.c, in seconds. build/ is removed so that no older library is installed if that fails. Without
-# the library there is no stamp, and the next call tries again.
+# a compiler nothing is tried and there is no stamp, so that the next call looks for one again.
+COMPILER = $(BIN)/python -c 'import os, shutil, sys, sysconfig; \
+	sys.exit(not shutil.which((os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]))'
+COMPILED = $(BIN)/python -P -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("inspyrenet_native"))'
 $(NATIVE): $(STAMP) setup.py service/native/loops.c
 	@rm -rf build $@
-	@$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
-	@if $(BIN)/python -P -c 'import sys, importlib.util; sys.exit(importlib.util.find_spec("inspyrenet_native") is None)'; then touch $@; \
-	else echo "make setup: $$NO_NATIVE" >&2; fi
-	@echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
+	@if $(COMPILER) && $(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall . && $(COMPILED); \
+	then touch $@; else echo "make setup: $$NO_NATIVE" >&2; fi
+	@test ! -e $@ || echo "make setup: done. Start the service with: make run, or ./inspyrenet --help"
 
 .PHONY: run
 run: setup ## start the service on port 8080, with InSPyReNet if its weights can be had, else with u2netp

@@ -209,26 +209,20 @@ def _strips(picture: Picture, alpha: Alpha, options: Options, *, least: int = 1)
 
 
 def _write_mask(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> None:
-    for rows in _target_strips(target, picture, alpha, options):
-        strip = _contiguous(target[rows])
+    for rows, strip in _strips_to_write(target, picture, alpha, options):
         loops.mask_levels(mask_rows(picture, alpha, options, rows), strip)
-        _put(strip, target[rows])
 
 
-def _target_strips(target: Pixels, picture: Picture, alpha: Alpha, options: Options) -> Iterator[slice]:
-    """The rows of an answer that are written at once."""
-    return _strips(picture, alpha, options) if target.flags.c_contiguous else strips(*alpha.shape)
-
-
-def _contiguous(strip: Pixels) -> Pixels:
-    """A strip of an answer, or an array like it if it is a part of longer rows."""
-    return strip if strip.flags.c_contiguous else np.empty(strip.shape, np.uint8)
-
-
-def _put(strip: Pixels, target: Pixels) -> None:
-    """Write what ``_contiguous`` gave for the target."""
-    if not target.flags.c_contiguous:
-        target[...] = strip
+def _strips_to_write(
+    target: Pixels, picture: Picture, alpha: Alpha, options: Options
+) -> Iterator[tuple[slice, Pixels]]:
+    """The rows that are written at once, each with the contiguous array to write; ``target`` gets it afterwards."""
+    whole_rows = target.flags.c_contiguous
+    for rows in _strips(picture, alpha, options) if whole_rows else strips(*alpha.shape):
+        strip = target[rows] if whole_rows else np.empty(target[rows].shape, np.uint8)
+        yield rows, strip
+        if not whole_rows:
+            target[rows] = strip
 
 
 def _cut_out(
@@ -237,10 +231,8 @@ def _cut_out(
     answer = _transparent(placement.canvas, (4,))
     target = _at(answer, placement.target)
     colours = _colours(picture, alpha, options, foreground)
-    for rows in _target_strips(target, picture, alpha, options):
-        strip = _contiguous(target[rows])
+    for rows, strip in _strips_to_write(target, picture, alpha, options):
         loops.join_rgba(colours[rows], mask_rows(picture, alpha, options, rows), strip)
-        _put(strip, target[rows])
     _restore_own_colours(target, picture)
     return answer
 

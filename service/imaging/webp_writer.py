@@ -97,7 +97,7 @@ def _save(pixels: Pixels, width: int, height: int, **settings: Any) -> bytes:
 def _code_mask(mask: Pixels) -> bytes:
     """What an ALPH chunk holds of an H x W mask."""
     kind = _choose_filter(mask)
-    strips = {_UNFILTERED: _strips, _HORIZONTAL: _filter_by_left, _GRADIENT: _filter}[kind](mask)
+    strips = {_UNFILTERED: _strips, _HORIZONTAL: _filter_by_left, _GRADIENT: _filter_by_gradient}[kind](mask)
     values = _MARKED_GREEN if kind == _GRADIENT else _GREEN
     image, top = np.empty(mask.shape, _PIXEL), 0
     for strip in strips:
@@ -149,7 +149,7 @@ def _strips(mask: Pixels) -> Iterator[Pixels]:
         yield mask[top : top + rows]
 
 
-def _filter(mask: Pixels) -> Iterator[Pixels]:
+def _filter_by_gradient(mask: Pixels) -> Iterator[Pixels]:
     """In strips: the difference of each pixel to left + up - corner, limited to 0-255.
 
     The first row's is to the left alone, and the first column's to the pixel above.

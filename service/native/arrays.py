@@ -23,6 +23,12 @@ _NONE, _UP, _PAETH = 0, 2, 4
 _STRIP_PIXELS = 1 << 16
 
 
+def _opencv() -> Any:
+    import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
+
+    return cv2
+
+
 def filter_by_paeth(rows: Bytes, above: Bytes, filtered: Bytes, channels: int) -> None:
     """If the corner lies between left and up, and at least twice as far from one as from the other, the nearest is the
     farther one, else the corner itself; if it does not lie between them, it is the one that is farther from the corner.
@@ -65,8 +71,7 @@ def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> Non
 
 def _cost(rows: Bytes, costs: Bytes) -> npt.NDArray[np.int32]:
     """About how long each row becomes."""
-    import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
-
+    cv2 = _opencv()
     bits = cv2.LUT(rows, costs).reshape(rows.shape)
     sums: npt.NDArray[np.int32] = cv2.reduce(bits, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
     return sums
@@ -91,34 +96,44 @@ def any_outside(values: Floats, low: float, high: float) -> bool:
 
 def survey(mask: Floats, in_row: Bools, in_column: Bools, *, low: float, high: float, visible: float) -> int:
     """See ``loops.survey``."""
-    in_column |= mask.max(axis=0) >= np.float32(visible)
-    in_row[...] = mask.max(axis=1) >= np.float32(visible)
-    return int(np.count_nonzero(mask >= np.float32(low)) - np.count_nonzero(mask > np.float32(high)))
+    between = 0
+    for rows in _strips(mask):
+        strip = mask[rows]
+        in_column |= strip.max(axis=0) >= np.float32(visible)
+        in_row[rows] = strip.max(axis=1) >= np.float32(visible)
+        between += int(
+            np.count_nonzero(strip >= np.float32(low)) - np.count_nonzero(strip > np.float32(high))
+        )
+    return between
+
+
+def _strips(mask: Floats) -> Iterator[slice]:
+    """The rows that are computed at once: there is no second array of the mask's size."""
+    rows = max(1, _STRIP_PIXELS // mask.shape[1])
+    return (slice(top, top + rows) for top in range(0, len(mask), rows))
 
 
 def mask_levels(mask: Floats, levels: Bytes) -> None:
     """See ``loops.mask_levels``."""
-    rows = max(1, _STRIP_PIXELS // mask.shape[1])
-    for top in range(0, len(mask), rows):  # no second mask of full size
-        clipped = np.clip(mask[top : top + rows], 0, 1)
+    for rows in _strips(mask):
+        clipped = np.clip(mask[rows], 0, 1)
         clipped *= 255
-        levels[top : top + rows] = clipped
+        levels[rows] = clipped
 
 
 def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:
     """See ``loops.join_rgba``."""
-    import cv2  # noqa: PLC0415  # as above
-
-    levels = np.empty(mask.shape, np.uint8)
-    mask_levels(mask, levels)
-    cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA, dst=joined)
-    cv2.insertChannel(levels, joined, 3)
+    cv2 = _opencv()
+    for rows in _strips(mask):
+        levels = np.empty(mask[rows].shape, np.uint8)
+        mask_levels(mask[rows], levels)
+        cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA, dst=joined[rows])
+        cv2.insertChannel(levels, joined[rows], 3)
 
 
 def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
     """See ``loops.blend``."""
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     for part in _slices(parts):
         behind, before, share = target[part], front[part], np.clip(mask[part], 0, 1)
         weight = cv2.merge((share, share, share)).reshape(before.shape)
@@ -142,8 +157,7 @@ def reduce(image: Bytes, alpha: Floats, colours: Floats, mask: Floats, reduction
 
 
 def _reduce_plane(plane: npt.NDArray[Any], reduction: int, result: npt.NDArray[Any]) -> None:
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     height, width = plane.shape[:2]
     rows, columns = height // reduction, width // reduction
     for to, source in ((np.s_[:rows], np.s_[: rows * reduction]), (np.s_[rows:], np.s_[rows * reduction :])):
@@ -161,8 +175,7 @@ def _reduce_plane(plane: npt.NDArray[Any], reduction: int, result: npt.NDArray[A
 
 def enlarge(planes: Floats, result: Floats) -> None:
     """See ``loops.enlarge``."""
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     size = result.shape[2], result.shape[1]
     for plane, enlarged in zip(planes, result, strict=True):
         enlarged[...] = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR).reshape(enlarged.shape)
@@ -281,8 +294,7 @@ def unmix(
     smoothness: float,
 ) -> None:
     """With ``D = F - B``, the formula needs fewer operations as ``B + (1 - g a) D + g (I - B)``."""
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     front, behind = (np.ascontiguousarray(planes.transpose(1, 2, 0)) for planes in grid)
     for part in _slices(parts):
         mask = alpha[part]
@@ -300,8 +312,7 @@ def unmix(
 
 def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Parts) -> None:
     """See ``loops.continue_colours``."""
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     front = np.ascontiguousarray(grid[0].transpose(1, 2, 0))
     for part in _slices(parts):
         enlarged = _enlarge_part(front, part, reduction)
@@ -310,8 +321,7 @@ def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Part
 
 def _enlarge_part(grid: Floats, part: tuple[slice, slice], reduction: int) -> Floats:
     """Some pixels of planes (h x w x 3) enlarged so many times; the division into parts does not matter."""
-    import cv2  # noqa: PLC0415  # as above
-
+    cv2 = _opencv()
     taken, inside = [], []
     for pixels, cells in zip(part, grid.shape, strict=False):
         first, last = max(pixels.start // reduction - 1, 0), min(-(-pixels.stop // reduction) + 1, cells)

@@ -1,9 +1,10 @@
 /* The loops over pixels that most of the time around the network goes into, as plain functions for ctypes.
  *
  * service/native/loops.py is the only caller: it checks every array, and documents every function. arrays.py has the same
- * functions in NumPy, for where this library is missing, and tests hold both against each other. So:
+ * functions in NumPy, for where this library is missing, and tests compare the results of both. So:
  *
- * - Products and sums are in the order of the NumPy code, and a compiler must not fuse them (-ffp-contract=off).
+ * - Products and sums are in the order of the NumPy code, except where that calls OpenCV (reduce, enlarge, unmix). A
+ *   compiler must not fuse them (-ffp-contract=off).
  * - Nothing allocates: a loop's working memory is on the stack, or handed over.
  * - No function keeps a state. ctypes calls them without the interpreter's lock, in several threads at once.
  *
@@ -173,8 +174,8 @@ CLONES int32_t any_outside(const float *values, int64_t count, float low, float 
     return found;
 }
 
-/* How many values are from `low` to `high`; and in which rows and columns any is at least `visible` (the caller clears
- * both). */
+/* How many values are from `low` to `high`; and in which rows and columns any is at least `visible`. The caller clears
+ * in_column. */
 CLONES int64_t survey(const float *mask, int64_t height, int64_t width, float low, float high, float visible,
                       uint8_t *restrict in_row, uint8_t *restrict in_column)
 {
@@ -397,7 +398,10 @@ LOOP void sweep(const float *restrict f, const float *restrict k, const float *r
 /* The layout of a tile's planes. A row begins at a multiple of ALIGNED numbers, because loads that cross a line of the cache
  * cost twice. A border of one cell surrounds the tile: to the left of a row, it is the last cell of the row before. */
 typedef struct {
-    int64_t rows, columns, down, origin, size; /* of a row to the next one, of the first cell, of a plane */
+    int64_t rows, columns; /* of cells */
+    int64_t down;          /* from a cell to the one below it */
+    int64_t origin;        /* from the start of a plane to its first cell */
+    int64_t size;          /* of a plane */
 } Layout;
 
 INLINE Layout layout_of(int64_t rows, int64_t columns)

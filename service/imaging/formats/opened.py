@@ -83,11 +83,11 @@ class IntoArray(ImageFile):
         self.close()  # frees the other pixels
         return rgb
 
-    def crop(self, box: Box | None = None) -> Image.Image:  # type: ignore[override]  # whole pixels only
+    def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
         """See ``Opened``."""
         if self.rgb is None or box is None:
             return super().crop(box)
-        left, top, right, bottom = box
+        left, top, right, bottom = map(round, box)
         return Image.fromarray(self.rgb[top:bottom, left:right])
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from service.engines.inspyrenet.resize import model_input_size
 from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU, U2NETP, MemoryNeeds, least_needs
-from service.imaging.options import Options
+from service.imaging.encode import PEAK_BYTES
+from service.imaging.options import Format, Options
 from service.inference.memory_budget import MemoryBudget
 from service.inference.service_time import Work
 from service.settings import Settings
@@ -82,3 +83,12 @@ def test_before_the_load_the_least_counts_that_the_settings_allow(
     engine: str, device: str, precision: str, least: MemoryNeeds
 ) -> None:
     assert least_needs(engine, device=device, precision=precision) == least
+
+
+def test_what_answers_take_follows_from_the_figures_of_their_formats() -> None:
+    """The pixels, what encoding takes beside them, and the file, which is no larger than the pixels."""
+    cut_out, mask = (
+        [PEAK_BYTES[format_] + 2 * each for format_ in (Format.WEBP, Format.AVIF)] for each in (4, 1)
+    )
+    assert f"{cut_out[0]} as WebP, {cut_out[1]} as AVIF" in TEXT
+    assert f"for a mask, 3, {mask[0]} and {mask[1]}" in TEXT

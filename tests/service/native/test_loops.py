@@ -336,7 +336,7 @@ def test_colours_composite_to_the_picture() -> None:
 @pytest.mark.parametrize(
     ("what", "call"),
     [
-        ("an input of another type", lambda: loops.any_outside(np.zeros((2, 2)), 0, 1)),  # type: ignore[arg-type]
+        ("an input of another type", lambda: loops.any_outside(np.zeros((2, 2)), 0, 1)),
         (
             "an output of another shape",
             lambda: loops.mask_levels(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8)),
