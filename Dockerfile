@@ -68,7 +68,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-de
 COPY constraints.txt ./
 RUN python3 -m venv /opt/venv && python -m pip install --constraint constraints.txt ${PIP_ARGS} setuptools
 COPY setup.py ./
-COPY service/native/loops.c service/native/
+COPY service/native/*.c service/native/*.h service/native/
 RUN packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     && python setup.py build_ext --build-temp /tmp/objects --build-lib "/stage$packages" \
     && strip --strip-unneeded "/stage$packages"/inspyrenet_native.*.so

@@ -26,7 +26,7 @@ endef
 export SETUP_NOTICE
 
 define NO_NATIVE
-service/native/loops.c could not be compiled: everything works, but some loops over pixels take longer. Debian: apt-get install gcc libc6-dev, then make setup
+service/native could not be compiled: everything works, but some loops over pixels take longer. Debian: apt-get install gcc libc6-dev, then make setup
 endef
 export NO_NATIVE
 
@@ -47,12 +47,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 
-# Compiles service/native/loops.c, in seconds. build/ is removed so that no older library is installed if that fails. Without
+# Compiles the C files of service/native, in seconds. build/ is removed so that no older library is installed if that fails. Without
 # a compiler nothing is tried and there is no stamp, so that the next call looks for one again.
 COMPILER = $(BIN)/python -c 'import os, shutil, sys, sysconfig; \
 	sys.exit(not shutil.which((os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]))'
 COMPILED = $(BIN)/python -P -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("inspyrenet_native"))'
-$(NATIVE): $(STAMP) setup.py service/native/loops.c
+$(NATIVE): $(STAMP) setup.py $(wildcard service/native/*.[ch])
 	@rm -rf build $@
 	@if $(COMPILER) && $(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall . && $(COMPILED); \
 	then touch $@; else echo "make setup: $$NO_NATIVE" >&2; fi

@@ -1,4 +1,4 @@
-"""Compiles ``service/native/loops.c`` into the module ``inspyrenet_native``; all else is in ``pyproject.toml``.
+"""Compiles the C files of ``service/native`` into the module ``inspyrenet_native``; all else is in ``pyproject.toml``.
 
 Without a working C compiler the installation succeeds all the same, and lacks that module: ``service/native/loops.py``
 says what the service then does. ``Dockerfile`` runs this file alone, without ``pyproject.toml``.
@@ -11,14 +11,18 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = "service/native/loops.c"
+FOLDER = Path("service/native")
+SOURCES = sorted(map(str, FOLDER.glob("*.c")))
+HEADERS = sorted(map(str, FOLDER.glob("*.h")))
+HASH = sha256(b"".join(Path(source).read_bytes() for source in sorted(SOURCES + HEADERS))).hexdigest()
 
 setup(
     ext_modules=[
         Extension(
             "inspyrenet_native",
-            [SOURCE],
-            define_macros=[("SOURCE_HASH", f'"{sha256(Path(SOURCE).read_bytes()).hexdigest()}"')],
+            SOURCES,
+            depends=HEADERS,
+            define_macros=[("SOURCE_HASH", f'"{HASH}"')],
             # These come after the flags that Python was compiled with. No multiplication and addition becomes one
             # operation, which would round differently from processor to processor. The loops use neither floating-point
             # exceptions nor errno, and without them more loops become vector instructions.

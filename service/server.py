@@ -92,9 +92,9 @@ async def serve_at(
         jpeg=jpeg_pixels.in_use(),
         loops=library.in_use(),
     )
-    if missing := deflate.missing() + jpeg_pixels.missing():
+    if missing := jpeg_pixels.missing():
         _log.warning(
-            "a package that compresses PNG files or decodes JPEG files is not installed, so answers take longer",
+            "a package that decodes JPEG files is not installed, so answers take longer",
             missing=missing,
             advice="install it, if there is a wheel of it for this machine",
         )

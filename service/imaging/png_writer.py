@@ -23,13 +23,14 @@ from service.native import loops
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-_STREAMS = {1: deflate.for_masks, 3: deflate.for_pictures, 4: deflate.for_cut_outs}
 _PAETH = 4
 _DISTANCES = np.minimum(np.arange(256), 256 - np.arange(256))
 _COSTS = np.where(_DISTANCES > 0, np.rint(16 * (2 + np.log2(1 + _DISTANCES))), 0).astype(np.uint8)
 """Of each filtered byte: about how many sixteenths of a bit it costs, by its distance to 0, which costs nothing."""
 _LONGEST_ROW = 12 << 15  # bytes that are filtered at once; whole pixels of every kind
-_STRIP_BYTES = 1 << 17  # a strip and what is computed of it fit into a core's cache
+_STRIP_BYTES = {1: 1 << 16, 3: 1 << 17, 4: 1 << 17}
+"""By channels. A strip and what is computed of it fit into a core's cache. Each becomes a block of the stream, and
+short blocks make smaller files of a mask, whose parts differ more."""
 
 
 def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
@@ -41,7 +42,7 @@ def write_png(pixels: Pixels, icc: bytes | None = None) -> bytes:
     _write_chunk(file, b"IHDR", struct.pack(">2I5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
     if icc is not None:
         _write_chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
-    stream = _STREAMS[channels]()
+    stream = deflate.stream(channels)
     for filtered in _filter(pixels, width, channels):
         _write_data(file, stream.compress(filtered.data))
     _write_data(file, stream.flush())
@@ -57,7 +58,7 @@ def _write_data(file: BytesIO, data: bytes) -> None:
 def _write_chunk(file: BytesIO, name: bytes, body: bytes) -> None:
     file.write(struct.pack(">I", len(body)) + name)
     file.write(body)
-    file.write(struct.pack(">I", deflate.crc32(body, deflate.crc32(name))))
+    file.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(name))))
 
 
 def _filter(pixels: Pixels, width: int, channels: int) -> Iterator[Pixels]:
@@ -72,7 +73,7 @@ def _filter(pixels: Pixels, width: int, channels: int) -> Iterator[Pixels]:
                 yield _filter_part(here, above, slice(start, min(start + _LONGEST_ROW, length)), channels)
             above = here
         return
-    count = max(1, _STRIP_BYTES // length)
+    count = max(1, _STRIP_BYTES[channels] // length)
     room = np.empty((min(count, len(pixels)), 1 + length), np.uint8)
     for top in range(0, len(pixels), count):
         strip = pixels[top : top + count].reshape(-1, length)

@@ -1,7 +1,7 @@
-"""The compiled form of ``loops.c``, loaded with ctypes.
+"""The compiled form of the C files in this folder, loaded with ctypes.
 
-``pip install .`` compiles it into the module ``inspyrenet_native`` if there is a C compiler, and goes on without one. A
-library that was compiled from another ``loops.c`` is not used: it could read and write the wrong memory.
+``pip install .`` compiles them into the module ``inspyrenet_native`` if there is a C compiler, and goes on without one.
+A library that was compiled from other files is not used: it could read and write the wrong memory.
 Where it is missing, ``arrays`` does the work and takes longer. So the start of the service logs ``in_use``, and the
 metric ``build_info`` shows it.
 """
@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _NAME = "inspyrenet_native"
-_SOURCE = Path(__file__).with_name("loops.c")
+_FOLDER = Path(__file__).parent
 
 _POINTER, _SIZE, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int32
 _FUNCTIONS = {
@@ -22,6 +22,7 @@ _FUNCTIONS = {
     "instructions": (ctypes.c_char_p, []),
     "filter_by_paeth": (None, [_POINTER] * 3 + [_SIZE] * 3),
     "filter_grey": (None, [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER] * 2),
+    "deflate_block": (_SIZE, [_POINTER] + [_SIZE] * 2 + [_POINTER] * 3),
     "block_kinds": (None, [_POINTER] + [_SIZE] * 4 + [_FLOAT] * 2 + [_POINTER] * 2),
     "any_outside": (_INT, [_POINTER, _SIZE, _FLOAT, _FLOAT]),
     "survey": (_SIZE, [_POINTER] + [_SIZE] * 2 + [_FLOAT] * 3 + [_POINTER] * 2),
@@ -50,9 +51,15 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         return None, f"{error}; install the dependencies again"
-    if library.source_hash().decode() != sha256(_SOURCE.read_bytes()).hexdigest():
-        return None, f"{found.origin} was compiled from another loops.c; install the dependencies again"
+    if library.source_hash().decode() != _source_hash():
+        return None, f"{found.origin} was compiled from other files; install the dependencies again"
     return library, ""
+
+
+def _source_hash() -> str:
+    """As in ``setup.py``."""
+    sources = sorted([*_FOLDER.glob("*.c"), *_FOLDER.glob("*.h")])
+    return sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
 LIBRARY, WHY_MISSING = _load()

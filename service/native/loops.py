@@ -1,7 +1,8 @@
 """The loops over pixels that most of the time around the network goes into.
 
 ``imaging`` and ``engines`` call them. Each is a function of the compiled ``library``, or of ``arrays`` where that is
-missing. Both release the interpreter's lock for nearly all of their time, and keep no state.
+missing; ``deflate_block`` is only in the library. Both release the interpreter's lock for nearly all of their time, and
+keep no state.
 
 C trusts what it gets, so this module checks the type and the shape of every array. Inputs that are not C-contiguous are
 copied, outputs have to be. ``parts`` and ``tiles`` are rectangles of pixels or cells, n x 4: top, bottom, left, right.
@@ -17,9 +18,10 @@ import numpy.typing as npt
 
 from service.native import arrays
 from service.native.arrays import Bools, Bytes, Floats, Parts
-from service.native.library import LIBRARY
+from service.native.library import LIBRARY, WHY_MISSING
 
-# As in loops.c.
+# As in the C files.
+_MOST_BLOCK = 1 << 24
 _MOST_REDUCTION, _ALIGNED = 16, 16
 _TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128
 
@@ -92,6 +94,34 @@ def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> Non
         LIBRARY.filter_grey(
             rows.ctypes.data, above.ctypes.data, at, count, length, costs.ctypes.data, room.ctypes.data
         )
+
+
+def deflate_block(data: Bytes, state: npt.NDArray[np.uint32], *, shortest_run: int) -> bytes:
+    """Compress bytes to a block of a deflate stream (RFC 1951) that is not the last one.
+
+    Args:
+        data: 1 to 2^24 bytes.
+        state: changed; at first 0, 0, 1: the bits of the stream that belong before the next block's, how many they are,
+            and the checksum (Adler-32, RFC 1950) of all data.
+        shortest_run: 4 or 8; shorter runs of equal bytes are not written as such. With 8, runs of 8 to 14 bytes may be
+            missed.
+
+    Returns:
+        The whole bytes of the stream.
+
+    Raises:
+        RuntimeError: there is no compiled library.
+    """
+    if LIBRARY is None:
+        raise RuntimeError(WHY_MISSING)
+    data, at = _given(data, np.uint8, data.size), _at(state, np.uint32, 3)
+    if not 0 < data.size <= _MOST_BLOCK or shortest_run not in (4, 8) or state[1] > 7:
+        raise ValueError(f"{data.size} bytes, runs from {shortest_run} on, {state[1]} pending bits")
+    result, runs = np.empty(2 * data.size + 512, np.uint8), np.empty(2 * (data.size // 5 + 1), np.uint32)
+    written = LIBRARY.deflate_block(
+        data.ctypes.data, data.size, shortest_run, result.ctypes.data, runs.ctypes.data, at
+    )
+    return result[:written].tobytes()
 
 
 def block_kinds(

@@ -12,7 +12,7 @@ import pytest
 
 from service.native import library, loops
 
-SOURCE = Path(library.__file__).with_name("loops.c")
+FOLDER = Path(library.__file__).parent
 
 
 def specification(origin: str | None) -> ModuleSpec:
@@ -30,7 +30,7 @@ def test_what_computes_is_said() -> None:
         (None, "no C compiler; run make setup"),
         (specification(None), "no C compiler; run make setup"),
         (specification("/nowhere/inspyrenet_native.so"), "cannot open shared object file.*install.*again"),
-        (specification(str(SOURCE)), "install the dependencies again"),
+        (specification(__file__), "install the dependencies again"),
     ],
     ids=["not installed", "an empty folder", "no file", "no library"],
 )
@@ -50,19 +50,23 @@ def test_a_library_without_a_function_is_not_used(monkeypatch: pytest.MonkeyPatc
     assert "no_such_function" in said
 
 
+@pytest.mark.parametrize("changed", ["relax.c", "common.h"])
 def test_a_library_that_was_compiled_from_another_source_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
 ) -> None:
-    changed = tmp_path / "loops.c"
-    changed.write_text(SOURCE.read_text() + "\n")
-    monkeypatch.setattr(library, "_SOURCE", changed)
+    for source in (*FOLDER.glob("*.c"), *FOLDER.glob("*.h")):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr(library, "_FOLDER", tmp_path)
+    assert library._load()[0] is not None
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
     loaded, said = library._load()
     assert loaded is None
-    assert "another loops.c" in said
+    assert "other files" in said
 
 
 def test_both_sides_have_the_same_numbers_and_functions() -> None:
-    source = SOURCE.read_text()
+    source = "\n".join(file.read_text() for file in FOLDER.glob("*.c"))
     numbers = {name: int(value) for name, value in re.findall(r"\b([A-Z_]+) = (\d+)[, ]", source)}
     assert numbers["ALIGNED"] == loops._ALIGNED
     assert (numbers["TILE_PLANES"], numbers["TILE_ROWS"], numbers["TILE_COLUMNS"]) == (
