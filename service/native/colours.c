@@ -134,6 +134,19 @@ LOOP void add_sums(const uint16_t *restrict row, uint16_t *restrict sums, int64_
         sums[i] = (uint16_t)(sums[i] + row[i]);
 }
 
+/* The means of squares, of which every `reduction`th sum is one. */
+LOOP void write_means(const uint16_t *restrict squares, const float *restrict mask_squares, int64_t reduction, float scale,
+                      float *restrict red, float *restrict green, float *restrict blue, float *restrict mask, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const uint16_t *square = squares + 3 * reduction * i;
+        red[i] = (float)level((float)square[0] * scale);
+        green[i] = (float)level((float)square[1] * scale);
+        blue[i] = (float)level((float)square[2] * scale);
+        mask[i] = mask_squares[reduction * i] * scale;
+    }
+}
+
 /* A picture reduced to the means of squares of pixels; those at the right and the lower edge may be cut off.
  *
  * image: height x width x 3; alpha: height x width; small_image: 3 x rows x columns, whole levels; small_alpha:
@@ -159,12 +172,12 @@ void reduce(const uint8_t *image, const float *alpha, int64_t height, int64_t wi
             add_sums(sums + 3 * k, squares, 3 * width);
             add_floats(mask_sums + k, mask_squares, width);
         }
-        for (int64_t column = 0; column < columns; column++) {
-            const int64_t left = column * reduction;
-            const float scale = 1.0f / (float)((bottom - top) * (smaller(left + reduction, width) - left));
-            for (int i = 0; i < 3; i++)
-                small_image[(i * rows + row) * columns + column] = (float)level((float)squares[3 * left + i] * scale);
-            small_alpha[row * columns + column] = mask_squares[left] * scale;
-        }
+        const int64_t whole = width / reduction, last = width - whole * reduction; /* squares; what is left behind them */
+        float *red = small_image + row * columns, *green = red + rows * columns, *blue = green + rows * columns;
+        float *mask = small_alpha + row * columns;
+        write_means(squares, mask_squares, reduction, 1.0f / (float)((bottom - top) * reduction), red, green, blue, mask, whole);
+        if (last > 0)
+            write_means(squares + 3 * whole * reduction, mask_squares + whole * reduction, reduction,
+                        1.0f / (float)((bottom - top) * last), red + whole, green + whole, blue + whole, mask + whole, 1);
     }
 }

@@ -11,7 +11,7 @@ enum {
     LONGEST_CODE = 14,   /* bits, so that four codes and what is pending fit into 64 */
     CODE_LENGTHS = 19, LONGEST_CODE_OF_LENGTHS = 7,
     LONGEST_MATCH = 258, SHORTEST_MATCH = 3,
-    ADLER = 65521, ADLER_BYTES = 4096 /* that can be summed before the sums are too large for 32 bits */
+    ADLER = 65521, ADLER_COLUMNS = 64, ADLER_ROWS = 16 /* weighted sums of so many rows fit into 16 bits */
 };
 
 /* A Huffman code: its bits, the first one lowest, and how many they are. */
@@ -279,19 +279,33 @@ static void put_head(Stream *stream, const uint8_t *lengths, int count, int lite
     }
 }
 
-/* The checksum of RFC 1950, continued. */
+/* The checksum of RFC 1950, continued: the sum of the bytes, and that of all such sums on the way.
+ *
+ * Of ADLER_ROWS rows of ADLER_COLUMNS bytes, `high` gets each byte as often as there are bytes from it on. That is
+ * ADLER_COLUMNS times the rows from its own on, which `weighted` adds up, without the bytes before it in its row.
+ */
 INLINE uint32_t adler32(uint32_t sum, const uint8_t *bytes, int64_t length)
 {
     uint32_t low = sum & 0xffff, high = sum >> 16;
-    for (; length > 0; length -= ADLER_BYTES, bytes += ADLER_BYTES) {
-        const uint32_t count = length < ADLER_BYTES ? (uint32_t)length : ADLER_BYTES;
-        uint32_t plain = 0, weighted = 0;
-        for (uint32_t i = 0; i < count; i++) {
-            plain += bytes[i];
-            weighted += bytes[i] * (count - i);
+    for (; length >= ADLER_ROWS * ADLER_COLUMNS; length -= ADLER_ROWS * ADLER_COLUMNS) {
+        uint16_t sums[ADLER_COLUMNS] = {0}, weighted[ADLER_COLUMNS] = {0};
+        uint32_t plain = 0, all = 0, before = 0;
+        for (int row = 0; row < ADLER_ROWS; row++, bytes += ADLER_COLUMNS)
+            for (int i = 0; i < ADLER_COLUMNS; i++) {
+                sums[i] = (uint16_t)(sums[i] + bytes[i]);
+                weighted[i] = (uint16_t)(weighted[i] + sums[i]);
+            }
+        for (uint32_t i = 0; i < ADLER_COLUMNS; i++) {
+            plain += sums[i];
+            all += weighted[i];
+            before += sums[i] * i;
         }
-        high = (high + (low * count + weighted) % ADLER) % ADLER;
+        high = (high + low * (ADLER_ROWS * ADLER_COLUMNS) + all * ADLER_COLUMNS - before) % ADLER;
         low = (low + plain) % ADLER;
+    }
+    for (; length > 0; length--) {
+        low = (low + *bytes++) % ADLER;
+        high = (high + low) % ADLER;
     }
     return high << 16 | low;
 }
