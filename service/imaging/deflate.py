@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from service.native import loops
+from service.native import coding
 from service.native.library import LIBRARY
 
 
@@ -47,7 +47,7 @@ class _Blocks:
         self._head = b"\x78\x01"  # a window of 32 KiB; the fastest compression
 
     def compress(self, data: memoryview, /) -> bytes:
-        block = loops.deflate_block(
+        block = coding.deflate_block(
             np.frombuffer(data, np.uint8), self._state, shortest_run=self._shortest_run
         )
         head, self._head = self._head, b""

@@ -19,7 +19,7 @@ import numpy as np
 
 from service.imaging import deflate
 from service.imaging.picture import Pixels
-from service.native import loops
+from service.native import coding
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
@@ -79,9 +79,9 @@ def _filter(pixels: Pixels, width: int, channels: int) -> Iterator[Pixels]:
         strip = pixels[top : top + count].reshape(-1, length)
         filtered = room[: len(strip)]
         if channels == 1:
-            loops.filter_grey(strip, above, filtered, _COSTS)
+            coding.filter_grey(strip, above, filtered, _COSTS)
         else:
-            loops.filter_by_paeth(strip, above, filtered, channels)
+            coding.filter_by_paeth(strip, above, filtered, channels)
         yield filtered
         above = strip[-1]
 
@@ -94,5 +94,5 @@ def _filter_part(here: Pixels, above: Pixels, part: slice, channels: int) -> Pix
         taken = row[before]
         to[len(to) - len(taken) :] = taken
     filtered = np.empty((1, 1 + padded.shape[1]), np.uint8)
-    loops.filter_by_paeth(padded[1:], padded[0], filtered, channels)
+    coding.filter_by_paeth(padded[1:], padded[0], filtered, channels)
     return filtered[0, 1 + channels :]

@@ -19,62 +19,14 @@ Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 Parts = npt.NDArray[np.int32]
 
-_NONE, _UP, _PAETH = 0, 2, 4
 _STRIP_PIXELS = 1 << 16
 
 
-def _opencv() -> Any:
+def opencv() -> Any:
+    """OpenCV, imported at the first call."""
     import cv2  # noqa: PLC0415  # takes long to import, so it must not happen before the port is open
 
     return cv2
-
-
-def filter_by_paeth(rows: Bytes, above: Bytes, filtered: Bytes, channels: int) -> None:
-    """If the corner lies between left and up, and at least twice as far from one as from the other, the nearest is the
-    farther one, else the corner itself; if it does not lie between them, it is the one that is farther from the corner.
-    """
-    padded = np.zeros((len(rows) + 1, channels + rows.shape[1]), np.uint8)
-    padded[0, channels:] = above
-    padded[1:, channels:] = rows
-    row = padded.shape[1]
-    flat = padded.reshape(-1)  # in one dimension, short rows cost no more than long ones
-    here, left = flat[row + channels :], flat[row:-channels]
-    up, corner = flat[channels:-row], flat[: -row - channels]
-    lower, upper = np.minimum(left, up), np.maximum(left, up)
-    over = np.maximum(corner, lower)
-    over -= lower  # how far the corner is above the lower one; 0 if it is below it
-    under = upper - np.minimum(upper, corner, out=lower)
-    take_lower = np.negative(((over >> 1) >= under).view(np.uint8))  # 255 where it is so
-    take_upper = np.negative(((under >> 1) >= over).view(np.uint8))
-    difference = np.subtract(here, corner, out=lower)
-    difference += np.bitwise_and(over, take_lower, out=take_lower)
-    difference -= np.bitwise_and(under, take_upper, out=take_upper)
-    filtered[:, 0] = _PAETH
-    # The difference of a row's first pixel comes after those of the padding before it, which nobody needs.
-    last = difference[-(row - channels) :]
-    filtered[-1, 1:] = last
-    filtered[:-1, 1:] = difference[: -(row - channels)].reshape(-1, row)[:, : row - channels]
-
-
-def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> None:
-    """See ``loops.filter_grey``."""
-    filter_by_paeth(rows, above, filtered, 1)
-    least = _cost(filtered[:, 1:], costs)
-    ups = rows - np.concatenate((above[np.newaxis], rows[:-1]))
-    for kind, candidate in ((_UP, ups), (_NONE, rows)):
-        cost = _cost(candidate, costs)
-        better = cost < least
-        filtered[better, 0] = kind
-        filtered[better, 1:] = candidate[better]
-        least = np.minimum(cost, least)
-
-
-def _cost(rows: Bytes, costs: Bytes) -> npt.NDArray[np.int32]:
-    """About how long each row becomes."""
-    cv2 = _opencv()
-    bits = cv2.LUT(rows, costs).reshape(rows.shape)
-    sums: npt.NDArray[np.int32] = cv2.reduce(bits, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
-    return sums
 
 
 def block_kinds(
@@ -123,7 +75,7 @@ def mask_levels(mask: Floats, levels: Bytes) -> None:
 
 def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:
     """See ``loops.join_rgba``."""
-    cv2 = _opencv()
+    cv2 = opencv()
     for rows in _strips(mask):
         levels = np.empty(mask[rows].shape, np.uint8)
         mask_levels(mask[rows], levels)
@@ -133,7 +85,7 @@ def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:
 
 def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
     """See ``loops.blend``."""
-    cv2 = _opencv()
+    cv2 = opencv()
     for part in _slices(parts):
         behind, before, share = target[part], front[part], np.clip(mask[part], 0, 1)
         weight = cv2.merge((share, share, share)).reshape(before.shape)
@@ -157,7 +109,7 @@ def reduce(image: Bytes, alpha: Floats, colours: Floats, mask: Floats, reduction
 
 
 def _reduce_plane(plane: npt.NDArray[Any], reduction: int, result: npt.NDArray[Any]) -> None:
-    cv2 = _opencv()
+    cv2 = opencv()
     height, width = plane.shape[:2]
     rows, columns = height // reduction, width // reduction
     for to, source in ((np.s_[:rows], np.s_[: rows * reduction]), (np.s_[rows:], np.s_[rows * reduction :])):
@@ -175,7 +127,7 @@ def _reduce_plane(plane: npt.NDArray[Any], reduction: int, result: npt.NDArray[A
 
 def enlarge(planes: Floats, result: Floats) -> None:
     """See ``loops.enlarge``."""
-    cv2 = _opencv()
+    cv2 = opencv()
     size = result.shape[2], result.shape[1]
     for plane, enlarged in zip(planes, result, strict=True):
         enlarged[...] = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR).reshape(enlarged.shape)
@@ -294,7 +246,7 @@ def unmix(
     smoothness: float,
 ) -> None:
     """With ``D = F - B``, the formula needs fewer operations as ``B + (1 - g a) D + g (I - B)``."""
-    cv2 = _opencv()
+    cv2 = opencv()
     front, behind = (np.ascontiguousarray(planes.transpose(1, 2, 0)) for planes in grid)
     for part in _slices(parts):
         mask = alpha[part]
@@ -312,7 +264,7 @@ def unmix(
 
 def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Parts) -> None:
     """See ``loops.continue_colours``."""
-    cv2 = _opencv()
+    cv2 = opencv()
     front = np.ascontiguousarray(grid[0].transpose(1, 2, 0))
     for part in _slices(parts):
         enlarged = _enlarge_part(front, part, reduction)
@@ -321,7 +273,7 @@ def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Part
 
 def _enlarge_part(grid: Floats, part: tuple[slice, slice], reduction: int) -> Floats:
     """Some pixels of planes (h x w x 3) enlarged so many times; the division into parts does not matter."""
-    cv2 = _opencv()
+    cv2 = opencv()
     taken, inside = [], []
     for pixels, cells in zip(part, grid.shape, strict=False):
         first, last = max(pixels.start // reduction - 1, 0), min(-(-pixels.stop // reduction) + 1, cells)

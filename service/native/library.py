@@ -23,6 +23,8 @@ _FUNCTIONS = {
     "filter_by_paeth": (None, [_POINTER] * 3 + [_SIZE] * 3),
     "filter_grey": (None, [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER] * 2),
     "deflate_block": (_SIZE, [_POINTER] + [_SIZE] * 2 + [_POINTER] * 3),
+    "webp_mask": (None, [_POINTER] + [_SIZE] * 2 + [_INT] + [_POINTER] * 2),
+    "webp_colours": (None, [_POINTER] + [_SIZE] * 2),
     "block_kinds": (None, [_POINTER] + [_SIZE] * 4 + [_FLOAT] * 2 + [_POINTER] * 2),
     "any_outside": (_INT, [_POINTER, _SIZE, _FLOAT, _FLOAT]),
     "survey": (_SIZE, [_POINTER] + [_SIZE] * 2 + [_FLOAT] * 3 + [_POINTER] * 2),

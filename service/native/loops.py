@@ -1,8 +1,8 @@
 """The loops over pixels that most of the time around the network goes into.
 
-``imaging`` and ``engines`` call them. Each is a function of the compiled ``library``, or of ``arrays`` where that is
-missing; ``deflate_block`` is only in the library. Both release the interpreter's lock for nearly all of their time, and
-keep no state.
+``imaging`` and ``engines`` call them; those that write files are in ``coding``. Each is a function of the compiled
+``library``, or of ``arrays`` where that is missing. Both release the interpreter's lock for nearly all of their time,
+and keep no state.
 
 C trusts what it gets, so this module checks the type and the shape of every array. Inputs that are not C-contiguous are
 copied, outputs have to be. ``parts`` and ``tiles`` are rectangles of pixels or cells, n x 4: top, bottom, left, right.
@@ -10,43 +10,21 @@ copied, outputs have to be. ``parts`` and ``tiles`` are rectangles of pixels or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from service.native import arrays
 from service.native.arrays import Bools, Bytes, Floats, Parts
-from service.native.library import LIBRARY, WHY_MISSING
+from service.native.checks import checked, place_of, places
+from service.native.library import LIBRARY
 
 # As in the C files.
-_MOST_BLOCK = 1 << 24
 _MOST_REDUCTION, _ALIGNED = 16, 16
 _TILE_PLANES, _TILE_ROWS, _TILE_COLUMNS = 11, 32, 128
 
 
-def _given(array: npt.NDArray[Any], kind: type, *shape: int) -> npt.NDArray[Any]:
-    """An input, C-contiguous."""
-    if array.dtype != kind or array.shape != shape:
-        raise ValueError(f"{array.dtype} {array.shape} where {np.dtype(kind)} {shape} belongs")
-    return np.ascontiguousarray(array)
-
-
-def _at(output: npt.NDArray[Any], kind: type, *shape: int) -> int:
-    """Where an output lies."""
-    if _given(output, kind, *shape) is not output or not output.flags.writeable:
-        raise ValueError("an output must be contiguous in C's order, and writeable")
-    return output.ctypes.data
-
-
-def _places(*checked: npt.NDArray[Any]) -> Iterator[int]:
-    return (array.ctypes.data for array in checked)
-
-
 def _inside(parts: Parts, height: int, width: int) -> Parts:
     """Rectangles that lie within a picture or a grid."""
-    parts = _given(parts, np.int32, len(parts), 4)
+    parts = checked(parts, np.int32, len(parts), 4)
     if len(parts) and not (
         (parts >= 0).all()
         and (parts[:, 0::2] < parts[:, 1::2]).all()
@@ -54,74 +32,6 @@ def _inside(parts: Parts, height: int, width: int) -> Parts:
     ):
         raise ValueError(f"rectangles that are empty or not inside {height} x {width}")
     return parts
-
-
-def filter_by_paeth(rows: Bytes, above: Bytes, filtered: Bytes, channels: int) -> None:
-    """Paeth's filter of PNG: each byte becomes its difference to the one of ``left``, ``up`` and ``corner`` that is
-    nearest to ``left + up - corner``.
-
-    Args:
-        rows: H x (W * channels).
-        above: W * channels; the row before them.
-        filtered: H x (1 + W * channels); the result, with the filter's type before each row.
-        channels: bytes a pixel.
-    """
-    count, length = rows.shape
-    rows, above = _given(rows, np.uint8, count, length), _given(above, np.uint8, length)
-    at = _at(filtered, np.uint8, count, length + 1)
-    if LIBRARY is None:
-        arrays.filter_by_paeth(rows, above, filtered, channels)
-    else:
-        LIBRARY.filter_by_paeth(rows.ctypes.data, above.ctypes.data, at, count, length, channels)
-
-
-def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> None:
-    """Paeth's filter, up or none in each row, whichever costs least; arguments as for ``filter_by_paeth``.
-
-    Args:
-        rows: H x W.
-        above: W.
-        filtered: H x (1 + W).
-        costs: 256; what each filtered byte costs. The first of two equal filters is taken.
-    """
-    count, length = rows.shape
-    rows, above = _given(rows, np.uint8, count, length), _given(above, np.uint8, length)
-    at, costs = _at(filtered, np.uint8, count, length + 1), _given(costs, np.uint8, 256)
-    if LIBRARY is None:
-        arrays.filter_grey(rows, above, filtered, costs)
-    else:
-        room = np.empty(length, np.uint8)
-        LIBRARY.filter_grey(
-            rows.ctypes.data, above.ctypes.data, at, count, length, costs.ctypes.data, room.ctypes.data
-        )
-
-
-def deflate_block(data: Bytes, state: npt.NDArray[np.uint32], *, shortest_run: int) -> bytes:
-    """Compress bytes to a block of a deflate stream (RFC 1951) that is not the last one.
-
-    Args:
-        data: 1 to 2^24 bytes.
-        state: changed; at first 0, 0, 1: the bits of the stream that belong before the next block's, how many they are,
-            and the checksum (Adler-32, RFC 1950) of all data.
-        shortest_run: 4 or 8; shorter runs of equal bytes are not written as such. With 8, runs of 8 to 14 bytes may be
-            missed.
-
-    Returns:
-        The whole bytes of the stream.
-
-    Raises:
-        RuntimeError: there is no compiled library.
-    """
-    if LIBRARY is None:
-        raise RuntimeError(WHY_MISSING)
-    data, at = _given(data, np.uint8, data.size), _at(state, np.uint32, 3)
-    if not 0 < data.size <= _MOST_BLOCK or shortest_run not in (4, 8) or state[1] > 7:
-        raise ValueError(f"{data.size} bytes, runs from {shortest_run} on, {state[1]} pending bits")
-    result, runs = np.empty(2 * data.size + 512, np.uint8), np.empty(2 * (data.size // 5 + 1), np.uint32)
-    written = LIBRARY.deflate_block(
-        data.ctypes.data, data.size, shortest_run, result.ctypes.data, runs.ctypes.data, at
-    )
-    return result[:written].tobytes()
 
 
 def block_kinds(
@@ -136,7 +46,7 @@ def block_kinds(
         solid: the least value that is solid.
     """
     height, width = alpha.shape
-    alpha = _given(alpha, np.float32, height, width)
+    alpha = checked(alpha, np.float32, height, width)
     seen, mixed = np.empty((2, -(-height // shape[0]), -(-width // shape[1])), np.bool_)
     if LIBRARY is None:
         arrays.block_kinds(alpha, shape, seen, mixed, visible=visible, solid=solid)
@@ -149,7 +59,7 @@ def block_kinds(
 
 def any_outside(values: Floats, low: float, high: float) -> bool:
     """Whether any of H x W values lies outside ``low`` to ``high``, or is none."""
-    values = _given(values, np.float32, *values.shape)
+    values = checked(values, np.float32, *values.shape)
     if LIBRARY is None:
         return arrays.any_outside(values, low, high)
     return bool(LIBRARY.any_outside(values.ctypes.data, values.size, low, high))
@@ -158,7 +68,7 @@ def any_outside(values: Floats, low: float, high: float) -> bool:
 def survey(mask: Floats, *, low: float, high: float, visible: float) -> tuple[int, Bools, Bools]:
     """How many of H x W values are from ``low`` to ``high``; which rows and columns have one from ``visible`` on."""
     height, width = mask.shape
-    mask = _given(mask, np.float32, height, width)
+    mask = checked(mask, np.float32, height, width)
     in_row, in_column = np.zeros(height, np.bool_), np.zeros(width, np.bool_)
     if LIBRARY is None:
         count = arrays.survey(mask, in_row, in_column, low=low, high=high, visible=visible)
@@ -172,7 +82,7 @@ def survey(mask: Floats, *, low: float, high: float, visible: float) -> tuple[in
 def mask_levels(mask: Floats, levels: Bytes) -> None:
     """Clip H x W values to 0-1, and write them into ``levels`` in levels of 255, truncated."""
     height, width = mask.shape
-    mask, at = _given(mask, np.float32, height, width), _at(levels, np.uint8, height, width)
+    mask, at = checked(mask, np.float32, height, width), place_of(levels, np.uint8, height, width)
     if LIBRARY is None:
         arrays.mask_levels(mask, levels)
     else:
@@ -182,8 +92,8 @@ def mask_levels(mask: Floats, levels: Bytes) -> None:
 def join_rgba(colours: Bytes, mask: Floats, joined: Bytes) -> None:
     """Write H x W x 3 colours and an H x W mask (see ``mask_levels``) into ``joined``, H x W x 4."""
     height, width = mask.shape
-    colours, mask = _given(colours, np.uint8, height, width, 3), _given(mask, np.float32, height, width)
-    at = _at(joined, np.uint8, height, width, 4)
+    colours, mask = checked(colours, np.uint8, height, width, 3), checked(mask, np.float32, height, width)
+    at = place_of(joined, np.uint8, height, width, 4)
     if LIBRARY is None:
         arrays.join_rgba(colours, mask, joined)
     else:
@@ -200,7 +110,7 @@ def blend(target: Bytes, front: Bytes, mask: Floats, parts: Parts) -> None:
         parts: rectangles that do not overlap.
     """
     height, width = mask.shape
-    front, mask = _given(front, np.uint8, height, width, 3), _given(mask, np.float32, height, width)
+    front, mask = checked(front, np.uint8, height, width, 3), checked(mask, np.float32, height, width)
     parts = _inside(parts, height, width)
     if (
         target.dtype != np.uint8
@@ -236,7 +146,7 @@ def reduce(image: Bytes, alpha: Floats, reduction: int) -> tuple[Floats, Floats]
         3 x h x w, in whole levels; h x w.
     """
     height, width = alpha.shape
-    image, alpha = _given(image, np.uint8, height, width, 3), _given(alpha, np.float32, height, width)
+    image, alpha = checked(image, np.uint8, height, width, 3), checked(alpha, np.float32, height, width)
     shape = -(-height // reduction), -(-width // reduction)
     colours, mask = np.empty((3, *shape), np.float32), np.empty(shape, np.float32)
     if LIBRARY is None or reduction > _MOST_REDUCTION:
@@ -259,7 +169,7 @@ def reduce(image: Bytes, alpha: Floats, reduction: int) -> tuple[Floats, Floats]
 def enlarge(planes: Floats, size: tuple[int, int]) -> Floats:
     """Planes (n x h x w) in a larger size (height, width), bilinear between the middles of pixels."""
     count, rows, columns = planes.shape
-    planes = _given(planes, np.float32, count, rows, columns)
+    planes = checked(planes, np.float32, count, rows, columns)
     result = np.empty((count, *size), np.float32)
     if LIBRARY is None:
         arrays.enlarge(planes, result)
@@ -279,7 +189,7 @@ def enlarge_mask(mask: Floats, size: tuple[int, int]) -> Floats:
         RuntimeError: the library is missing; use PyTorch.
     """
     rows, columns = mask.shape
-    mask = _given(mask, np.float32, rows, columns)
+    mask = checked(mask, np.float32, rows, columns)
     if LIBRARY is None:
         raise RuntimeError("enlarge_mask needs the compiled library")
     result = np.empty(size, np.float32)
@@ -321,8 +231,8 @@ def relax(
         2 x 3 x H x W; outside of the tiles, what ``start`` is.
     """
     height, width = alpha.shape
-    start = _given(start, np.float32, 2, 3, height, width)
-    colours, alpha = _given(colours, np.float32, 3, height, width), _given(alpha, np.float32, height, width)
+    start = checked(start, np.float32, 2, 3, height, width)
+    colours, alpha = checked(colours, np.float32, 3, height, width), checked(alpha, np.float32, height, width)
     tiles = _inside(tiles, height, width)
     everywhere = len(tiles) == 1 and tuple(tiles[0]) == (0, height, 0, width)
     result = np.empty_like(start) if everywhere else start.copy()
@@ -333,9 +243,9 @@ def relax(
     else:
         row = _TILE_COLUMNS + 2 * sweeps + 2 + _ALIGNED
         room = np.empty(_TILE_PLANES * (_TILE_ROWS + 2 * sweeps + 3) * row + _ALIGNED, np.float32)
-        places = _places(start, colours, alpha, result)
+        inputs = places(start, colours, alpha, result)
         weights = *smoothness, momentum
-        LIBRARY.relax(*places, height, width, *_places(tiles), len(tiles), sweeps, *weights, *_places(room))
+        LIBRARY.relax(*inputs, height, width, *places(tiles), len(tiles), sweeps, *weights, *places(room))
     return result
 
 
@@ -364,9 +274,9 @@ def unmix(
         smoothness: is added to the divisor of ``g``.
     """
     height, width = alpha.shape
-    image, alpha = _given(image, np.uint8, height, width, 3), _given(alpha, np.float32, height, width)
+    image, alpha = checked(image, np.uint8, height, width, 3), checked(alpha, np.float32, height, width)
     grid = _given_grid(grid, reduction, height, width)
-    at, parts = _at(result, np.uint8, height, width, 3), _inside(parts, height, width)
+    at, parts = place_of(result, np.uint8, height, width, 3), _inside(parts, height, width)
     if LIBRARY is None:
         arrays.unmix(image, alpha, result, grid=grid, reduction=reduction, parts=parts, smoothness=smoothness)
     else:
@@ -388,7 +298,7 @@ def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Part
     """Write F from a grid in some rectangles; arguments as for ``unmix``."""
     height, width = result.shape[:2]
     grid, parts = _given_grid(grid, reduction, height, width), _inside(parts, height, width)
-    at = _at(result, np.uint8, height, width, 3)
+    at = place_of(result, np.uint8, height, width, 3)
     if LIBRARY is None:
         arrays.continue_colours(result, grid=grid, reduction=reduction, parts=parts)
     else:
@@ -398,4 +308,4 @@ def continue_colours(result: Bytes, *, grid: Floats, reduction: int, parts: Part
 
 
 def _given_grid(grid: Floats, reduction: int, height: int, width: int) -> Floats:
-    return _given(grid, np.float32, 2, 3, -(-height // reduction), -(-width // reduction))
+    return checked(grid, np.float32, 2, 3, -(-height // reduction), -(-width // reduction))

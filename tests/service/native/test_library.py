@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.native import library, loops
+from service.native import coding, library, loops
 
 FOLDER = Path(library.__file__).parent
 
@@ -74,6 +74,7 @@ def test_both_sides_have_the_same_numbers_and_functions() -> None:
         loops._TILE_ROWS,
         loops._TILE_COLUMNS,
     )
+    assert numbers["BLOCK"] == coding.WEBP_BLOCK
     functions = re.findall(
         r"^(?:CLONES )?(?:const )?(?:void|char|int32_t|int64_t) \*?(\w+)\((.*?)\)\n?[ {]",
         source,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -17,36 +16,9 @@ from torch.nn import functional
 
 from service.native import loops
 from service.native.arrays import Bytes, Floats, Parts
+from tests.service.native.inputs import SEEDS, SIDES, in_numpy, random, read_only, some_bytes
 
-Compute = Callable[[], Any]
-
-SIDES = st.integers(1, 40) | st.sampled_from([63, 64, 65, 255, 256, 257, 300, 521])
-SEEDS = st.integers(0, 2**32 - 1)
 SMOOTHNESS = 1e-5, 0.01
-
-
-def in_numpy(compute: Compute) -> Any:
-    library, loops.LIBRARY = loops.LIBRARY, None
-    try:
-        return compute()
-    finally:
-        loops.LIBRARY = library
-
-
-def read_only(array: Bytes) -> Bytes:
-    array.flags.writeable = False
-    return array
-
-
-def random(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def some_bytes(rng: np.random.Generator, *shape: int) -> Bytes:
-    """Noise, a few values, or nearly constant: what photographs, masks and flat parts have."""
-    most, few = rng.integers(0, 256, shape, np.uint8), rng.choice(np.array([0, 1, 254, 255], np.uint8), shape)
-    kind = rng.integers(3)
-    return [most, few, np.where(rng.random(shape) < 0.02, most, 255).astype(np.uint8)][kind]
 
 
 def some_mask(rng: np.random.Generator, height: int, width: int) -> Floats:
@@ -73,49 +45,6 @@ def some_parts(rng: np.random.Generator, height: int, width: int) -> Parts:
 
 def test_the_library_is_compiled_here() -> None:
     assert loops.LIBRARY is not None
-
-
-@given(SIDES, SIDES, st.sampled_from([1, 3, 4]), SEEDS)
-@settings(deadline=None)
-def test_paeths_filter_is_that_of_the_recommendation(
-    height: int, width: int, channels: int, seed: int
-) -> None:
-    rng = random(seed)
-    rows, above = some_bytes(rng, height, width * channels), some_bytes(rng, width * channels)
-
-    def compute() -> Bytes:
-        filtered = np.empty((height, 1 + width * channels), np.uint8)
-        loops.filter_by_paeth(rows, above, filtered, channels)
-        return filtered
-
-    filtered = compute()
-    assert np.array_equal(filtered, in_numpy(compute))
-    assert (filtered[:, 0] == 4).all()
-    padded = np.pad(np.vstack([above, rows]).astype(int), ((0, 0), (channels, 0)))
-    left, up, corner = padded[1:, :-channels], padded[:-1, channels:], padded[:-1, :-channels]
-    distances = np.abs(np.stack([left, up, corner]) - (left + up - corner))
-    predicted = np.choose(distances.argmin(axis=0), (left, up, corner))  # the first of equal ones
-    assert np.array_equal(filtered[:, 1:], (rows - predicted).astype(np.uint8))
-
-
-@given(SIDES, SIDES, SEEDS)
-@settings(deadline=None)
-def test_grey_rows_are_filtered_alike_and_can_be_restored(height: int, width: int, seed: int) -> None:
-    rng = random(seed)
-    rows, above = some_bytes(rng, height, width), some_bytes(rng, width)
-    costs = rng.integers(0, 256, 256, np.uint8)
-
-    def compute() -> Bytes:
-        filtered = np.empty((height, 1 + width), np.uint8)
-        loops.filter_grey(rows, above, filtered, costs)
-        return filtered
-
-    filtered = compute()
-    assert np.array_equal(filtered, in_numpy(compute))
-    ups = rows - np.vstack([above, rows[:-1]])
-    for kind, candidate in ((0, rows), (2, ups)):
-        assert np.array_equal(filtered[filtered[:, 0] == kind, 1:], candidate[filtered[:, 0] == kind])
-        assert (costs[filtered[:, 1:]].sum(axis=1) <= costs[candidate].sum(axis=1)).all()
 
 
 @given(SIDES, SIDES, st.tuples(st.integers(1, 40), st.integers(1, 40)), SEEDS)
@@ -350,12 +279,6 @@ def test_colours_composite_to_the_picture() -> None:
             lambda: loops.mask_levels(np.zeros((2, 2), np.float32), read_only(np.zeros((2, 2), np.uint8))),
         ),
         (
-            "a row above that is too short",
-            lambda: loops.filter_by_paeth(
-                np.zeros((2, 8), np.uint8), np.zeros(7, np.uint8), np.zeros((2, 9), np.uint8), 4
-            ),
-        ),
-        (
             "a target whose channels lie apart",
             lambda: loops.blend(
                 np.zeros((2, 1, 6), np.uint8)[..., ::2],
@@ -396,16 +319,3 @@ def test_inputs_in_any_order_give_the_same() -> None:
         _, in_row, in_column = loops.survey(given_mask, low=0.1, high=0.9, visible=0.05)
         assert list(np.flatnonzero(in_row)) == [3]
         assert in_column.all()
-
-
-def test_several_threads_at_the_same_time_get_the_same_bits_as_one() -> None:
-    rows = some_bytes(random(2), 300, 4000)
-
-    def compute(_: int) -> Bytes:
-        filtered = np.empty((300, 4001), np.uint8)
-        loops.filter_by_paeth(rows, rows[-1], filtered, 4)
-        return filtered
-
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(compute, range(8)))
-    assert all(np.array_equal(result, results[0]) for result in results)
