@@ -64,6 +64,8 @@ TESTED_ELSEWHERE = {
     "service/http/removebg/errors.py": "tests/behaviour/test_removebg.py",
     "service/http/warmup_body.py": "tests/service/http/test_warmup_answer.py, tests/service/http/test_openapi.py",
     "service/native/arrays.py": "tests/service/native/test_loops.py compares it with the C functions",
+    "service/native/coding_arrays.py": "tests/service/native/test_coding.py compares it with the C functions",
+    "service/native/checks.py": "the tests of loops and coding give it what does not fit",
     "service/server.py": "tests/behaviour/test_signals.py, tests/service/cli/test_serve.py",
     "service/startup.py": "tests/behaviour/test_signals.py, tests/service/host/test_allocator.py",
     "service/tracing/spans.py": "does nothing; tests/behaviour/test_traces.py proves that, and what replaces it",
