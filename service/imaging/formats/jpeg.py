@@ -6,6 +6,9 @@ names. The copy must end where the first image ends: a file may go on with more 
 
 A file that lacks only its end marker is decoded, as browsers do. libjpeg fills in what is missing and does not tell, so
 such a file is decoded with different bits behind its end: if they change a pixel, pixels were missing.
+
+Pillow hands a decoder 64 KiB at a time, and libjpeg cannot pause in arithmetic coding: it would call sound files
+damaged. So every decoder gets the whole file at once.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import re
 import struct
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -29,10 +32,16 @@ from service.imaging.picture import Pixels, strips
 MAX_SCANS = 100
 """Each scan is a pass over the whole image. Encoders write about ten."""
 
+MAX_MARKERS = 1000
+"""Up to the first scan, and again from there on. Each costs time and becomes a Python object, here and in Pillow, and
+may be two bytes long. A profile has at most 255, and metadata in pieces of 64 KiB a few hundred."""
+
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9)}
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _APP0, _APP1_EXIF, _APP2_ICC, _APP14_ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
+
+_File = TypeVar("_File", bound=JpegImageFile)
 
 _END = b"\xff\xd9"
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
@@ -41,6 +50,9 @@ _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _FILLERS = (b"", b"\x55\x9a\x31" * 32, b"\xb6\x6c\x0f" * 32)
 """Bits behind the end of a file: none (libjpeg takes zeros), and two patterns that begin differently."""
 
+_MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
+"""Before it, any number of fill bytes."""
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER_IN_SCANS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
@@ -88,36 +100,40 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     A scan may end early; every other segment lies within the file.
     """
     at = 2
-    while (at := data.find(b"\xff", at)) >= 0:  # like decoders, skip junk between segments
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif marker in _WITHOUT_LENGTH:
-            at += 2
-        elif marker == _END_OF_IMAGE:
+    for _ in range(MAX_MARKERS):
+        found = _MARKER.search(data, at)  # like decoders, skip junk between segments
+        if found is None or found[1][0] == _END_OF_IMAGE:
             return
-        else:
-            (length,) = struct.unpack_from(">H", data, at + 2)
-            end = at + 2 + length
-            if marker != _START_OF_SCAN and (length < 2 or end > len(data)):
+        start, at, marker = found.start(), found.end(), found[1][0]
+        if marker not in _WITHOUT_LENGTH:
+            (length,) = struct.unpack_from(">H", data, at)
+            at += length
+            if marker != _START_OF_SCAN and (length < 2 or at > len(data)):
                 raise Malformed
-            yield marker, at, end
-            at = end
+            yield marker, start, at
+    raise _too_many_markers()
+
+
+def _too_many_markers() -> Undecodable:
+    return Undecodable(f"The JPEG has more than {MAX_MARKERS} segments. Save it again without its metadata.")
 
 
 def _image_end(data: bytes, at: int) -> tuple[int, list[int]]:
     """Where the image whose first scan stands at ``at`` ends, and where its scans begin."""
     scans: list[int] = []
-    while marker := _MARKER_IN_SCANS.search(data, at):
-        at = marker.end()
-        if marker[1][0] == _END_OF_IMAGE:
+    for _ in range(MAX_MARKERS):
+        found = _MARKER_IN_SCANS.search(data, at)
+        if found is None:
+            return len(data), scans  # the file ends early
+        at, marker = found.end(), found[1][0]
+        if marker == _END_OF_IMAGE:
             return at, scans
-        if marker[1][0] == _START_OF_SCAN:
-            scans.append(marker.start())
+        if marker == _START_OF_SCAN:
+            scans.append(found.start())
         if len(scans) > MAX_SCANS:
             raise Undecodable(f"The JPEG has more than {MAX_SCANS} scans. Save it again with fewer scans.")
         at += int.from_bytes(data[at : at + 2], "big")
-    return len(data), scans  # the file ends early
+    raise _too_many_markers()
 
 
 def _has_every_scan(data: bytes, scans: list[int], components: bytes) -> bool:
@@ -142,6 +158,7 @@ class _Jpeg(IntoArray, JpegImageFile):
     def __init__(self, file: BytesIO) -> None:
         self._data = file.getvalue()  # the same bytes, no copy
         super().__init__(file)
+        self.decodermaxblock = len(self._data)
 
     def decode_rgb(self) -> Pixels:
         """See ``IntoArray``."""
@@ -161,17 +178,36 @@ class _WithoutEnd(IntoArray, JpegImageFile):
             Malformed: pixels are missing.
         """
         if self.tile:
-            files = (JpegImageFile(BytesIO(self.data + filler + _END)) for filler in _FILLERS)
-            if len({_digest(file) for file in files}) > 1:
+            endings = _endings(self.data)
+            if len({_digest(_open_whole(JpegImageFile, self.data + ending)) for ending in endings}) > 1:
                 raise Malformed
         return super().load()
 
 
 def _open_without_end(file: BytesIO) -> _WithoutEnd:
     data = file.getvalue()
-    image = _WithoutEnd(BytesIO(data + _END))
+    image = _open_whole(_WithoutEnd, data + _END)
     image.data = data
     return image
+
+
+def _open_whole(kind: type[_File], data: bytes) -> _File:
+    """Open a file so that its decoder gets it at once."""
+    image = kind(BytesIO(data))
+    image.decodermaxblock = len(data)
+    return image
+
+
+def _endings(data: bytes) -> Iterator[bytes]:
+    """What a file is decoded with behind its end. All of them begin and end the same intervals of a scan.
+
+    libjpeg skips what stands between the end of an interval and the restart marker of the next one. If the file ends
+    there, a filler counts behind that marker only.
+    """
+    count = len(_RESTART.findall(data, data.rindex(b"\xff\xda")))
+    restart = bytes([0xFF, 0xD0 + count % 8])
+    for filler in _FILLERS:
+        yield filler + (restart + filler if filler else b"") + _END
 
 
 def _digest(image: JpegImageFile) -> bytes:
@@ -187,7 +223,12 @@ def _header_size(data: bytes) -> tuple[int, int]:
     at = 2
     for _ in range(HEADER_STEPS):
         prefix, marker, length = struct.unpack_from(">BBH", data, at)
-        if prefix != 0xFF or marker in _WITHOUT_LENGTH or marker in (_START_OF_SCAN, _END_OF_IMAGE):
+        if (
+            prefix != 0xFF
+            or marker == 0xFF
+            or marker in _WITHOUT_LENGTH
+            or marker in (_START_OF_SCAN, _END_OF_IMAGE)
+        ):
             break
         if marker in _FRAME_HEADERS:
             height, width = struct.unpack_from(">HH", data, at + 5)

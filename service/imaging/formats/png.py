@@ -30,6 +30,9 @@ MAX_PROFILE_BYTES = 1 << 20
 MAX_PIECES = 1000
 """Runs of kept chunks with others between them. Files have a handful; each becomes a Python object."""
 
+MAX_CHUNKS = 50_000
+"""Each costs time. Some programs write the pixels in chunks of a few kilobytes."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _READ_CHUNKS = {b"eXIf", b"iCCP", b"tRNS", b"cICP", b"sRGB", b"gAMA", b"cHRM"}
@@ -49,8 +52,9 @@ def _strip(data: bytes) -> StrippedFile:
     profile = (0, 0)
     read: dict[bytes, bytes] = {}
     pixels_begun = False
-    at = 8
+    at, chunks = 8, 0
     while at + 8 <= len(data):
+        chunks += 1
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         pixels_begun |= name == b"IDAT"
@@ -70,7 +74,7 @@ def _strip(data: bytes) -> StrippedFile:
             kept.append((at, end))
         elif name == b"iCCP":
             profile = profile if any(profile) else (at, end)
-        if len(kept) > MAX_PIECES:
+        if len(kept) > MAX_PIECES or chunks > MAX_CHUNKS:
             raise Malformed
         at = end
         if name == b"IEND":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from service.errors import Undecodable
 from service.imaging.decode import decode
+from service.imaging.formats import jpeg_pixels
+from service.imaging.formats.file_format import Malformed
 from service.imaging.formats.jpeg import JPEG
 from tests.support import photos
+from tests.support.damaged import CORPUS
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -114,6 +118,79 @@ def test_a_progressive_jpeg_that_ends_between_two_scans_is_undecodable() -> None
     assert len(scans) > 5
     with pytest.raises(Undecodable, match="incomplete"):
         decode(data[:tables], max_pixels=1_000_000)
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+def test_a_jpeg_cut_short_between_two_restart_intervals_is_undecodable(settings: dict[str, object]) -> None:
+    """libjpeg skips everything up to the next restart marker, so bits before that one would change nothing."""
+    data = photos.save(
+        Image.fromarray(photos.photograph(123, 77)), "JPEG", restart_marker_blocks=4, **settings
+    )
+    restarts = [
+        found.start()
+        for found in re.finditer(rb"\xff[\xd0-\xd7]", data)
+        if found.start() > data.rindex(b"\xff\xda")
+    ]
+    assert len(restarts) > 8
+    for at in restarts:
+        for kept in (at, at + 1, at + 2):
+            with pytest.raises(Undecodable):
+                decode(data[:kept], max_pixels=1_000_000)
+
+
+@pytest.mark.parametrize(
+    "many",
+    [b"\xff\xee\0\2", b"\xff\xdb\0\2", b"\xff\xe0\0\7JFIF\0", b"\xff\x01", b"\xff\xd0"],
+    ids=["Adobe", "tables", "JFIF", "without a length", "restart"],
+)
+def test_a_jpeg_of_very_many_segments_is_refused(many: bytes) -> None:
+    """Each would take time and memory, in Pillow too, long before the picture does."""
+    data = photos.save(photos.photograph(), "JPEG")
+    with pytest.raises(Undecodable, match="more than 1000 segments"):
+        JPEG.strip_metadata(data[:2] + many * 2000 + data[2:])
+
+
+def test_a_jpeg_of_very_many_segments_between_its_scans_is_refused() -> None:
+    data, comment = photos.mode("JPEG progressive"), segment(0xFE, b"")
+    at = data.rindex(b"\xff\xda")
+    expected = decode(data, max_pixels=1_000_000).rgb
+    assert np.array_equal(decode(data[:at] + 900 * comment + data[at:], max_pixels=1_000_000).rgb, expected)
+    with pytest.raises(Undecodable, match="more than 1000 segments"):
+        JPEG.strip_metadata(data[:at] + 1001 * comment + data[at:])
+
+
+def test_metadata_of_many_megabytes_is_no_reason_to_refuse_a_jpeg() -> None:
+    data = photos.save(photos.photograph(), "JPEG", icc_profile=photos.srgb_profile())
+    large = data[:2] + 400 * segment(0xE1, bytes(65_000)) + data[2:]
+    assert JPEG.strip_metadata(large).data == JPEG.strip_metadata(data).data
+
+
+def test_any_number_of_fill_bytes_may_stand_before_a_marker() -> None:
+    data = photos.save(photos.photograph(), "JPEG")
+    filled = data[:2] + bytes([0xFF]) * 100_000 + data[2:]
+    assert np.array_equal(decode(filled, max_pixels=1_000_000).rgb, decode(data, max_pixels=1_000_000).rgb)
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+@pytest.mark.parametrize("name", [name for name in CORPUS if "arithmetic" in name])
+def test_arithmetic_coding_is_decoded_however_long_the_file_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, missing: int
+) -> None:
+    data = CORPUS[name]()
+    expected = decode(data, max_pixels=1_000_000).rgb
+    monkeypatch.setattr(ImageFile, "MAXBLOCK", 64)  # what Pillow hands to a decoder at once
+    monkeypatch.setattr(jpeg_pixels, "simplejpeg", None)
+    assert np.array_equal(decode(data[: len(data) - missing], max_pixels=1_000_000).rgb, expected)
+
+
+def test_a_fill_byte_is_no_marker_whose_segment_hides_another_size() -> None:
+    data = photos.save(photos.photograph(30, 20), "JPEG")
+    filled = bytearray(data[:2] + b"\xff" + segment(0xE5, bytes(60_000)) + data[2:])
+    at = 4 + int.from_bytes(filled[4:6], "big")  # if the fill byte were a marker
+    filled[at : at + 9] = b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 9000, 7000)
+    with pytest.raises(Malformed):
+        JPEG.header_size(bytes(filled))
+    assert decode(bytes(filled), max_pixels=1_000_000).size == (30, 20)
 
 
 def test_only_the_presence_of_a_jfif_marker_is_kept_of_it() -> None:

@@ -156,6 +156,14 @@ def test_a_million_empty_chunks_cost_little(between: bytes) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(("count", "refused"), [(40_000, False), (60_000, True)])
+def test_very_many_chunks_that_are_dropped_are_refused_because_of_the_time(count: int, refused: bool) -> None:
+    small = photos.save(photos.photograph(8, 8), "PNG")
+    data = small[:33] + photos.png_chunk(b"tEXt", b"") * count + small[33:]
+    with pytest.raises(Undecodable) if refused else contextlib.nullcontext():
+        PNG.strip_metadata(data)
+
+
 def test_a_file_without_a_header_is_undecodable() -> None:
     with pytest.raises(Undecodable, match="PNG file is damaged"):
         PNG.strip_metadata(b"\x89PNG\r\n\x1a\n" + photos.png_chunk(b"IDAT", bytes(9)))
