@@ -38,16 +38,19 @@ INLINE void enlarge_plane(const float *plane, int64_t rows, int64_t columns, flo
     for (int64_t x = 0; x < width; x++)
         between(corners ? across * (float)x : by_middles(x, across), columns, first + x, second + x, share + x);
     for (int64_t y = 0; y < height; y++, result += width) {
+        const float *rows_of[2];
         int32_t wanted[2];
         float down;
         between(corners ? along * (float)y : by_middles(y, along), rows, wanted, wanted + 1, &down);
         for (int which = 0; which < 2; which++) { /* rows of even numbers are in the first buffer */
             const int32_t row = wanted[which];
-            if (held[row & 1] != row)
-                enlarge_row(plane + row * columns, first, second, share, enlarged[row & 1], width);
+            const float *const cells = plane + row * columns;
+            rows_of[which] = columns == width ? cells : enlarged[row & 1];
+            if (columns != width && held[row & 1] != row)
+                enlarge_row(cells, first, second, share, enlarged[row & 1], width);
             held[row & 1] = row;
         }
-        (corners ? mix_clipped : mix_rows)(enlarged[wanted[0] & 1], enlarged[wanted[1] & 1], down, result, width);
+        (corners ? mix_clipped : mix_rows)(rows_of[0], rows_of[1], down, result, width);
     }
 }
 

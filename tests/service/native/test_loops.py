@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -168,6 +168,9 @@ def test_enlarging_planes(count: int, height: int, width: int, times: float, see
 
 @given(SIDES, SIDES, SIDES, SIDES, SEEDS)
 @settings(deadline=None)
+@example(23, 40, 23, 40, 0)
+@example(23, 40, 31, 40, 0)
+@example(23, 40, 23, 65, 0)
 def test_a_mask_is_enlarged_as_pytorch_does(
     rows: int, columns: int, height: int, width: int, seed: int
 ) -> None:
@@ -179,14 +182,20 @@ def test_a_mask_is_enlarged_as_pytorch_does(
     assert np.abs(loops.enlarge_mask(mask, (height, width)) - expected).max() <= 1e-4
 
 
-def test_what_is_no_number_in_a_mask_is_none_in_the_enlarged_one() -> None:
+def test_a_mask_of_the_right_size_stays_as_it_is() -> None:
+    mask = random(0).random((30, 50), np.float32)
+    assert np.array_equal(loops.enlarge_mask(mask, (30, 50)), mask)
+
+
+@pytest.mark.parametrize("size", [(100, 90), (100, 32), (32, 32)])
+def test_what_is_no_number_in_a_mask_is_none_in_the_enlarged_one(size: tuple[int, int]) -> None:
     """Else a network that computes nonsense would give a clear mask, which is valid."""
     mask = np.full((32, 32), 0.5, np.float32)
     mask[7, 9] = np.nan
-    enlarged = loops.enlarge_mask(mask, (100, 90))
+    enlarged = loops.enlarge_mask(mask, size)
     assert np.isnan(enlarged).any()
     assert loops.any_outside(enlarged, 0, 1)
-    assert np.isnan(loops.enlarge_mask(mask * np.nan, (100, 90))).all()
+    assert np.isnan(loops.enlarge_mask(mask * np.nan, size)).all()
 
 
 def test_without_the_library_a_mask_is_not_enlarged() -> None:
