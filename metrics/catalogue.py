@@ -169,7 +169,7 @@ class Metrics:
         Args:
             version: of the service.
             torch: its version; empty without torch.
-            deflate: what compresses PNG files, with versions.
+            deflate: what compresses PNG files: ``C``, or zlib with its version.
             jpeg: what decodes JPEG files, with its version.
             loops: what computes the loops over pixels.
         """

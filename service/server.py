@@ -100,7 +100,7 @@ async def serve_at(
         )
     if library.WHY_MISSING:
         _log.warning(
-            "the loops over pixels run in NumPy, so answers take up to twice as long",
+            "the loops over pixels run in NumPy and zlib, so all but the network takes two to five times as long",
             reason=library.WHY_MISSING,
             advice="install a C compiler (Debian: apt-get install gcc libc6-dev), then the dependencies again",
         )
