@@ -79,7 +79,8 @@ demo: setup ## start the service, remove the background of a photograph, show th
 # compile the project anew.
 test test-fast: export PYTHONDONTWRITEBYTECODE =
 
-# Many tests wait for processes and clients, so two cores keep four workers busy.
+# Many tests wait for processes and clients, so two cores keep four workers busy. A file stays with one worker, so that what
+# its tests share is made once. tests/conftest.py puts files with slow tests first; xdist must not sort them anew.
 WORKERS ?= 4
 
 # Prometheus, Alertmanager and fifteen services at sixty times their pace: it needs both cores for itself.
@@ -87,7 +88,7 @@ DRILL := tests/e2e/test_alerts_fire.py
 
 .PHONY: test
 test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ray" --ignore $(DRILL) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not ray" --ignore $(DRILL) $(ARGS)
 	$(BIN)/python -m pytest $(DRILL)
 
 .PHONY: test-ray
@@ -97,9 +98,11 @@ test-ray: setup ## install Ray and an S3 server for tests (200 MB to download, 5
 
 # The marks are explained in pyproject.toml.
 SLOW := process or network or photographs or timing or memory or e2e or stock or gpu or ray
+# These tests wait for little, and each worker spends seconds on collecting them. tests/support/examples.py explains "few".
 .PHONY: test-fast
-test-fast: setup ## run the tests without a mark that says why they are slow (a few minutes); ARGS=... goes to pytest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))" $(ARGS)
+test-fast: WORKERS = 3
+test-fast: setup ## run the tests without a mark that says why they are slow (about a minute); ARGS=... goes to pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))" --hypothesis-profile few $(ARGS)
 
 .PHONY: soak
 soak: setup ## run the long reliability tests: 20,000 damaged files, 10,000 small pictures, 1,000 of all kinds, ten minutes of faults and alerts; ARGS=... goes to tests/soak

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +17,24 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
-from hypothesis import settings
 
+from tests.support.examples import register_profiles
 from tests.support.programs import ROOT
 
 # Every worker runs torch on all cores. Without this setting, idle threads of one worker spin and slow the others down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# No test depends on the speed of the machine: others may use it at the same time.
-settings.register_profile("any speed", deadline=None)
-settings.load_profile("any speed")
+register_profiles()
+
+
+SLOW = {"process", "network", "photographs", "timing", "memory", "e2e", "stock", "gpu", "ray"}
+"""The marks that pyproject.toml explains."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with most slow tests first. A run that ends with one of them ends with three idle workers."""
+    slow = Counter(item.path for item in items if any(mark.name in SLOW for mark in item.iter_markers()))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish() -> None:
@@ -44,7 +53,12 @@ def _libraries_configured() -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Restore logging after each test: commands configure it for the whole process, and write into captured streams."""
+    """Restore logging after each test: commands configure it for the whole process, and write into captured streams.
+
+    Until a test configures it, lines have no tracebacks: to render one takes a tenth of a second, and reads source
+    files, which would block the event loop.
+    """
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], cache_logger_on_first_use=False)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

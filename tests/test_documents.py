@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@cache
+def names_of_files() -> set[str]:
+    folders = ("benchmarks", "deploy", "docs", "metrics", "service", "supervisor", "tests")
+    files = [*ROOT.glob("*.*"), *(file for folder in folders for file in (ROOT / folder).rglob("*.*"))]
+    return {file.name for file in files}
+
+
 def is_module(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or path.is_dir()
@@ -42,9 +50,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 
 
 def test_every_file_name_without_a_folder_belongs_to_a_file_of_the_repository(document: Path) -> None:
-    folders = ("benchmarks", "deploy", "docs", "metrics", "service", "supervisor", "tests")
-    files = [*ROOT.glob("*.*"), *(file for folder in folders for file in (ROOT / folder).rglob("*.*"))]
-    assert set(NAME.findall(document.read_text())) - {file.name for file in files} - WRITTEN == set()
+    assert set(NAME.findall(document.read_text())) - names_of_files() - WRITTEN == set()
 
 
 def test_every_link_in_a_document_leads_to_a_file_and_a_heading(document: Path) -> None:

@@ -8,11 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
 from tests.support.programs import ROOT
 
 TESTS = ROOT / "tests"
@@ -90,6 +93,18 @@ MODULES = [
 ]
 
 
+@cache
+def docstring_and_lengths(source: Path) -> tuple[str | None, dict[str, int]]:
+    """A module's docstring, and how many lines its functions have. The tree is not kept: it would slow down the garbage
+    collector for the tests that follow."""
+    tree = ast.parse(source.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return ast.get_docstring(tree), {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in sorted(functions, key=lambda node: (node.end_lineno or 0) - node.lineno)
+    }
+
+
 def own_tests(module: Path) -> Iterator[Path]:
     """The test files of a module: those that its path gives, with any suffix."""
     folder = TESTS / module.parent.relative_to(ROOT)
@@ -113,6 +128,13 @@ def imported_by(statement: str, *, prefix: str = "") -> set[str]:
     if prefix:
         return {name for name in names if name.startswith(prefix)}
     return {name.partition(".")[0] for name in names}
+
+
+def test_the_marks_of_slow_tests_are_the_same_wherever_they_are_listed() -> None:
+    pytest_options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    [in_makefile] = re.findall("^SLOW := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {line.partition(":")[0] for line in pytest_options["markers"]} == SLOW
+    assert set(in_makefile.split(" or ")) == SLOW
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -158,7 +180,7 @@ def test_commands_are_imported_only_when_asked_for() -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_every_module_says_what_it_is_for(source: Path) -> None:
-    assert ast.get_docstring(ast.parse(source.read_text()))
+    assert docstring_and_lengths(source)[0]
 
 
 @pytest.mark.parametrize("package", SERVICE_PACKAGES, ids=name_of)
@@ -171,12 +193,8 @@ def test_a_package_of_the_service_says_what_it_is_for_and_imports_nothing(packag
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_a_function_has_at_most_60_lines(source: Path) -> None:
-    too_long = {
-        f"{name_of(source)}:{node.name}"
-        for node in ast.walk(ast.parse(source.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
-    }
+    _, lengths = docstring_and_lengths(source)
+    too_long = {f"{name_of(source)}:{name}" for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
     assert too_long <= LONG_FUNCTIONS.keys()
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.engines.protocol import RGB, Alpha, DeviceError, OutOfMemory
-from tests.support.photos import encoded
+from tests.support.photos import encoded, png_chunk, save
 from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine, disc
 from tests.support.service_process import live
@@ -49,12 +50,23 @@ async def test_out_of_memory_leaves_nothing_of_its_picture_behind(start: Start) 
     assert service.value("http_requests_total", method="POST", route="/process", code="503") == 3
 
 
-async def test_a_picture_that_cannot_be_decoded_leaves_nothing_of_itself_behind(start: Start) -> None:
+NOISE = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IDAT", bytes(1_000_000)),
+        save(NOISE, "PNG", compress_level=1)[:1_000_000],
+    ],
+    ids=["without a header", "cut short"],
+)
+async def test_a_picture_that_cannot_be_decoded_leaves_nothing_of_itself_behind(
+    start: Start, bad: bytes
+) -> None:
     service = await start()
-    bad = b"\x89PNG\r\n\x1a\n" + bytes(1_000_000)
-    assert (await service.post(bad))[
-        0
-    ] == 422  # so that the second look finds only what a request leaves behind
+    # So that the second look finds only what a request leaves behind.
+    assert (await service.post(bad))[0] == 422
     gc.collect()
     gc.disable()
     tracemalloc.start()

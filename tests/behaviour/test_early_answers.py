@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.photos import encoded
 from tests.support.raw_http import Answer, chunked, head, read_answer
 from tests.support.running_service import Service, Start
@@ -178,7 +179,7 @@ async def test_a_refused_request_cut_anywhere_never_silences_or_mixes_up_what_fo
         name=st.sampled_from(sorted(set(REFUSED) - {"401"})),
         places=st.lists(st.integers(0, 1 << 22), max_size=6),
     )
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
     def cut_anywhere(name: str, places: list[int]) -> None:
         reacting = react(service, cut(REFUSED[name], *places))
         check(asyncio.run_coroutine_threadsafe(reacting, loop).result())

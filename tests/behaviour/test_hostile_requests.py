@@ -12,6 +12,7 @@ import socket
 import struct
 import warnings
 import zlib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support import photos
+from tests.support.examples import examples
 from tests.support.photos import encoded
 from tests.support.raw_http import chunked, exchange, head
 from tests.support.running_service import Service, Start
@@ -138,6 +140,12 @@ async def test_a_scraper_that_asks_for_nonsense_gets_the_text(start: Start, acce
 # -- bodies --------------------------------------------------------------------------------------------------
 
 
+@cache
+def bomb() -> bytes:
+    """A hundred megabytes of zeros in a hundred kilobytes."""
+    return gzip.compress(bytes(100_000_000), 9)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "br", "zstd", "gzip, gzip", "unknown"])
 async def test_a_compressed_body_is_415_and_never_inflated(
     start: Start, coding: str, monkeypatch: pytest.MonkeyPatch
@@ -149,8 +157,7 @@ async def test_a_compressed_body_is_415_and_never_inflated(
 
     monkeypatch.setattr(ZLibDecompressor, "decompress_sync", inflate)
     service = await start()
-    bomb = gzip.compress(bytes(100_000_000), 9)
-    [answer] = await exchange(service, head(len(bomb), f"Content-Encoding: {coding}") + bomb)
+    [answer] = await exchange(service, head(len(bomb()), f"Content-Encoding: {coding}") + bomb())
     assert answer.status == 415
     assert answer.headers["accept-encoding"] == "identity"
     assert (await service.post(encoded()))[0] == 200
@@ -369,12 +376,12 @@ async def test_random_bytes_never_get_a_5xx(start: Start) -> None:
         return [line for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
     @given(_BYTES)
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(400), deadline=None, suppress_health_check=list(HealthCheck))
     def any_bytes(data: bytes) -> None:
         assert not [line for line in send(data) if line[9:10] == b"5"]
 
     @given(_HEADERS, _BYTES)
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(400), deadline=None, suppress_health_check=list(HealthCheck))
     def any_body(headers: list[tuple[str, str]], data: bytes) -> None:
         lines = [f"{name}: {value}" for name, value in headers]
         assert not [line for line in send(head(len(data), *lines) + data) if line[9:10] == b"5"]

@@ -13,11 +13,10 @@ from PIL import Image
 
 from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU
 from service.imaging.header import HEADER_BYTES, read_header
-from tests.support.photos import encoded
+from tests.support.photos import photograph, save
 from tests.support.running_service import Start
 from tests.support.scripted_engine import Hold, ScriptedEngine
 
-SMALL, LARGE, WAITING = encoded(300, 200), encoded(1500, 1000), encoded(900, 600)
 IDLE = INSPYRENET["fp32"].idle
 
 
@@ -25,19 +24,22 @@ def limit_memory(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr("service.app.memory_limit", lambda: limit)
 
 
+def plain(width: int, height: int) -> bytes:
+    """A PNG of one colour, which takes as much memory as any other."""
+    return save(Image.new("RGB", (width, height), (60, 120, 180)), "PNG")
+
+
 def size_at_its_end(width: int, height: int) -> bytes:
     """A compressed TIFF: its directory is behind the pixels."""
-    file = BytesIO()
-    with Image.open(BytesIO(encoded(width, height))) as picture:
-        picture.save(file, "TIFF", compression="tiff_lzw")
-    size_unknown = read_header(file.getvalue()[:HEADER_BYTES])
+    file = save(photograph(width, height), "TIFF", compression="tiff_lzw")
+    size_unknown = read_header(file[:HEADER_BYTES])
     assert size_unknown is not None
     assert size_unknown.size is None
-    return file.getvalue()
+    return file
 
 
-LARGER = encoded(1800, 1250)
-TIFF, LARGE_TIFF = size_at_its_end(900, 600), size_at_its_end(2000, 1200)
+SMALL, WAITING, LARGE, LARGER = plain(300, 200), plain(900, 600), plain(1500, 1000), plain(1800, 1250)
+TOO_LARGE, LARGEST = plain(2000, 1200), plain(2500, 2000)
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +57,13 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
     assert (await service.post(SMALL))[0] == 200
     largest = service.value("largest_photograph_pixels")
     assert 1_000_000 < largest < 2_100_000
-    status, body, _ = await service.post(encoded(2000, 1200))
+    status, body, _ = await service.post(TOO_LARGE)
     assert status == 422
     assert "takes more memory than this service has" in json.loads(body)["error"]["message"]
     # The size of such a file does not stand in its first bytes.
-    assert (await service.post(BytesIO(TIFF)))[0] == 200
-    assert (await service.post(BytesIO(LARGE_TIFF)))[0] == 422
+    small, large = [await asyncio.to_thread(size_at_its_end, *size) for size in ((900, 600), (2000, 1200))]
+    assert (await service.post(BytesIO(small)))[0] == 200
+    assert (await service.post(BytesIO(large)))[0] == 422
     assert service.value("stage_duration_seconds_count", stage="decode") == 2, (
         "the large ones are not decoded"
     )
@@ -70,7 +73,7 @@ async def test_a_picture_that_does_not_fit_is_a_422_in_words_and_a_metric_says_w
     status, _, _ = await service.post(LARGE, path="/process?format=avif")
     assert status == 422, "its encoder takes more"
     two = FormData()
-    for name, picture in (("image", SMALL), ("background", encoded(2500, 2000))):
+    for name, picture in (("image", SMALL), ("background", LARGEST)):
         two.add_field(name, picture, filename="a.png")
     status, body, _ = await service.post(two, path="/process?output=background", headers={})
     assert status == 422
@@ -116,7 +119,7 @@ async def test_a_picture_that_waited_for_the_engine_is_judged_when_it_is_loaded(
     engine.on_size = lambda width, height: (min(width, 64), min(height, 64))
     engine.on_load = lambda: hold.release.wait(20) and None
     service = await start(engine, wait=False)
-    waiting = asyncio.create_task(service.post(encoded(2000, 1200)))
+    waiting = asyncio.create_task(service.post(TOO_LARGE))
     await service.until(lambda: service.admission.owed == 1)
     hold.release.set()
     assert (await waiting)[0] == 422

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.engines.build import build_engine
+from service.engines.fallback import EngineWithFallback
 from service.engines.protocol import (
     ConfigurationError,
     DeviceError,
@@ -61,7 +62,7 @@ async def test_no_failure_shows_a_path_to_everyone_and_the_log_shows_it(
 
     engine = ScriptedEngine()
     setattr(engine, step, fail)
-    service = await start(engine, wait=False)
+    service = await start(engine, wait=False, warmup_interval=0.05)
     await service.until(
         lambda: (
             service.value("warmup_success") == 0 and service.parts.supervisor.snapshot().failure is not None
@@ -84,10 +85,11 @@ def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 async def test_a_fallback_says_why_without_the_path(start: Start, unusable: Path) -> None:
     build = partial(
-        build_engine, engine="auto", mode="base", resize="dynamic", weights=str(unusable), device="cpu",
+        build_engine, engine="inspyrenet", mode="base", resize="dynamic", weights=str(unusable), device="cpu",
         precision="fp32", max_model_pixels=1 << 20,
     )  # fmt: skip
-    service = await start(await asyncio.to_thread(build))
+    preferred = await asyncio.to_thread(build)
+    service = await start(EngineWithFallback(preferred, make_fallback=ScriptedEngine), requested="auto")
     async with service.client.get("/warmup") as response:
         answer = await response.json()
     assert answer["fallback"] is True

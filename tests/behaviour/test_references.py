@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,20 +34,27 @@ def wrong_about(number: int) -> Callable[[RGB], Alpha]:
     return lambda image: inverted(image) if image.shape[1] == 30 + number else disc(image)
 
 
-@pytest.fixture
-def accepted(tmp_path: Path) -> Path:
-    """Ten pictures, accepted with the scripted engine."""
+@pytest.fixture(scope="module")
+def accepted_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures, accepted with the scripted engine; no test changes them."""
+    folder = tmp_path_factory.mktemp("accepted")
     for number, name in enumerate(NAMES):
-        (tmp_path / name).write_bytes(photos.encoded(30 + number, 20))
+        (folder / name).write_bytes(photos.encoded(30 + number, 20))
     acceptance.accept(
-        tmp_path,
+        folder,
         masks=None,
         max_pixels=10**6,
         max_error=None,
         cutting=lambda *_: accept.opened_pipeline(Settings(), ScriptedEngine()),
         report=lambda _: None,
     )
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def accepted(accepted_set: Path, tmp_path: Path) -> Path:
+    """A copy of the accepted pictures, for one test."""
+    return shutil.copytree(accepted_set, tmp_path, dirs_exist_ok=True)
 
 
 def seen(engine: ScriptedEngine) -> set[int]:

@@ -177,13 +177,7 @@ BAD_BODIES: list[tuple[str, Any, dict[str, str], int, str]] = [
     ("too many pixels", photos.png_claiming(100_000, 100_000), RAW, 422, "bad_dimensions"),
     ("zero-sized", photos.png_claiming(0, 10), RAW, 422, None),  # type: ignore[list-item]
     ("data that its header belies", photos.png_claiming(100, 100), RAW, 422, "undecodable"),
-    (
-        "a compressed body",
-        gzip.compress(bytes(50_000_000)),
-        RAW | {"Content-Encoding": "gzip"},
-        415,
-        "unsupported_type",
-    ),
+    ("a compressed body", gzip.compress, RAW | {"Content-Encoding": "gzip"}, 415, "unsupported_type"),
 ]
 
 

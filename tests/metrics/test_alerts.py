@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.metrics.promql import selectors
-from tests.metrics.sources import METRICS, ROOT, RUNBOOKS, alerts, rule_groups
+from tests.metrics.sources import METRICS, ROOT, RUNBOOKS, alerts, loaded, rule_groups
 from tests.support.programs import program
 
-TESTS = yaml.safe_load((METRICS / "alerts_test.yml").read_text())["tests"]
-ALERTMANAGER = yaml.safe_load((METRICS / "alertmanager.yml").read_text())
+TESTS = loaded("alerts_test.yml")["tests"]
+ALERTMANAGER = loaded("alertmanager.yml")
 PRESENCE = {"InspyrenetTargetDown", "InspyrenetAbsent", "InspyrenetRestarting"}
 ABOUT_MORE_THAN_ONE = {
     "InspyrenetTargetDown",

@@ -14,6 +14,7 @@ from supervisor import Canary, Failure, Outcome, ProbeReport, Reason, Settle, St
 from supervisor.cadence import Cadence
 from supervisor.state import Evidence
 from tests.supervisor.evidence_machine import CADENCE, REPORT, EvidenceMachine
+from tests.support.examples import examples
 
 FAILURE = Failure(Outcome.ERROR, "the reason", "ValueError")
 FRESH_FOR = 3 * 60.0 + 120.0
@@ -197,4 +198,4 @@ class StateMachine(EvidenceMachine):
 
 
 TestStateMachine = StateMachine.TestCase
-TestStateMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStateMachine.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -42,14 +42,18 @@ FORMATS = LOSSLESS | LOSSY
 
 def photograph(width: int = 96, height: int = 64, seed: int = 0) -> Pixels:
     """A smooth, textured picture with a bright disc left of the middle; H x W x 3, no two quadrants alike."""
-    y, x = np.mgrid[0:height, 0:width]
-    u, v = x / max(width - 1, 1), y / max(height - 1, 1)
-    rng = np.random.default_rng(seed)
-    waves = [np.sin(2 * np.pi * (a * u + b * v) + c) for a, b, c in rng.uniform(0.5, 3.0, (3, 3))]
-    scene = np.stack([60 + 80 * u, 60 + 80 * v, 160 - 90 * u * v], axis=-1) + 25 * np.stack(waves, axis=-1)
+    u = np.arange(width) / max(width - 1, 1)
+    v = (np.arange(height) / max(height - 1, 1))[:, np.newaxis]
+    waves = np.random.default_rng(seed).uniform(0.5, 3.0, (3, 3))
+    colours = (60 + 80 * u, 60 + 80 * v, 160 - 90 * u * v)
     disc = (u - 0.35) ** 2 + (v - 0.45) ** 2 < 0.06
-    scene[disc] = scene[disc] * 0.3 + np.array([180, 120, 60])
-    return np.clip(scene, 0, 255).astype(np.uint8)
+    picture = np.empty((height, width, 3), np.uint8)
+    for channel, (colour, (a, b, c), added) in enumerate(zip(colours, waves, (180, 120, 60), strict=True)):
+        scene = 25 * np.sin(2 * np.pi * (a * u + b * v) + c)
+        scene += colour
+        scene[disc] = scene[disc] * 0.3 + added
+        picture[..., channel] = np.clip(scene, 0, 255, out=scene)
+    return picture
 
 
 def save(image: Image.Image | Pixels, file_format: str, **settings: Any) -> bytes:
@@ -60,6 +64,7 @@ def save(image: Image.Image | Pixels, file_format: str, **settings: Any) -> byte
     return buffer.getvalue()
 
 
+@lru_cache(maxsize=64)
 def encoded(width: int = 40, height: int = 30, file_format: str = "PNG", *, mode: str = "RGB") -> bytes:
     """``photograph`` of that size as a file, for tests in which the picture itself hardly matters."""
     return save(Image.fromarray(photograph(width, height)).convert(mode), file_format)

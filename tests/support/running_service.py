@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import pytest
-import structlog
 from aiohttp import TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -122,12 +121,6 @@ class Start(Protocol):
         requested: str = "inspyrenet",
         **settings: Any,
     ) -> Awaitable[Service]: ...
-
-
-@pytest.fixture(autouse=True)
-def plain_log_lines() -> None:
-    """Log without tracebacks: rendering one reads source files, which would block the event loop."""
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], cache_logger_on_first_use=False)
 
 
 @pytest.fixture(autouse=True)

@@ -321,9 +321,9 @@ def test_under_a_memory_limit_a_picture_that_cannot_fit_is_named_and_the_others_
     """There is room for one of a megapixel at a time."""
     monkeypatch.setattr("service.app.memory_limit", lambda: INSPYRENET["fp32"].idle + 70_000_000)
     Path("many").mkdir()
-    Path("many/large.png").write_bytes(photos.encoded(2000, 1500))
+    Image.new("RGB", (2000, 1500)).save("many/large.png")
     for number in range(5):
-        Path(f"many/{number}.png").write_bytes(photos.encoded(1000, 1000))
+        Image.new("RGB", (1000, 1000)).save(f"many/{number}.png")
     assert Run("many", "--to", "out", on_size=lambda width, height: (64, 64)).code == 1
     assert len(results()) == 5
     said = capsys.readouterr().err

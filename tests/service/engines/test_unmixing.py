@@ -17,6 +17,7 @@ from benchmarks.scenes import MATTES, Scene, composite_errors, scenes
 from service.engines import blocks, unmixing
 from service.engines.protocol import RGB, Alpha
 from service.engines.unmixing import estimate_foreground
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.photographs
 
@@ -75,7 +76,7 @@ def test_no_kind_of_edge_is_worse_than_with_pymatting(
     arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))),
     st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_solid_pixels_keep_their_colour_whatever_is_around_them(image: RGB, seed: int) -> None:
     rng = np.random.default_rng(seed)
     alpha = rng.choice(np.array([0, 0.3, 0.998, 1], np.float32), image.shape[:2])

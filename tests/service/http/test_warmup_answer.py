@@ -17,6 +17,7 @@ from service.settings import Settings
 from supervisor import Failure, MaskError, Outcome, Reason, Size, Snapshot, State, Vitals
 from supervisor.snapshot import ReferenceFacts, SizeFacts
 from tests.supervisor.evidence_machine import EvidenceMachine
+from tests.support.examples import examples
 from tests.support.scripted_engine import ScriptedEngine
 
 FAILURE = Failure(Outcome.BAD_OUTPUT, "the mask is constant", "bad_output")
@@ -397,4 +398,4 @@ class WarmupMachine(EvidenceMachine):
 
 
 TestWarmupMachine = WarmupMachine.TestCase
-TestWarmupMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestWarmupMachine.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -143,7 +143,6 @@ def test_pictures_larger_than_a_strip_are_what_stock_makes(output: Output) -> No
     st.none() | st.floats(0, 1, width=32),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
 def test_any_picture_and_mask_give_what_stock_makes(
     scene: RGB, random: object, output: Output, threshold: float | None, reverse: bool
 ) -> None:
@@ -289,6 +288,7 @@ BUDGET = {
 }
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_memory_stays_near_the_size_of_the_result(output: Output) -> None:
     height, width = 2000, 3000
@@ -544,6 +544,7 @@ def test_a_tiny_subject_can_fill_a_picture_and_a_huge_one_a_pixel(output: Output
     assert framed(Picture(SCENE), alpha, replace(base, longest_side=1)).shape[:2] == (1, 1)
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize(
     ("wanted", "budget"),
     [

@@ -20,6 +20,7 @@ from service.imaging.decode import decode
 from service.imaging.formats.recognise import recognise
 from tests.support import declared, heic_files, photos
 from tests.support.damaged import CORPUS, MAX_PIXELS, damaged, decode_or_refuse, sound
+from tests.support.examples import examples
 from tests.support.tiff_files import DEFLATE, tiff_file
 
 
@@ -115,7 +116,7 @@ def test_half_a_file_is_undecodable(name: str) -> None:
 
 
 @given(damaged())
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_file_ends_in_a_picture_or_a_refusal(data: bytes) -> None:
     """The long version of this test is ``python -m tests.soak.fuzz``."""
     decode_or_refuse(data)
@@ -127,13 +128,12 @@ def test_every_file_that_is_damaged_here_decodes_when_it_is_sound(name: str) -> 
 
 
 @given(st.sampled_from(sorted(photos.FORMATS)), st.integers(2, 40), st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_real_header_with_random_bytes_behind_ends_in_a_refusal(name: str, kept: int, tail: bytes) -> None:
     decode_or_refuse(photos.mode(name)[:kept] + tail)
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100, deadline=None)
 def test_random_bytes_end_in_a_refusal(data: bytes) -> None:
     decode_or_refuse(data)
 

@@ -18,6 +18,7 @@ from skimage import data
 from service.imaging import deflate
 from service.imaging.picture import Pixels
 from service.imaging.png_writer import _filter, write_png
+from tests.support.examples import examples
 
 RUNS = st.lists(st.tuples(st.integers(0, 255), st.integers(1, 600)), min_size=1, max_size=40)
 """A byte, and how many times it stands there."""
@@ -66,7 +67,7 @@ def test_matches_of_every_length_come_back(channels: int) -> None:
         assert read_strictly(compressed(given_bytes, channels=channels)) == given_bytes, length
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     growth=st.floats(1.0, 3.0),
     symbols=st.integers(1, 256),

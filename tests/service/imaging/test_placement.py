@@ -17,6 +17,7 @@ from service.imaging.placement import (
     region_box,
     whole,
 )
+from tests.support.examples import examples
 
 SIZE = (600, 400)
 SUBJECT = Box(100, 50, 200, 300)
@@ -66,7 +67,7 @@ def lies_within(box: Box, size: tuple[int, int]) -> bool:
 
 
 @given(pictures(), placed)
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @example(((1, 60_000), Box(0, 0, 1, 1)), Options(scale=0.1, position=Position(1, 1), most_pixels=1))
 def test_every_box_lies_within_its_picture_and_is_not_empty(
     picture: tuple[tuple[int, int], Box], options: Options

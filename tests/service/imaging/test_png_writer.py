@@ -17,6 +17,7 @@ from PIL import Image
 from service.imaging.picture import Pixels
 from service.imaging.png_writer import write_png
 from tests.support import photos
+from tests.support.examples import examples
 
 
 def read(file: bytes) -> Image.Image:
@@ -34,7 +35,7 @@ def shapes(height: int, width: int) -> list[tuple[int, ...]]:
         lambda drawn: arrays.arrays(np.uint8, (drawn[0], drawn[1], *drawn[2]))
     )
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_every_pixel_comes_back(pixels: Pixels) -> None:
     assert np.array_equal(np.asarray(read(write_png(pixels))), pixels)
 

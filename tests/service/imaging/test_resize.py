@@ -75,6 +75,7 @@ def test_a_picture_of_one_colour_stays_one_whatever_the_sizes(
     assert (result == 99).all()
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("size", [(3000, 2000), (1500, 1000), (30, 20), (30, 2000)])
 def test_memory_stays_near_the_size_of_the_result(size: tuple[int, int]) -> None:
     picture = np.zeros((4000, 6000, 3), np.uint8)

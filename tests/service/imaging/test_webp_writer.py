@@ -15,6 +15,7 @@ from benchmarks import scenes
 from service.imaging.picture import Pixels
 from service.imaging.webp_writer import write_webp
 from tests.support import photos
+from tests.support.examples import examples
 
 STEPS = [1, 15, 85, 255]
 
@@ -59,14 +60,20 @@ def error(file: bytes, pixels: Pixels) -> float:
     return float(np.abs(colours - pixels[..., :3])[pixels[..., 3] > 0].mean())
 
 
-@given(
-    st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from(STEPS)).flatmap(
-        lambda drawn: arrays.arrays(
-            np.uint8, drawn[:2], elements=st.integers(0, 255 // drawn[2]).map(lambda n: n * drawn[2])
-        )
-    )
-)
-@settings(deadline=None, max_examples=150)
+@st.composite
+def masks(draw: st.DrawFn) -> Pixels:
+    """Of few levels or many: flat with some other pixels, or noise."""
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    step = draw(st.sampled_from(STEPS))
+    flat = arrays.arrays(np.uint8, shape)
+    noise = st.binary(min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
+    drawn = draw(flat | noise.map(lambda drawn: np.frombuffer(drawn, np.uint8).reshape(shape)))
+    levels: Pixels = (drawn.astype(int) % (255 // step + 1) * step).astype(np.uint8)
+    return levels
+
+
+@given(masks())
+@settings(deadline=None, max_examples=examples(150))
 def test_every_mask_comes_back(mask: Pixels) -> None:
     file = write_webp(cut_out(mask))
     assert np.array_equal(np.asarray(read(file).convert("RGBA"))[..., 3], mask)

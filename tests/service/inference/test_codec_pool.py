@@ -16,6 +16,7 @@ from service.inference.codec_pool import CodecPool
 from service.inference.jobs import JobEnd, Kind
 from tests.service.inference.jobs import BlockingJob
 from tests.support.clock import FakeClock
+from tests.support.examples import examples
 from tests.support.waiting import let_run, until
 
 Running = list[tuple[BlockingJob, asyncio.Task[str]]]
@@ -98,7 +99,7 @@ async def test_a_probe_that_must_be_alone_does_not_wait_for_clients_that_must(co
     threads=st.integers(1, 3),
     ends=st.lists(st.integers(0, 2), min_size=8, max_size=8),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_whatever_arrives_no_thread_idles_needlessly_and_each_sort_keeps_its_order(
     jobs: list[bool], threads: int, ends: list[int]
 ) -> None:

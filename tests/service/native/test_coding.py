@@ -15,6 +15,7 @@ from service.native import coding
 from service.native.arrays import Bytes
 from service.native.coding_arrays import WebpFilter
 from tests.service.native.inputs import SEEDS, SIDES, in_numpy, random, some_bytes
+from tests.support.examples import examples
 
 
 @given(SIDES, SIDES, st.sampled_from([1, 3, 4]), SEEDS)
@@ -89,7 +90,7 @@ def predict(mask: Bytes, filtered: WebpFilter) -> Bytes:
 
 
 @given(SIDES, SIDES, st.sampled_from(WebpFilter), SEEDS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_a_mask_for_webp_is_filtered_alike(height: int, width: int, filtered: WebpFilter, seed: int) -> None:
     pixels = some_pixels(random(seed), height, width)
     image = coding.webp_mask(pixels, filtered)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from service.native import loops
 from service.native.arrays import Bytes, Floats, Parts
 from tests.service.native.inputs import SEEDS, SIDES, in_numpy, random, read_only, some_bytes
+from tests.support.examples import examples
 
 SMOOTHNESS = 1e-5, 0.01
 
@@ -204,7 +205,7 @@ def test_without_the_library_a_mask_is_not_enlarged() -> None:
 
 
 @given(SIDES, SIDES, st.integers(1, 5), SEEDS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_tiles_become_what_solving_the_whole_grid_gives(
     height: int, width: int, sweeps: int, seed: int
 ) -> None:
@@ -224,7 +225,7 @@ def test_tiles_become_what_solving_the_whole_grid_gives(
 
 
 @given(SIDES, SIDES, st.sampled_from([1, 2, 3, 4, 8, 16]), SEEDS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_colours_of_rectangles(height: int, width: int, reduction: int, seed: int) -> None:
     rng = random(seed)
     image, alpha = some_bytes(rng, height, width, 3), np.clip(some_mask(rng, height, width), 0, 1)

@@ -17,7 +17,7 @@ from skimage import data
 from service.engines.inspyrenet.package_network import build_network
 from service.engines.package_config import mode_config
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[4]
 

@@ -22,7 +22,7 @@ from service.engines.package_config import mode_config
 from service.engines.weights.state_dict import assign_weights
 from service.host.memory import SPARE_BEFORE_PASS_BYTES
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
 
 CPU = torch.device("cpu")
 

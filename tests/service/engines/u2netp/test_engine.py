@@ -118,7 +118,7 @@ def empty_scenes() -> dict[str, RGB]:
     }
 
 
-@pytest.mark.parametrize("name", empty_scenes())
+@pytest.mark.parametrize("name", ["wall", "grain", "sky", "shade", "grass", "gravel"])
 def test_it_is_not_sure_of_an_empty_scene_although_the_mask_is_stretched(
     engine: U2netpEngine, name: str
 ) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from service.engines.protocol import WeightsUnavailable
 from service.engines.weights.state_dict import assign_weights, read_checkpoint, state_hash
 from service.host.out_of_memory import says_no_memory
+from tests.support.examples import examples
 from tests.support.scarce_memory import spare_memory
 
 
@@ -133,7 +134,7 @@ def test_a_cut_off_safetensors_file_is_explained(tmp_path: Path, network: nn.Mod
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(start=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]), rest=st.binary(min_size=1, max_size=60))
 def test_invalid_data_is_refused_and_never_breaks_the_reader(
     tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.imaging.colour.encoding import SRGB_PRIMARIES, Curve, Encoding, from_code_points, from_power
 from tests.support import declared
+from tests.support.examples import examples
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 ADOBE = (*declared.ADOBE_CHROMATICITIES, (0.3127, 0.3290))
@@ -77,7 +78,7 @@ points = st.tuples(st.floats(0, 22_000), st.floats(0, 22_000)) | st.tuples(st.fl
 
 
 @given(st.none() | st.floats(2e-5, 1e5), st.none() | st.tuples(points, points, points, points))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_numbers_in_a_file_end_in_a_conversion_or_none(
     power: float | None, primaries: tuple[tuple[float, float], ...] | None
 ) -> None:
@@ -87,7 +88,7 @@ def test_any_numbers_in_a_file_end_in_a_conversion_or_none(
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_white_stays_white_and_black_black_for_every_code_point(
     primaries: int, transfer: int, full_range: bool
 ) -> None:

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -35,7 +35,6 @@ def in_srgb(icc: bytes, colour: tuple[int, int, int]) -> tuple[int, ...]:
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
-@settings(max_examples=100, deadline=None)
 def test_a_colour_in_the_space_of_a_wider_profile_shows_as_the_colour_itself(
     colour: tuple[int, int, int],
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.imaging.formats.file_format import Malformed
 from service.imaging.formats.heif_boxes import MAX_ITEMS, HeifFile, Item, boxes, brands, first_frame, write
 from tests.support import heic_files
+from tests.support.examples import examples
 
 REFUSALS = (Malformed, struct.error, IndexError)
 
@@ -50,7 +51,7 @@ def read_everything(data: bytes) -> None:
         file.content(item)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.sampled_from(["scene", "rgba", "grid"]), st.data())
 def test_a_damaged_file_is_read_or_refused(name: str, data: st.DataObject) -> None:
     damaged = bytearray(heic_files.grid() if name == "grid" else heic_files.sample(name))

@@ -12,6 +12,7 @@ from service.imaging.colour.encoding import from_code_points
 from service.imaging.formats.file_format import Malformed
 from service.imaging.formats.iso_media import declared_encoding, primary_extent
 from tests.support import declared, photos
+from tests.support.examples import examples
 
 
 def box(name: bytes, *parts: bytes) -> bytes:
@@ -86,7 +87,7 @@ def test_nothing_readable_means_srgb(data: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_broken_boxes_end_in_an_encoding_or_none(data: st.DataObject) -> None:
     damaged = bytearray(
         data.draw(st.sampled_from([photos.mode("AVIF"), file([nclx(12, 13)], {1: [1]}, wide=True)]))

@@ -19,6 +19,7 @@ from service.imaging.decode import decode
 from service.imaging.formats import jpeg_pixels
 from tests.support import photos
 from tests.support.damaged import CORPUS, MAX_PIXELS, damaged, sound
+from tests.support.examples import examples
 from tests.support.photos import Pixels
 
 SIZES = [(1, 1), (1, 9), (9, 1), (7, 5), (16, 16), (17, 33), (130, 70)]
@@ -112,7 +113,7 @@ def outcome(data: bytes) -> tuple[object, ...]:
 
 
 @given(damaged("JPEG"))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_changes_nothing_that_pillow_alone_would_not_change(data: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         ours = outcome(data)

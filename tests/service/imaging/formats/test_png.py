@@ -16,6 +16,7 @@ from service.errors import Undecodable
 from service.imaging.decode import decode
 from service.imaging.formats.png import PNG
 from tests.support import declared, photos
+from tests.support.examples import examples
 
 
 def test_the_size_and_the_orientation_come_from_the_header() -> None:
@@ -66,7 +67,7 @@ def packed(values: np.ndarray, bits: int) -> bytes:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_a_grey_key_makes_exactly_its_value_clear(bits: int, data: st.DataObject) -> None:
     most = (1 << bits) - 1
     key = data.draw(st.integers(0, most))
@@ -83,7 +84,7 @@ def test_a_grey_key_makes_exactly_its_value_clear(bits: int, data: st.DataObject
 
 @pytest.mark.parametrize("bits", [8, 16])
 @given(key=st.tuples(*[st.integers(0, 255)] * 3), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_an_rgb_key_makes_exactly_its_colour_clear(bits: int, key: tuple[int, ...], seed: int) -> None:
     whole = np.array(key) * (257 if bits == 16 else 1)
     values = np.tile(whole, (9, 13, 1))
@@ -143,9 +144,9 @@ def test_a_declaration_behind_the_profile_counts_as_well() -> None:
 
 
 @pytest.mark.parametrize("between", [b"IDAT", b"tEXt"])
-def test_a_million_empty_chunks_cost_little(between: bytes) -> None:
+def test_many_empty_chunks_cost_little(between: bytes) -> None:
     small = photos.save(photos.photograph(8, 8), "PNG")
-    many = (photos.png_chunk(b"IDAT", b"") + photos.png_chunk(between, b"")) * 200_000
+    many = (photos.png_chunk(b"IDAT", b"") + photos.png_chunk(between, b"")) * 50_000
     data = small[:33] + many + small[33:]
     tracemalloc.start()
     try:

@@ -74,13 +74,16 @@ def test_pieces_of_any_length_give_what_the_whole_map_gives(
     assert float((whole - pieces).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("size", [(8, 4096), (4096, 8), (8, 16384)])
-def test_no_tensor_grows_with_the_square_of_a_side(attention: AxialAttention, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(8, 512), (512, 8), (8, 2048)])
+def test_no_tensor_grows_with_the_square_of_a_side(
+    attention: AxialAttention, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(axial_attention, "PIECE_VALUES", PIECE_VALUES // 64)
     largest = LargestTensor()
     with largest, torch.inference_mode():
         attention(features(*size))
     # The projections of all channels are the largest that grows with the size.
-    assert largest.values <= max(PIECE_VALUES, 2 * 12 * size[0] * size[1])
+    assert largest.values <= max(PIECE_VALUES // 64, 2 * 12 * size[0] * size[1])
 
 
 def test_ordinary_sides_are_one_piece() -> None:
