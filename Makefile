@@ -48,11 +48,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # Compiles the C files of service/native, in seconds. build/ is removed so that no older library is installed if that fails. Without
-# a compiler nothing is tried and there is no stamp, so that the next call looks for one again.
+# a compiler nothing is tried and there is no stamp, so that the next call looks for one again. The folder itself is newer than the
+# stamp if a file was removed or renamed.
 COMPILER = $(BIN)/python -c 'import os, shutil, sys, sysconfig; \
 	sys.exit(not shutil.which((os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]))'
-COMPILED = $(BIN)/python -P -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("inspyrenet_native"))'
-$(NATIVE): $(STAMP) setup.py $(wildcard service/native/*.[ch])
+COMPILED = $(BIN)/python -c 'import sys; from service.native.library import LIBRARY; sys.exit(LIBRARY is None)'
+$(NATIVE): $(STAMP) setup.py service/native $(wildcard service/native/*.[ch])
 	@rm -rf build $@
 	@if $(COMPILER) && $(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall . && $(COMPILED); \
 	then touch $@; else echo "make setup: $$NO_NATIVE" >&2; fi

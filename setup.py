@@ -1,7 +1,8 @@
 """Compiles the C files of ``service/native`` into the module ``inspyrenet_native``; all else is in ``pyproject.toml``.
 
-Without a working C compiler the installation succeeds all the same, and lacks that module: ``service/native/loops.py``
-says what the service then does. ``Dockerfile`` runs this file alone, without ``pyproject.toml``.
+Without a working C compiler the installation succeeds all the same, and lacks that module:
+``service/native/library.py`` says what the service then does. ``Dockerfile`` runs this file alone, without
+``pyproject.toml``.
 
 It is not in ``pyproject.toml`` because setuptools calls ``ext-modules`` there experimental.
 """
@@ -12,9 +13,12 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 FOLDER = Path("service/native")
-SOURCES = sorted(map(str, FOLDER.glob("*.c")))
-HEADERS = sorted(map(str, FOLDER.glob("*.h")))
-HASH = sha256(b"".join(Path(source).read_bytes() for source in sorted(SOURCES + HEADERS))).hexdigest()
+FILES = sorted(FOLDER.glob("[a-z]*.[ch]"))  # not an editor's own
+SOURCES = [str(file) for file in FILES if file.suffix == ".c"]
+HEADERS = [str(file) for file in FILES if file.suffix == ".h"]
+HASH = sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
+if not SOURCES:
+    raise FileNotFoundError(f"there is no {FOLDER} here: run setup.py in the folder in which it is")
 
 setup(
     ext_modules=[

@@ -3,8 +3,9 @@
 ``png_writer`` calls it; the start of the service logs ``in_use`` and the metric ``build_info`` shows it. Any decoder
 reads the streams, and the same rows give the same bytes on every call.
 
-``service/native/deflate.c`` compresses filtered rows in half of ISA-L's time and a quarter of zlib-ng's, to files as
-large. Where it was not compiled, zlib does the same, and takes several times as long.
+``service/native/deflate.c`` compresses filtered rows in half of ISA-L's time and a quarter of zlib-ng's. Photographs
+and their cut-outs become smaller than with either, drawings and text larger than with ISA-L. Where it was not
+compiled, zlib does the same, and takes several times as long.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Stream(Protocol):
     """A stream in the making, as ``zlib.compressobj`` makes it."""
 
     def compress(self, data: memoryview, /) -> bytes:
-        """Add data, and return what can be written already."""
+        """Add data, which must not be empty, and return what can be written already."""
         ...
 
     def flush(self) -> bytes:
@@ -34,22 +35,19 @@ def stream(channels: int) -> Stream:
     """For rows of pixels of so many bytes, each row or strip a call of ``compress``."""
     if LIBRARY is None:
         return zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    # In RGBA every fourth byte is 0 where the mask is constant: the code of 0 is short, and only long runs save bytes.
-    return _Blocks(shortest_run=8 if channels == 4 else 4)
+    return _Blocks(channels)
 
 
 class _Blocks:
     """A stream of which every call of ``compress`` makes one block."""
 
-    def __init__(self, *, shortest_run: int) -> None:
-        self._shortest_run = shortest_run
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
         self._state = np.array([0, 0, 1], np.uint32)
         self._head = b"\x78\x01"  # a window of 32 KiB; the fastest compression
 
     def compress(self, data: memoryview, /) -> bytes:
-        block = coding.deflate_block(
-            np.frombuffer(data, np.uint8), self._state, shortest_run=self._shortest_run
-        )
+        block = coding.deflate_block(np.frombuffer(data, np.uint8), self._state, channels=self._channels)
         head, self._head = self._head, b""
         return head + block
 

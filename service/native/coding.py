@@ -59,15 +59,14 @@ def filter_grey(rows: Bytes, above: Bytes, filtered: Bytes, costs: Bytes) -> Non
         )
 
 
-def deflate_block(data: Bytes, state: npt.NDArray[np.uint32], *, shortest_run: int) -> bytes:
+def deflate_block(data: Bytes, state: npt.NDArray[np.uint32], *, channels: int) -> bytes:
     """Compress bytes to a block of a deflate stream (RFC 1951) that is not the last one.
 
     Args:
         data: 1 to 2^24 bytes.
         state: changed; at first 0, 0, 1: the bits of the stream that belong before the next block's, how many they are,
             and the checksum (Adler-32, RFC 1950) of all data.
-        shortest_run: 4 or 8; shorter runs of equal bytes are not written as such. With 8, runs of 8 to 14 bytes may be
-            missed.
+        channels: bytes of a pixel.
 
     Returns:
         The whole bytes of the stream.
@@ -78,11 +77,11 @@ def deflate_block(data: Bytes, state: npt.NDArray[np.uint32], *, shortest_run: i
     if LIBRARY is None:
         raise RuntimeError(WHY_MISSING)
     data, at = checked(data, np.uint8, data.size), place_of(state, np.uint32, 3)
-    if not 0 < data.size <= _MOST_BLOCK or shortest_run not in (4, 8) or state[1] > 7:
-        raise ValueError(f"{data.size} bytes, runs from {shortest_run} on, {state[1]} pending bits")
+    if not 0 < data.size <= _MOST_BLOCK or channels not in (1, 3, 4) or state[1] > 7:
+        raise ValueError(f"{data.size} bytes, {channels} channels, {state[1]} pending bits")
     result, runs = np.empty(2 * data.size + 512, np.uint8), np.empty(2 * (data.size // 5 + 1), np.uint32)
     written = LIBRARY.deflate_block(
-        data.ctypes.data, data.size, shortest_run, result.ctypes.data, runs.ctypes.data, at
+        data.ctypes.data, data.size, channels, result.ctypes.data, runs.ctypes.data, at
     )
     return result[:written].tobytes()
 

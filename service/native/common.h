@@ -1,8 +1,8 @@
 /* What the loops over pixels share. Each C file beside this one is compiled into the library inspyrenet_native.
  *
- * The functions are plain ones for ctypes. service/native/loops.py is the only caller: it checks every array, and documents
- * every function. arrays.py has the same functions in NumPy, for where the library is missing, and tests compare the results
- * of both. So:
+ * The functions are plain ones for ctypes. Only loops.py and coding.py call them: they check every array, and document every
+ * function. arrays.py and coding_arrays.py have the same in NumPy, for where the library is missing (zlib is there for
+ * deflate_block), and tests compare the results of both. So:
  *
  * - Products and sums are in the order of the NumPy code, except where that calls OpenCV (reduce, enlarge, unmix). A
  *   compiler must not fuse them (-ffp-contract=off).

@@ -1,13 +1,15 @@
-/* Compression of the filtered rows of a PNG: deflate (RFC 1951) by Huffman codes, with runs of one byte as the only matches.
+/* Compression of the filtered rows of a PNG: deflate (RFC 1951) by Huffman codes, with runs of one byte or of one pixel as the
+ * only matches.
  *
- * The noise of a photograph repeats itself only by chance, so a search for other matches costs time and saves next to nothing.
+ * The noise of a photograph repeats itself only by chance: a search for other matches takes more than half of the time, and
+ * makes files larger, because a code for distances and one for many lengths make the other codes longer.
  */
 
 #include "common.h"
 
 enum {
     LITERALS = 257, LENGTHS = 29, SYMBOLS = LITERALS + LENGTHS, /* a literal is a byte, or 256 for the end of a block */
-    DISTANCES = 2,       /* the first is the only one that is used; some decoders want a complete code */
+    DISTANCES = 4,       /* the symbols for 1 to 4; the first and the last are used, with codes of one bit */
     LONGEST_CODE = 14,   /* bits, so that four codes and what is pending fit into 64 */
     CODE_LENGTHS = 19, LONGEST_CODE_OF_LENGTHS = 7,
     LONGEST_MATCH = 258, SHORTEST_MATCH = 3,
@@ -133,16 +135,17 @@ static void assign_codes(const uint8_t *lengths, int symbols, Code *codes)
 
 /* Runs ----------------------------------------------------------------------------------------------------------- */
 
-/* Bytes that are equal to the byte before them. */
+/* Bytes that are equal to those that stand `distance` before them. */
 typedef struct { uint32_t start, length; } Run;
 
-/* The runs of at least `shortest` bytes. With 8, only those that fill one of the aligned windows of 8 bytes. */
-INLINE int64_t find_runs(const uint8_t *bytes, int64_t length, int64_t shortest, Run *runs)
+/* The runs of at least `shortest` bytes, 4 or 8. With 8, only those that fill a window of 8 bytes: every eighth byte since the
+ * last run begins one. */
+INLINE int64_t find_runs(const uint8_t *bytes, int64_t length, int64_t distance, int64_t shortest, Run *runs)
 {
     const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
     int64_t found = 0;
-    for (int64_t i = 1; i + 8 <= length;) {
-        uint64_t differences = load(bytes + i) ^ load(bytes + i - 1);
+    for (int64_t i = distance; i + 8 <= length;) {
+        uint64_t differences = load(bytes + i) ^ load(bytes + i - distance);
         int64_t start = i;
         if (differences) {
             if (shortest == 8) {
@@ -162,12 +165,12 @@ INLINE int64_t find_runs(const uint8_t *bytes, int64_t length, int64_t shortest,
         } else {
             i += 8;
         }
-        while (i + 8 <= length && !(differences = load(bytes + i) ^ load(bytes + i - 1)))
+        while (i + 8 <= length && !(differences = load(bytes + i) ^ load(bytes + i - distance)))
             i += 8;
         if (i + 8 <= length)
             i += __builtin_ctzll(differences) >> 3;
         else
-            while (i < length && bytes[i] == bytes[i - 1])
+            while (i < length && bytes[i] == bytes[i - distance])
                 i++;
         runs[found++] = (Run){(uint32_t)start, (uint32_t)(i - start)};
     }
@@ -224,14 +227,15 @@ INLINE void put_literals(Stream *stream, const uint8_t *bytes, int64_t length, c
         put_code(stream, codes[bytes[i]]);
 }
 
-INLINE void put_run(Stream *stream, int64_t left, const Code *codes)
+/* `distance`: its code, 0 or 1. */
+INLINE void put_run(Stream *stream, int64_t left, uint64_t distance, const Code *codes)
 {
     while (left > 0) {
         const int64_t match = next_match(left);
         const int symbol = length_symbol(match);
         const Code code = codes[LITERALS + symbol];
-        const uint64_t more = (uint64_t)(match - shortest_of[symbol]);
-        put(stream, code.bits | more << code.length, code.length + extra_bits[symbol] + 1); /* the distance is one bit, 0 */
+        const uint64_t more = (uint64_t)(match - shortest_of[symbol]) | distance << extra_bits[symbol];
+        put(stream, code.bits | more << code.length, code.length + extra_bits[symbol] + 1);
         left -= match;
     }
 }
@@ -310,42 +314,71 @@ INLINE uint32_t adler32(uint32_t sum, const uint8_t *bytes, int64_t length)
     return high << 16 | low;
 }
 
-/* One block of a stream; how many bytes of it were written.
- *
- * bytes: 1 to 2^24. shortest: bytes of the shortest run that is written as one, 4 or 8.
- * result: 2 * length + 512. runs: 2 x (length / 5 + 1) numbers of 4 bytes.
- * state: the bits that are pending before and after, how many they are, and the checksum of all bytes.
- */
-CLONES int64_t deflate_block(const uint8_t *bytes, int64_t length, int64_t shortest, uint8_t *result, void *runs, uint32_t *state)
+/* Find the runs, and count all symbols. Returns how many runs there are. */
+INLINE int64_t count_symbols(const uint8_t *bytes, int64_t length, int64_t distance, int64_t shortest, Run *runs,
+                             uint32_t counts[SYMBOLS])
 {
-    uint32_t tables[4][256] = {{0}}, counts[SYMBOLS] = {0};
-    uint8_t lengths[SYMBOLS + DISTANCES];
-    Code codes[SYMBOLS];
-    Stream stream = {result, state[0], (int)state[1]};
-    const Run *run = runs;
-    const int64_t found = shortest == 8 ? find_runs(bytes, length, 8, runs) : find_runs(bytes, length, 4, runs);
+    uint32_t tables[4][256] = {{0}};
+    const int64_t found = find_runs(bytes, length, distance, shortest, runs);
     int64_t done = 0;
+    memset(counts, 0, sizeof(uint32_t) * SYMBOLS);
     for (int64_t i = 0; i < found; i++) {
-        count_literals(bytes + done, run[i].start - done, tables);
-        for (int64_t left = run[i].length; left > 0; left -= next_match(left))
+        count_literals(bytes + done, runs[i].start - done, tables);
+        for (int64_t left = runs[i].length; left > 0; left -= next_match(left))
             counts[LITERALS + length_symbol(next_match(left))]++;
-        done = run[i].start + run[i].length;
+        done = runs[i].start + runs[i].length;
     }
     count_literals(bytes + done, length - done, tables);
     for (int i = 0; i < 256; i++)
         counts[i] = (tables[0][i] + tables[1][i]) + (tables[2][i] + tables[3][i]);
     counts[256] = 1;
+    return found;
+}
+
+/* Whether one byte is more than three fifths of all literals. It should cost less than a bit then, and no code does, so that
+ * even short runs save something. */
+INLINE int one_prevails(const uint32_t *counts)
+{
+    uint64_t all = 0, largest = 0;
+    for (int i = 0; i < 256; i++) {
+        all += counts[i];
+        largest = counts[i] > largest ? counts[i] : largest;
+    }
+    return 5 * largest > 3 * all;
+}
+
+/* One block of a stream; how many bytes of it were written.
+ *
+ * bytes: 1 to 2^24. channels: bytes of a pixel. In RGBA every fourth byte is 0 where the mask is constant. So the code of 0 is
+ * short, and only long runs are worth while. A pixel that repeats itself is one, too.
+ * result: 2 * length + 512. runs: 2 x (length / 5 + 1) numbers of 4 bytes.
+ * state: the bits that are pending before and after, how many they are, and the checksum of all bytes.
+ */
+CLONES int64_t deflate_block(const uint8_t *bytes, int64_t length, int64_t channels, uint8_t *result, void *runs, uint32_t *state)
+{
+    uint32_t counts[SYMBOLS];
+    uint8_t lengths[SYMBOLS + DISTANCES];
+    Code codes[SYMBOLS];
+    Stream stream = {result, state[0], (int)state[1]};
+    const Run *run = runs;
+    int64_t done = 0, found = 0;
+    int by_pixels = channels == 4;
+    if (by_pixels) {
+        found = count_symbols(bytes, length, 4, 8, runs, counts);
+        by_pixels = !one_prevails(counts);
+    }
+    if (!by_pixels)
+        found = count_symbols(bytes, length, 1, 4, runs, counts);
     find_lengths(counts, SYMBOLS, LONGEST_CODE, lengths);
     assign_codes(lengths, SYMBOLS, codes);
     int literals = SYMBOLS;
     while (lengths[literals - 1] == 0)
         literals--;
-    lengths[literals] = lengths[literals + 1] = 1;
+    memcpy(lengths + literals, (uint8_t[DISTANCES]){1, 0, 0, 1}, DISTANCES);
     put_head(&stream, lengths, literals + DISTANCES, literals);
-    done = 0;
     for (int64_t i = 0; i < found; i++) {
         put_literals(&stream, bytes + done, run[i].start - done, codes);
-        put_run(&stream, run[i].length, codes);
+        put_run(&stream, run[i].length, (uint64_t)by_pixels, codes);
         done = run[i].start + run[i].length;
     }
     put_literals(&stream, bytes + done, length - done, codes);

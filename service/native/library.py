@@ -2,8 +2,8 @@
 
 ``pip install .`` compiles them into the module ``inspyrenet_native`` if there is a C compiler, and goes on without one.
 A library that was compiled from other files is not used: it could read and write the wrong memory.
-Where it is missing, ``arrays`` does the work and takes longer. So the start of the service logs ``in_use``, and the
-metric ``build_info`` shows it.
+Where it is missing, ``arrays``, ``coding_arrays`` and zlib do the work and take longer. So the start of the service
+logs ``in_use``, and the metric ``build_info`` shows it.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
+        wanted = _source_hash()
     except (OSError, AttributeError) as error:
         return None, f"{error}; install the dependencies again"
-    if library.source_hash().decode() != _source_hash():
+    if library.source_hash().decode() != wanted:
         return None, f"{found.origin} was compiled from other files; install the dependencies again"
     return library, ""
 
 
 def _source_hash() -> str:
     """As in ``setup.py``."""
-    sources = sorted([*_FOLDER.glob("*.c"), *_FOLDER.glob("*.h")])
-    return sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return sha256(b"".join(file.read_bytes() for file in sorted(_FOLDER.glob("[a-z]*.[ch]")))).hexdigest()
 
 
 LIBRARY, WHY_MISSING = _load()

@@ -52,7 +52,6 @@ _FILLERS = (b"", b"\x55\x9a\x31" * 32, b"\xb6\x6c\x0f" * 32)
 
 _MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
 """Before it, any number of fill bytes."""
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER_IN_SCANS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
@@ -75,7 +74,7 @@ def _strip(data: bytes) -> StrippedFile:
                 return StrippedFile(b"".join(kept), size, orientation or 1)
             if not _has_every_scan(data, scans, components):
                 raise Malformed
-            kept[-1] = kept[-1].removesuffix(b"\xff")
+            kept[-1] = kept[-1].rstrip(b"\xff")
             return StrippedFile(b"".join(kept), size, orientation or 1, _open_without_end)
         body = data[start + 4 : end]
         if marker in _FRAME_HEADERS:
@@ -115,21 +114,28 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _too_many_markers() -> Undecodable:
-    return Undecodable(f"The JPEG has more than {MAX_MARKERS} segments. Save it again without its metadata.")
+    return Undecodable(f"The JPEG has more than {MAX_MARKERS} segments. Save it again with another program.")
 
 
 def _image_end(data: bytes, at: int) -> tuple[int, list[int]]:
-    """Where the image whose first scan stands at ``at`` ends, and where its scans begin."""
+    """Where the image whose first scan stands at ``at`` ends, and where its scans begin.
+
+    Without an end marker it ends with the last scan.
+    """
     scans: list[int] = []
+    behind = len(data)  # the last scan
     for _ in range(MAX_MARKERS):
         found = _MARKER_IN_SCANS.search(data, at)
         if found is None:
-            return len(data), scans  # the file ends early
+            return behind, scans  # the file ends early
         at, marker = found.end(), found[1][0]
         if marker == _END_OF_IMAGE:
             return at, scans
         if marker == _START_OF_SCAN:
             scans.append(found.start())
+            behind = len(data)
+        else:
+            behind = min(behind, found.start())
         if len(scans) > MAX_SCANS:
             raise Undecodable(f"The JPEG has more than {MAX_SCANS} scans. Save it again with fewer scans.")
         at += int.from_bytes(data[at : at + 2], "big")
@@ -204,8 +210,9 @@ def _endings(data: bytes) -> Iterator[bytes]:
     libjpeg skips what stands between the end of an interval and the restart marker of the next one. If the file ends
     there, a filler counts behind that marker only.
     """
-    count = len(_RESTART.findall(data, data.rindex(b"\xff\xda")))
-    restart = bytes([0xFF, 0xD0 + count % 8])
+    scan = data.rindex(b"\xff\xda")
+    last, number = max((data.rfind(bytes([0xFF, 0xD0 + number]), scan), number) for number in range(8))
+    restart = bytes([0xFF, 0xD0 + (number + 1) % 8 if last >= 0 else 0xD0])
     for filler in _FILLERS:
         yield filler + (restart + filler if filler else b"") + _END
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from service.errors import Undecodable
 from service.imaging.colour.encoding import Encoding, Primaries, Samples, from_code_points, from_power
 from service.imaging.colour.modes import has_transparency, to_rgb
 from service.imaging.colour.profiles import parse_profile, space_of
@@ -52,20 +54,14 @@ def _strip(data: bytes) -> StrippedFile:
     profile = (0, 0)
     read: dict[bytes, bytes] = {}
     pixels_begun = False
-    at, chunks = 8, 0
-    while at + 8 <= len(data):
-        chunks += 1
-        length, name = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
+    for at, end, name in _chunks(data):
         pixels_begun |= name == b"IDAT"
         if name == b"IHDR" and at > 8:
             raise Malformed  # the decoder would take the size from it
-        if end > len(data):
-            if not pixels_begun:
-                raise Malformed
-            end = len(data)  # if pixels are missing, the decoder reports it
+        if end > len(data) and not pixels_begun:
+            raise Malformed  # if pixels are missing, the decoder reports it
         if name in _READ_CHUNKS:
-            read.setdefault(name, data[at + 8 : at + 8 + length])
+            read.setdefault(name, data[at + 8 : end - 4])
         # A key of grey or RGB is compared here, because Pillow compares 8 bits at most.
         wanted = name in _PIXEL_CHUNKS or (name == b"tRNS" and data[25] == 3)
         if wanted and kept[-1][1] == at:
@@ -74,11 +70,8 @@ def _strip(data: bytes) -> StrippedFile:
             kept.append((at, end))
         elif name == b"iCCP":
             profile = profile if any(profile) else (at, end)
-        if len(kept) > MAX_PIECES or chunks > MAX_CHUNKS:
+        if len(kept) > MAX_PIECES:
             raise Malformed
-        at = end
-        if name == b"IEND":
-            break
     size = _size(data)
     bits, colour_type = struct.unpack_from("BB", data, 24)
     if _code_points(read) is None and _has_profile(read.get(b"iCCP", b""), colour_type):
@@ -88,6 +81,25 @@ def _strip(data: bytes) -> StrippedFile:
     key, encoding = _key(bits, colour_type, read.get(b"tRNS", b"")), _encoding(read, colour_type)
     samples = _SampleKind(bits, colour_type, key, encoding)
     return StrippedFile(b"".join(data[start:end] for start, end in kept), size, orientation, samples.open)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Start, end and name of each chunk. The end of the last one may lie behind that of the file.
+
+    Raises:
+        Undecodable: there are more than ``MAX_CHUNKS``.
+    """
+    at = 8
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(data):
+            return
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        yield at, end, name
+        if name == b"IEND":
+            return
+        at = end
+    raise Undecodable(f"The PNG has more than {MAX_CHUNKS} chunks. Save it again with larger ones.")
 
 
 def _size(data: bytes) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import struct
 
 from PIL.WebPImagePlugin import WebPImageFile
 
+from service.errors import Undecodable
 from service.imaging.formats.exif import exif_orientation
 from service.imaging.formats.file_format import FileFormat, Malformed, StrippedFile
 
@@ -34,7 +35,7 @@ def _strip(data: bytes) -> StrippedFile:
     while at + 8 <= end_of_file:
         chunks += 1
         if chunks > MAX_CHUNKS:
-            raise Malformed
+            raise Undecodable(f"The WebP has more than {MAX_CHUNKS} chunks. Save it again with fewer frames.")
         name, length = struct.unpack_from("<4sI", data, at)
         chunk = data[at : min(at + 8 + length, end_of_file)]
         if name == b"EXIF":

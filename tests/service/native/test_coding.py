@@ -155,27 +155,25 @@ def test_clear_pixels_get_the_mean_of_their_neighbours_or_the_first_one_of_a_cle
         ),
         (
             "nothing to compress",
-            lambda: coding.deflate_block(np.zeros(0, np.uint8), np.zeros(3, np.uint32), shortest_run=8),
+            lambda: coding.deflate_block(np.zeros(0, np.uint8), np.zeros(3, np.uint32), channels=4),
         ),
         (
             "too much to compress",
             lambda: coding.deflate_block(
-                np.zeros((1 << 24) + 1, np.uint8), np.zeros(3, np.uint32), shortest_run=8
+                np.zeros((1 << 24) + 1, np.uint8), np.zeros(3, np.uint32), channels=4
             ),
         ),
         (
-            "runs of another length",
-            lambda: coding.deflate_block(np.zeros(9, np.uint8), np.zeros(3, np.uint32), shortest_run=3),
+            "pixels of two channels",
+            lambda: coding.deflate_block(np.zeros(9, np.uint8), np.zeros(3, np.uint32), channels=2),
         ),
         (
             "too many pending bits",
-            lambda: coding.deflate_block(
-                np.zeros(9, np.uint8), np.array([0, 8, 1], np.uint32), shortest_run=4
-            ),
+            lambda: coding.deflate_block(np.zeros(9, np.uint8), np.array([0, 8, 1], np.uint32), channels=1),
         ),
         (
             "a state of another type",
-            lambda: coding.deflate_block(np.zeros(9, np.uint8), np.array([0, 0, 1]), shortest_run=4),
+            lambda: coding.deflate_block(np.zeros(9, np.uint8), np.array([0, 0, 1]), channels=1),
         ),
     ],
 )
@@ -186,7 +184,7 @@ def test_what_does_not_fit_is_refused_before_c_sees_it(what: str, call: Callable
 
 def test_compressing_without_the_library_is_refused() -> None:
     with pytest.raises(RuntimeError):
-        in_numpy(lambda: coding.deflate_block(np.zeros(9, np.uint8), np.zeros(3, np.uint32), shortest_run=4))
+        in_numpy(lambda: coding.deflate_block(np.zeros(9, np.uint8), np.zeros(3, np.uint32), channels=1))
 
 
 def test_several_threads_at_the_same_time_get_the_same_bits_as_one() -> None:
@@ -197,7 +195,7 @@ def test_several_threads_at_the_same_time_get_the_same_bits_as_one() -> None:
         filtered, changed = np.empty((300, 4001), np.uint8), pixels.copy()
         coding.filter_by_paeth(rows, rows[-1], filtered, 4)
         coding.webp_colours(changed)
-        block = coding.deflate_block(filtered.reshape(-1), np.array([0, 0, 1], np.uint32), shortest_run=8)
+        block = coding.deflate_block(filtered.reshape(-1), np.array([0, 0, 1], np.uint32), channels=4)
         mask = coding.webp_mask(pixels, WebpFilter.GRADIENT)
         return [filtered.tobytes(), changed.tobytes(), block, mask.tobytes()]
 

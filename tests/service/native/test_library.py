@@ -50,6 +50,16 @@ def test_a_library_without_a_function_is_not_used(monkeypatch: pytest.MonkeyPatc
     assert "no_such_function" in said
 
 
+def test_an_editors_own_files_beside_the_sources_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for source in FOLDER.glob("[a-z]*.[ch]"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    (tmp_path / ".#webp.c").symlink_to("nowhere")
+    monkeypatch.setattr(library, "_FOLDER", tmp_path)
+    assert library._load()[0] is not None
+
+
 @pytest.mark.parametrize("changed", ["relax.c", "common.h"])
 def test_a_library_that_was_compiled_from_another_source_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
@@ -191,6 +192,32 @@ def test_a_fill_byte_is_no_marker_whose_segment_hides_another_size() -> None:
     with pytest.raises(Malformed):
         JPEG.header_size(bytes(filled))
     assert decode(bytes(filled), max_pixels=1_000_000).size == (30, 20)
+
+
+@pytest.mark.parametrize("behind", [b"\xff\xe5\0\4ab", b"\xff\xfe\0\4ab"], ids=["APP5", "a comment"])
+def test_a_segment_behind_a_jpeg_that_was_cut_short_does_not_hide_that(behind: bytes) -> None:
+    data = photos.save(Image.fromarray(photos.photograph(123, 77)), "JPEG", restart_marker_blocks=4)
+    cut = data[: data.index(b"\xff\xd3")]
+    with pytest.raises(Undecodable):
+        decode(cut + behind, max_pixels=1_000_000)
+    whole = decode(data, max_pixels=1_000_000).rgb
+    assert np.array_equal(decode(data[:-2] + behind, max_pixels=1_000_000).rgb, whole)
+    assert np.array_equal(decode(data[:-2] + b"\xff" * 1000, max_pixels=1_000_000).rgb, whole)
+
+
+def test_millions_of_restart_markers_cost_little() -> None:
+    data = (
+        photos.save(photos.photograph(8, 8), "JPEG")[:-2]
+        + bytes(byte for number in range(8) for byte in (0xFF, 0xD0 + number)) * 200_000
+    )
+    image = JPEG.strip_metadata(data).open
+    assert image is not None
+    tracemalloc.start()
+    try:
+        image(BytesIO(data)).load()
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 def test_only_the_presence_of_a_jfif_marker_is_kept_of_it() -> None:
