@@ -36,9 +36,7 @@ _BYTES_A_PIXEL: dict[Format, int] = {
     Format.AVIF: 47,
     Format.ZIP: 10,
 }
-_BYTES_A_SIDE = (
-    2900  # of an AVIF, for each pixel of its width and height: libaom's pictures have wide borders
-)
+_BYTES_A_SIDE = 2900  # for each pixel of an AVIF's width and height: libaom adds borders
 _BYTES_ALWAYS = 5_000_000
 
 
