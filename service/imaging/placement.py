@@ -115,10 +115,15 @@ def place(size: Size, subject: Box | None, options: Options) -> Placement:
     return _reduced(canvas, source, _relative(source, shown), options)
 
 
-def most_answer_pixels(size: Size, options: Options) -> int:
-    """Pixels of the largest answer that these options can make of such an input, wherever its subject is."""
+def largest_answer(size: Size, options: Options) -> tuple[int, int]:
+    """How large an answer can be that these options make of such an input, wherever its subject is.
+
+    Returns:
+        The most pixels, and the most of width and height together.
+    """
     if not options.depends_on_subject:
-        return math.prod(reduced_size(size, options))
+        width, height = reduced_size(size, options)
+        return width * height, width + height
     width, height = size
     if options.crop is not None and options.output not in (Output.BLUR, Output.OVERLAY):
         around = _with_margin(Box(0, 0, *size), options.crop)
@@ -126,7 +131,7 @@ def most_answer_pixels(size: Size, options: Options) -> int:
     if options.longest_side is not None:
         width, height = min(width, options.longest_side), min(height, options.longest_side)
     pixels = width * height
-    return pixels if options.most_pixels is None else min(pixels, options.most_pixels)
+    return pixels if options.most_pixels is None else min(pixels, options.most_pixels), width + height
 
 
 def reduced_size(size: Size, options: Options) -> Size:

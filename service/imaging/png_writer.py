@@ -1,7 +1,7 @@
 """Writes PNG files (W3C Recommendation, third edition), of 8 bits: grey, RGB or RGBA.
 
-``encode`` and the canary call it. Beside the pixels and the file, it must need only a strip of rows, and a decoder must
-get back every pixel to the bit.
+``encode`` and the canary call it. Beside the pixels it must need only a strip of rows and the file, which may be there
+twice while it grows. A decoder must get back every pixel to the bit.
 
 The filters were chosen by measurement: for colours Paeth's, because on photographs it makes smaller files than any
 other, and as small as the best of all in each row; for a mask, whose rows are mostly constant, none, up or Paeth's,

@@ -31,7 +31,7 @@ _FILTER_BITS = 2  # by which the number of the filter is shifted
 _FEW_LEVELS = 16  # libwebp packs pixels of so few values, if they are not filtered
 _HEADER_OF_STREAM = 5  # bytes of a VP8L stream that a mask's stream lacks: the size
 _METHOD = 2  # of libwebp, for both parts; 1 makes colours that are 11 % larger, and is as fast
-_EFFORT = 16  # for the mask, 0-100; more makes it no smaller
+_EFFORT = 16  # for the mask, 0-100; 50 makes it 1 to 26 % smaller, in up to twice the time
 _ROWS_AT_ONCE = 16  # in which levels are counted
 _LEAST_ROWS = 16  # and columns, of a mask for which the filter is chosen
 

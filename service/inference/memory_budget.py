@@ -27,7 +27,7 @@ from service.engines.protocol import ConfigurationError
 from service.errors import BadDimensions
 from service.imaging import compose, decode, encode
 from service.imaging.options import Options
-from service.imaging.placement import Size, most_answer_pixels
+from service.imaging.placement import Size, largest_answer
 from service.inference.service_time import Stage, Work
 
 
@@ -265,12 +265,12 @@ class MemoryBudget:
 
 def _finish_bytes(size: Size, behind: int, options: Options) -> int:
     """What composing and encoding take at most, beside the picture and its mask; the answer's bytes are part of it."""
-    pixels = most_answer_pixels(size, options)
+    pixels, sides = largest_answer(size, options)
     composing = compose.peak_bytes(options, pixels, behind)
     if compose.needs_foreground(options):
         composing += foreground_bytes(pixels)
     answer = compose.channels(options) * pixels
-    return max(composing, answer + encode.PEAK_BYTES[options.format] * pixels + answer)
+    return max(composing, answer + encode.peak_bytes(options.format, pixels, sides) + answer)
 
 
 def _cut_out(size: Size) -> Work:

@@ -35,7 +35,8 @@ def decode(data: bytes, size: tuple[int, int]) -> Pixels | None:
         size: (width, height), as its header says.
 
     Returns:
-        H x W x 3; None if Pillow must decide: the package is missing, or libjpeg reports an error or a warning.
+        H x W x 3; None if Pillow must decide: the package is missing, libjpeg reports an error or a warning, or the
+        picture has another size.
 
     Raises:
         MemoryError: there is not enough for the pixels.

@@ -9,7 +9,7 @@ import pytest
 
 from service.engines.inspyrenet.resize import model_input_size
 from service.engines.memory_needs import INSPYRENET, INSPYRENET_ON_GPU, U2NETP, MemoryNeeds, least_needs
-from service.imaging.encode import PEAK_BYTES
+from service.imaging.encode import peak_bytes
 from service.imaging.options import Format, Options
 from service.inference.memory_budget import MemoryBudget
 from service.inference.service_time import Work
@@ -86,9 +86,14 @@ def test_before_the_load_the_least_counts_that_the_settings_allow(
 
 
 def test_what_answers_take_follows_from_the_figures_of_their_formats() -> None:
-    """The pixels, what encoding takes beside them, and the file, which is no larger than the pixels."""
-    cut_out, mask = (
-        [PEAK_BYTES[format_] + 2 * each for format_ in (Format.WEBP, Format.AVIF)] for each in (4, 1)
-    )
+    """The pixels, what encoding takes beside them, and the file, which counts as much as the pixels."""
+
+    def each(answer: Format, channels: int) -> int:
+        return peak_bytes(answer, 1, 0) - peak_bytes(answer, 0, 0) + 2 * channels
+
+    cut_out, mask = ([each(answer, count) for answer in (Format.WEBP, Format.AVIF)] for count in (4, 1))
     assert f"{cut_out[0]} as WebP, {cut_out[1]} as AVIF" in TEXT
-    assert f"for a mask, 3, {mask[0]} and {mask[1]}" in TEXT
+    assert f"for a mask, {each(Format.PNG, 1)}, {mask[0]} and {mask[1]}" in TEXT
+    always = peak_bytes(Format.AVIF, 0, 0)
+    a_side = peak_bytes(Format.AVIF, 0, 1) - always
+    assert f"{always / 1e6:.0f} MB more, and as AVIF {a_side} bytes for each pixel of its width" in TEXT

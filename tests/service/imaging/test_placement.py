@@ -11,7 +11,7 @@ from service.imaging.options import CENTRE, Length, Margin, Options, Output, Pos
 from service.imaging.placement import (
     Box,
     cover,
-    most_answer_pixels,
+    largest_answer,
     place,
     reduced_size,
     region_box,
@@ -96,7 +96,9 @@ def test_no_answer_exceeds_what_was_foretold_without_the_subject(
     picture: tuple[tuple[int, int], Box], options: Options
 ) -> None:
     width, height = place(*picture, options).canvas
-    assert width * height <= most_answer_pixels(picture[0], options)
+    pixels, sides = largest_answer(picture[0], options)
+    assert width * height <= pixels
+    assert width + height <= sides
 
 
 @given(pictures(), st.booleans())

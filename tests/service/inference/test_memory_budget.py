@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from service.engines.memory_needs import MemoryNeeds
 from service.engines.protocol import ConfigurationError
 from service.errors import BadDimensions
-from service.imaging.encode import PEAK_BYTES
+from service.imaging.encode import peak_bytes
 from service.imaging.options import Format, Length, Margin, Options, Output
 from service.inference.memory_budget import HELD_BYTES, WHOLE_WAY, Demand, MemoryBudget
 from service.inference.service_time import Stage, Work
@@ -40,15 +40,17 @@ def test_the_demand_follows_what_the_answer_shows_and_its_format() -> None:
     cut_out = demand(budget)
     assert cut_out.held == HELD_BYTES * MEGABYTES
     wanted = demand(budget, options=Options(format=Format.AVIF))
-    assert wanted.codec == (PEAK_BYTES[Format.AVIF] + 8) * MEGABYTES > cut_out.codec
+    encoding = peak_bytes(Format.AVIF, 1_000_000, 2000)
+    assert wanted.codec == encoding + 8 * MEGABYTES > cut_out.codec
     mask = demand(budget, options=Options(Output.MASK, format=Format.AVIF))
-    assert mask.codec == (PEAK_BYTES[Format.AVIF] + 2) * MEGABYTES
+    assert mask.codec == encoding + 2 * MEGABYTES
+    narrow = demand(budget, size=(100_000, 10), options=Options(format=Format.AVIF))
+    assert narrow.codec == peak_bytes(Format.AVIF, 1_000_000, 100_010) + 8 * MEGABYTES
     reduced = demand(budget, options=Options(format=Format.AVIF, longest_side=100))
     assert reduced.codec < cut_out.codec
     around = Margin(*[Length(1000)] * 4)
-    assert (
-        demand(budget, options=Options(format=Format.AVIF, crop=around)).codec > 9 * wanted.codec - MEGABYTES
-    )
+    larger = demand(budget, options=Options(format=Format.AVIF, crop=around))
+    assert larger.codec == peak_bytes(Format.AVIF, 9_000_000, 6000) + 8 * 9 * MEGABYTES
     behind = demand(budget, options=Options(Output.BACKGROUND), background=(3000, 1000))
     assert behind.held == cut_out.held + 4 * 3 * MEGABYTES
     assert behind.codec > 60 * MEGABYTES, "it is decoded as well"
