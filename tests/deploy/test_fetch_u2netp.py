@@ -15,13 +15,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.engines.u2netp import weights
+from tests.support.http_server import QuietServer
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"the network"
@@ -91,7 +92,7 @@ def server(directory: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as served:
+    with QuietServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as served:
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{served.server_port}/u2netp.onnx"
         served.shutdown()

@@ -11,7 +11,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from tests.support.http_server import QuietServer
 from tests.support.programs import program
 from tests.support.waiting import wait_until
 
@@ -202,7 +202,7 @@ def test_every_receiver_posts_to_the_alert_log(alert_log: ModuleType) -> None:
 
 @pytest.fixture
 def log_url(alert_log: ModuleType) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), alert_log.Printer) as server:
+    with QuietServer(("127.0.0.1", 0), alert_log.Printer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

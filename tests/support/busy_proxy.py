@@ -9,12 +9,14 @@ import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.http_server import QuietServer
 
 REFUSAL = b'{"error": {"code": "queue_full", "message": "The queue is full.", "request_id": "x"}}'
 
 
-class BusyProxy(ThreadingHTTPServer):
+class BusyProxy(QuietServer):
     """Listens on a port of its own.
 
     Args:

@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from service.cli import check
 from service.cli.commands import main
 from service.settings import Settings
+from tests.support.http_server import QuietServer
 from tests.support.programs import ROOT
 
 
@@ -32,7 +33,7 @@ def a_service(*, live: int = 200, ready: int = 200, body: bytes = b'{"state":\n 
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

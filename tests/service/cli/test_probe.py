@@ -7,9 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,21 @@ from hypothesis import strategies as st
 from service.cli.commands import main
 from service.cli.probe import CANNOT_TELL, FAILING, OK, Answer, judge_cut_out, judge_warmup
 from tests.support import photos
+from tests.support.http_server import QuietServer
 from tests.support.ports import free_port
 from tests.support.programs import ROOT
 
 
-class Server(ThreadingHTTPServer):
+class Server(QuietServer):
     """Answers every POST as the test says, and records the requests."""
 
-    daemon_threads = True
+    daemon_threads = False  # closing waits for every answer, so that none disturbs a later test
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.body, self.headers = 200, b"", {}
         self.delay = 0.0
+        self.ends = threading.Event()
         self.knows: object = None
         """The body of a GET with status 500; None: a GET says 200."""
         self.received: list[tuple[str, str, bytes, str | None]] = []
@@ -52,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append(("POST", self.path, body, self.headers.get("X-Api-Key")))
-        time.sleep(self.server.delay)
+        self.server.ends.wait(self.server.delay)
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
@@ -80,6 +81,7 @@ def server() -> Iterator[Server]:
         try:
             yield server
         finally:
+            server.ends.set()
             server.shutdown()
             thread.join()
 
