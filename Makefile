@@ -88,7 +88,7 @@ WORKERS ?= 4
 DRILL := tests/e2e/test_alerts_fire.py
 
 .PHONY: test
-test: setup ## run all tests (about 10 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
+test: setup ## run all tests (10 to 17 minutes on two cores); with REQUIRE_E2E=1 a missing program is a failure; ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not ray" --ignore $(DRILL) $(ARGS)
 	$(BIN)/python -m pytest $(DRILL)
 
@@ -102,7 +102,7 @@ SLOW := process or network or photographs or timing or memory or e2e or stock or
 # These tests wait for little, and each worker spends seconds on collecting them. tests/support/examples.py explains "few".
 .PHONY: test-fast
 test-fast: WORKERS = 3
-test-fast: setup ## run the tests without a mark that says why they are slow (about a minute); ARGS=... goes to pytest
+test-fast: setup ## run the tests without a mark that says why they are slow (one to two minutes); ARGS=... goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))" --hypothesis-profile few $(ARGS)
 
 .PHONY: soak
