@@ -24,8 +24,8 @@ PAGE_LIMIT = 5.0 + NOISE_SECONDS
 RESOLVED_LIMIT = 3.0 + NOISE_SECONDS
 
 LATER = {("panorama-oom", "InspyrenetOutOfMemory (warning)"): PAGE_LIMIT + 5.0}
-"""By fault and alert: warnings that may come later, in minutes. Three shortages of memory raise this one. A size that is
-too large is refused after the first ones, and the third may be that of the next try (five intervals at most)."""
+"""By fault and alert: warnings that may come later, in minutes. Three shortages of memory raise this one. A size that
+is too large is refused after the first ones, and the third may be that of the next try (five intervals at most)."""
 
 WINDOWED = {
     "InspyrenetOutOfMemory (warning)": 15.0 + NOISE_SECONDS,
